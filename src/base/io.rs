@@ -1,0 +1,174 @@
+//! The boundary: everything that enters and leaves a node. A driver (the tokio shell, the simulator)
+//! feeds inputs and carries out effects; the node itself does no I/O.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::IpAddr;
+
+use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use super::fact::{Fact, Facts, LogLevel};
+use super::ids::{ConnId, DialId};
+
+/// Where to connect to: a name or an address, and a port.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct HostPort {
+    pub host: String,
+    pub port: u16,
+}
+
+/// Where a connection comes from.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum ConnOrigin {
+    /// Accepted on the client port from this peer.
+    Accepted { ip: IpAddr, port: u16 },
+    /// The answer to [`Effect::Dial`].
+    Dialed { dial: DialId },
+}
+
+/// Why no connection came about.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum DialError {
+    Refused,
+    Unreachable,
+    TimedOut,
+    NameUnknown,
+    Other,
+}
+
+/// Why a connection ended.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// The other side closed.
+    EndOfStream,
+    Reset,
+    TimedOut,
+    /// The node asked for it with [`Effect::Close`].
+    Asked,
+}
+
+/// What the driver knows of its host; zero where it does not know.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct HostStats {
+    pub rss_bytes: u64,
+    pub cpu_user_us: u64,
+    pub cpu_sys_us: u64,
+    pub memory_total_bytes: u64,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    Opened {
+        conn: ConnId,
+        origin: ConnOrigin,
+    },
+    DialFailed {
+        dial: DialId,
+        why: DialError,
+    },
+    /// Bytes were received. The node takes whole commands or frames and leaves the unfinished tail.
+    Bytes {
+        conn: ConnId,
+        buf: &'a mut BytesMut,
+    },
+    /// So many bytes of what was sent have been written out.
+    Drained {
+        conn: ConnId,
+        bytes: u64,
+    },
+    /// The connection is gone. Not reported for one whose [`Effect::Close`] the node asked for.
+    Closed {
+        conn: ConnId,
+        why: CloseReason,
+    },
+    /// Figures for INFO.
+    Host(HostStats),
+    /// SIGTERM, or the like. `save` is what `SHUTDOWN SAVE|NOSAVE` says.
+    Shutdown {
+        save: Option<bool>,
+    },
+    /// The time of `Node::poll_timeout` has come; may come early or twice: no effect then.
+    Timeout,
+}
+
+/// What the driver has to do, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    Send {
+        conn: ConnId,
+        bytes: Bytes,
+    },
+    /// `paused: false` obliges the driver to offer the buffered bytes again.
+    PauseReads {
+        conn: ConnId,
+        paused: bool,
+    },
+    /// Write out what was sent before, then close.
+    Close {
+        conn: ConnId,
+    },
+    Dial {
+        dial: DialId,
+        to: HostPort,
+    },
+    CancelDial {
+        dial: DialId,
+    },
+    Setting(ShellSetting),
+    /// Write this identity down durably before anything else goes on: the epoch counts up.
+    StoreEpoch {
+        epoch: u32,
+    },
+    /// Stop the process with this exit code.
+    Halt {
+        code: i32,
+        reason: String,
+    },
+}
+
+/// What the driver looks after and a client may change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ShellSetting {
+    LogLevel(LogLevel),
+    MaxClients(u32),
+    TcpKeepalive { secs: u32 },
+}
+
+/// The queue of effects, owned by the driver, and the facts beside it.
+#[derive(Debug, Default)]
+pub struct Effects {
+    queue: VecDeque<Effect>,
+    pub facts: Facts,
+}
+
+impl Effects {
+    pub fn new(facts_on: bool) -> Effects {
+        Effects { queue: VecDeque::new(), facts: Facts::new(facts_on) }
+    }
+
+    pub fn push(&mut self, effect: Effect) {
+        self.queue.push_back(effect);
+    }
+
+    pub fn pop(&mut self) -> Option<Effect> {
+        self.queue.pop_front()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Records a fact if anybody listens.
+    #[inline]
+    pub fn fact(&mut self, make: impl FnOnce() -> Fact) {
+        self.facts.fact(make);
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}

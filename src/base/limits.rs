@@ -1,0 +1,86 @@
+//! Every bound in one place. `Limits::tiny` makes rollover and truncation happen within seconds of
+//! simulated time.
+
+use super::time::Span;
+
+/// Bounds and periods of a node that no directive sets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Largest peer frame accepted, header included.
+    pub frame_bytes_max: usize,
+    /// Bytes handed to a link and not yet written out, beyond which nothing more is handed over.
+    pub link_window_bytes: usize,
+    /// Cells of how many bytes go into one frame of a state transfer, about.
+    pub state_chunk_bytes: usize,
+    /// Bytes of units held for a resync or a paused origin, per link.
+    pub held_bytes_max: usize,
+    /// Longest inline command; Redis's PROTO_INLINE_MAX_SIZE.
+    pub inline_bytes_max: usize,
+    /// Most arguments of one command; Redis's limit of the multibulk length.
+    pub arguments_max: usize,
+    /// Most bytes of a client's commands that are not yet executed (client-query-buffer-limit).
+    pub query_bytes_max: usize,
+    /// How often a link says that it is alive.
+    pub ping_period: Span,
+    /// A link silent for this long is suspect.
+    pub suspect_after: Span,
+    /// Time for one attempt to connect.
+    pub dial_timeout: Span,
+    /// Time from the connection to the end of the handshake.
+    pub handshake_timeout: Span,
+    /// First and longest wait between attempts to connect.
+    pub backoff_min: Span,
+    pub backoff_max: Span,
+    /// How often tombstones and expired keys are looked after.
+    pub sweep_period: Span,
+    /// Most keys looked at in one sweep.
+    pub sweep_keys_max: usize,
+}
+
+impl Limits {
+    /// The bounds of a production server.
+    pub const fn production() -> Limits {
+        Limits {
+            frame_bytes_max: 1 << 30,
+            link_window_bytes: 1 << 20,
+            state_chunk_bytes: 64 << 10,
+            held_bytes_max: 64 << 20,
+            inline_bytes_max: 64 << 10,
+            arguments_max: 1 << 20,
+            query_bytes_max: 1 << 30,
+            ping_period: Span::from_secs(1),
+            suspect_after: Span::from_secs(2),
+            dial_timeout: Span::from_secs(1),
+            handshake_timeout: Span::from_secs(2),
+            backoff_min: Span::from_ms(100),
+            backoff_max: Span::from_secs(2),
+            sweep_period: Span::from_ms(100),
+            sweep_keys_max: 400,
+        }
+    }
+
+    /// Small bounds for simulation: transfers come in many chunks, windows fill, sweeps are partial.
+    pub const fn tiny() -> Limits {
+        Limits {
+            frame_bytes_max: 1 << 20,
+            link_window_bytes: 512,
+            state_chunk_bytes: 96,
+            held_bytes_max: 1 << 10,
+            query_bytes_max: 1 << 20,
+            sweep_keys_max: 4,
+            ..Limits::production()
+        }
+    }
+}
+
+const _: () = {
+    let sane = [Limits::production(), Limits::tiny()];
+    let mut i = 0;
+    while i < sane.len() {
+        assert!(sane[i].suspect_after.0 >= 2 * sane[i].ping_period.0);
+        assert!(sane[i].suspect_after.0 <= 3_000_000_000);
+        assert!(sane[i].backoff_min.0 <= sane[i].backoff_max.0);
+        assert!(sane[i].state_chunk_bytes < sane[i].frame_bytes_max);
+        i += 1;
+    }
+};

@@ -1,0 +1,85 @@
+//! Units: the net cell mutations of one command, one EXEC or one script, under one stamp. One unit is
+//! one log record and one replicated frame; it is applied whole or not at all.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::ids::{DbIndex, Origin};
+use super::stamp::Stamp;
+use super::time::UnixMs;
+
+/// What a client's command did, as everything that replicates sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Unit {
+    /// The unit's place in its origin's sequence; also the stamp of every change without an own one.
+    pub dot: Stamp,
+    /// At most one change per cell.
+    pub changes: Vec<Change>,
+}
+
+/// One cell, set to what a stamp says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Change {
+    pub db: DbIndex,
+    /// Empty for a database tombstone.
+    pub key: Bytes,
+    /// The cell's stamp where it differs from the unit's dot: cells that were transferred and are passed on.
+    pub stamp: Option<Stamp>,
+    pub cell: Cell,
+}
+
+/// A cell's content. The stamp is beside it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Cell {
+    /// A string's value. With `resets` the write also takes the place of every older expiry cell (SET);
+    /// without, the expiry stays (APPEND).
+    Register { value: Bytes, resets: bool, seen: Seen },
+    /// The key is gone: removes the key's register and expiry with smaller stamps, and the
+    /// contributions it lists.
+    Tombstone { seen: Seen },
+    /// What one origin has added to a counter since `gen`. The stamp is the newest increment's
+    /// (*last*); its origin is the contributor.
+    Contribution { generation: u64, sum: i128 },
+    /// When the key expires; `None` after PERSIST or SET.
+    Expiry { deadline: Option<UnixMs> },
+    /// Written when an increment creates a key of which the node held no cell: cells of that key at or below `floor` are
+    /// removed.
+    KeyCell { floor: u64 },
+    /// Every key of the database is gone: removes cells with smaller stamps.
+    DatabaseTombstone,
+}
+
+/// The contributions a base write had seen.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Seen {
+    /// In the order of (origin, generation).
+    pub list: Vec<SeenContribution>,
+    /// The writer's collected horizon: a contribution that is not listed and whose last is at or below counts as seen.
+    pub horizon: u64,
+}
+
+/// One contribution as a base write saw it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SeenContribution {
+    pub origin: Origin,
+    pub generation: u64,
+    pub last: u64,
+    pub sum: i128,
+}
+
+impl Change {
+    /// The stamp this change is merged under, in a unit with this dot.
+    pub fn stamp_in(&self, dot: Stamp) -> Stamp {
+        self.stamp.unwrap_or(dot)
+    }
+}
+
+impl Unit {
+    /// The newest stamp time anywhere in the unit.
+    pub fn newest_time(&self) -> u64 {
+        self.changes
+            .iter()
+            .map(|change| change.stamp_in(self.dot).time)
+            .fold(self.dot.time, u64::max)
+    }
+}

@@ -1,0 +1,78 @@
+//! Vectors: per origin, the stamp time up to which a node has everything from that origin.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::Origin;
+use super::stamp::Stamp;
+
+/// Sorted by origin; an absent origin counts as time 0. A handful of entries, so a sorted list.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Vector {
+    entries: Vec<(Origin, u64)>,
+}
+
+impl Vector {
+    pub fn new() -> Vector {
+        Vector::default()
+    }
+
+    /// Raises the entry of `origin` to `time`; a smaller time changes nothing. True if it moved.
+    pub fn raise(&mut self, origin: Origin, time: u64) -> bool {
+        match self.entries.binary_search_by_key(&origin, |e| e.0) {
+            Ok(at) if self.entries[at].1 < time => {
+                self.entries[at].1 = time;
+                true
+            }
+            Ok(_) => false,
+            Err(_) if time == 0 => false,
+            Err(at) => {
+                self.entries.insert(at, (origin, time));
+                true
+            }
+        }
+    }
+
+    /// Becomes the maximum of both, entry by entry. True if anything moved.
+    pub fn merge(&mut self, other: &Vector) -> bool {
+        let mut moved = false;
+        for &(origin, time) in &other.entries {
+            moved |= self.raise(origin, time);
+        }
+        moved
+    }
+
+    /// Drops the entry of `origin`, if there is one.
+    pub fn remove(&mut self, origin: Origin) {
+        self.entries.retain(|e| e.0 != origin);
+    }
+
+    pub fn get(&self, origin: Origin) -> u64 {
+        match self.entries.binary_search_by_key(&origin, |e| e.0) {
+            Ok(at) => self.entries[at].1,
+            Err(_) => 0,
+        }
+    }
+
+    /// Whether the unit with this dot is among what the vector stands for.
+    pub fn covers(&self, dot: Stamp) -> bool {
+        self.get(dot.origin) >= dot.time
+    }
+
+    /// Whether every entry of `other` is reached.
+    pub fn covers_all(&self, other: &Vector) -> bool {
+        other.entries.iter().all(|&(origin, time)| self.get(origin) >= time)
+    }
+
+    /// Entries in the order of their origins.
+    pub fn iter(&self) -> impl Iterator<Item = (Origin, u64)> + '_ {
+        self.entries.iter().copied()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+}

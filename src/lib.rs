@@ -1,0 +1,11 @@
+//! Quorate: a key-value server that speaks the Redis protocol and keeps its promises when the network
+//! splits. The node is a state machine without I/O; see [`node`] for its boundary.
+
+pub mod active;
+pub mod base;
+pub mod command;
+pub mod node;
+#[cfg(feature = "shell")]
+pub mod shell;
+pub mod store;
+pub mod wire;
