@@ -1,5 +1,7 @@
 //! Floor 1: RESP and the frames between peers.
 
+pub mod args;
 pub mod frame;
+mod inline;
 pub mod reply;
 pub mod resp;
