@@ -1,1 +1,721 @@
-//! Floor 2: active mode.
+//! Floor 2: active mode. Every node takes writes; units flow over links from masters to replicas; vectors
+//! say who has what; the newest stamp wins everywhere.
+
+mod dial;
+mod greet;
+mod inbound;
+mod log;
+mod member;
+mod moving;
+mod outbound;
+mod peer;
+mod report;
+mod skew;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::BytesMut;
+
+use crate::base::clock::HybridClock;
+use crate::base::fact::{Fact, LogLevel};
+use crate::base::ids::{ConnId, DialId, Epoch, NodeId, Origin, RunId};
+use crate::base::io::{CloseReason, Effect, Effects, HostPort};
+use crate::base::limits::Limits;
+use crate::base::mutant::{Mutant, Mutants};
+use crate::base::rng::Rng;
+use crate::base::stamp::Stamp;
+use crate::base::time::{Mono, Now, Span, UnixMs};
+use crate::base::unit::{Cell, Unit};
+use crate::base::vector::Vector;
+use crate::store::Store;
+use crate::wire::frame::{Frame, Heartbeat, Record};
+
+use self::dial::Master;
+use self::log::Log;
+use self::member::Members;
+use self::peer::{Peer, Side};
+use self::skew::SkewedClock;
+
+pub use self::greet::PeerError;
+pub use self::report::RoleReport;
+
+/// What active mode is told by directives.
+#[derive(Clone, Debug)]
+pub struct ActiveConfig {
+    pub active_replica: bool,
+    pub multi_master: bool,
+    pub replica_read_only: bool,
+    pub masteruser: Option<String>,
+    pub masterauth: Option<String>,
+    pub replicaof: Vec<HostPort>,
+    pub backlog_bytes: u64,
+    pub repl_timeout: Span,
+    pub max_clock_skew_ms: u64,
+    /// The client port, told to peers for their INFO.
+    pub port: u16,
+    pub limits: Limits,
+    pub mutants: Mutants,
+}
+
+/// Which life of which node this is.
+#[derive(Copy, Clone, Debug)]
+pub struct Life {
+    pub node: NodeId,
+    pub run: RunId,
+    pub epoch: Epoch,
+    pub origin: Origin,
+}
+
+/// What active mode needs of the node for one call.
+pub struct Core<'a> {
+    pub now: Now,
+    pub store: &'a mut Store,
+    pub clock: &'a mut HybridClock,
+    pub out: &'a mut Effects,
+}
+
+/// A change of the configured masters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReplicaOf {
+    Add(HostPort),
+    NoOne,
+    Remove(HostPort),
+}
+
+/// Why REPLICAOF changed nothing.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum ReplicaOfError {
+    /// Already a replica of this master.
+    Already,
+    /// REMOVE of a master that is not configured.
+    Unknown,
+}
+
+/// A directive changed at run time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ActiveSetting {
+    MasterUser(Option<String>),
+    MasterAuth(Option<String>),
+    BacklogBytes(u64),
+    ReplTimeout(Span),
+    MaxClockSkewMs(u64),
+    ReplicaReadOnly(bool),
+}
+
+/// The state of replication.
+pub struct Active {
+    config: ActiveConfig,
+    mutants: Mutants,
+    life: Life,
+    rng: Rng,
+    /// What this node has of every origin; the own entry is the clock's.
+    vector: Vector,
+    log: Log,
+    members: Members,
+    skew: SkewedClock,
+    masters: Vec<Master>,
+    peers: BTreeMap<ConnId, Peer>,
+    next_master: u64,
+    next_dial: u64,
+    next_heartbeat: Mono,
+    next_sweep: Mono,
+    /// A state transfer has more to look at as soon as possible.
+    busy: bool,
+    /// Some horizon work is left over.
+    collecting: bool,
+    /// Newest stamp time met of each origin that was found too far ahead.
+    far_ahead: BTreeMap<Origin, u64>,
+    /// Origins let in by QUORATE CLOCK ACCEPT.
+    accepted: BTreeSet<Origin>,
+    /// A plain replica that has to take its master's whole data at the next handshake.
+    needs_whole: bool,
+    /// Nobody else has, or is about to get, anything: nothing is logged.
+    alone: bool,
+    /// Nobody has ever had anything of this life.
+    met_nobody: bool,
+    units_taken: u64,
+    resyncs_complete: u64,
+    transfers_begun: u64,
+}
+
+impl Active {
+    pub fn new(config: ActiveConfig, life: Life, rng: Rng, core: &mut Core<'_>) -> Active {
+        let mutants = config.mutants;
+        let mut active = Active {
+            mutants,
+            life,
+            rng,
+            vector: Vector::new(),
+            log: Log::new(config.backlog_bytes),
+            members: Members::new(Record {
+                node: life.node,
+                run: life.run,
+                epoch: life.epoch,
+                origin: life.origin,
+                seq: 1,
+                brings: true,
+                met_all: false,
+                vector: Vector::new(),
+                clock: UnixMs(0),
+                collected: 0,
+                lists: vec![(life.node, life.origin)],
+            }),
+            skew: SkewedClock::new(config.max_clock_skew_ms),
+            masters: Vec::new(),
+            peers: BTreeMap::new(),
+            next_master: 0,
+            next_dial: 0,
+            next_heartbeat: core.now.mono + config.limits.ping_period,
+            next_sweep: core.now.mono + config.limits.sweep_period,
+            busy: false,
+            collecting: false,
+            far_ahead: BTreeMap::new(),
+            accepted: BTreeSet::new(),
+            needs_whole: true,
+            alone: true,
+            met_nobody: true,
+            units_taken: 0,
+            resyncs_complete: 0,
+            transfers_begun: 0,
+            config,
+        };
+        for to in core::mem::take(&mut active.config.replicaof) {
+            active.add_master(to, core);
+        }
+        active.members.set_brings(!active.is_plain());
+        active.alone = active.is_alone();
+        core.store.set_alone(active.alone);
+        active
+    }
+
+    // ----- what the node tells ---------------------------------------------------------------
+
+    /// A local client's command made a unit: it enters the log. `conn` is the client's.
+    pub fn on_local_unit(&mut self, unit: Unit, conn: Option<ConnId>, core: &mut Core<'_>) {
+        let dot = unit.dot;
+        let before = &self.vector;
+        core.out.fact(|| Fact::UnitIssued { conn, unit: unit.clone(), vector: before.clone() });
+        self.vector.raise(dot.origin, dot.time);
+        if self.is_alone() {
+            return;
+        }
+        let lost = self.mutants.has(Mutant::AppendNotReplicated) && is_append(&unit);
+        if !lost {
+            self.log.append_unit(&unit);
+        }
+    }
+
+    /// A connection that was opened at this node's request. False if nobody asked for it (any more).
+    pub fn on_dialed(&mut self, conn: ConnId, dial: DialId, core: &mut Core<'_>) -> bool {
+        self.on_dial_answered(conn, dial, core)
+    }
+
+    /// Bytes arrived on a connection that [`Active::owns`].
+    pub fn on_bytes(&mut self, conn: ConnId, buf: &mut BytesMut, core: &mut Core<'_>) {
+        let Some(mut peer) = self.peers.remove(&conn) else {
+            buf.clear();
+            return;
+        };
+        peer.last_heard = core.now.mono;
+        while !peer.closing {
+            let more = match peer.side {
+                Side::Greeting { stage: peer::Greeting::Greeted, .. }
+                | Side::Guest
+                | Side::Replica(_)
+                | Side::Master { .. } => self.on_frame_bytes(&mut peer, buf, core),
+                Side::Greeting { .. } => self.on_greeting_bytes(&mut peer, buf, core),
+            };
+            if !more {
+                break;
+            }
+        }
+        self.put_back(peer, core);
+    }
+
+    /// Puts a connection back into the table, or closes it.
+    fn put_back(&mut self, mut peer: Peer, core: &mut Core<'_>) {
+        if peer.closing {
+            peer.flush(core.out);
+            core.out.push(Effect::Close { conn: peer.conn });
+            self.on_peer_gone(peer, core);
+        } else {
+            self.peers.insert(peer.conn, peer);
+        }
+    }
+
+    fn on_frame_bytes(&mut self, peer: &mut Peer, buf: &mut BytesMut, core: &mut Core<'_>) -> bool {
+        match Frame::decode(buf, self.config.limits.frame_bytes_max) {
+            Ok(Some(frame)) => {
+                self.on_frame(peer, frame, core);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                self.on_frame_error(peer, error, core);
+                buf.clear();
+                false
+            }
+        }
+    }
+
+    fn on_frame(&mut self, peer: &mut Peer, frame: Frame, core: &mut Core<'_>) {
+        let greets = matches!(frame, Frame::Refuse(_) | Frame::Hello(_));
+        if !greets && !peer.is_established() {
+            core.out.facts.log(LogLevel::Warning, "peer sent frames before its hello");
+            peer.closing = true;
+            return;
+        }
+        match frame {
+            Frame::Refuse(why) => self.on_refused(peer, &why, core),
+            Frame::Hello(hello) => self.on_hello(peer, &hello, core),
+            Frame::Ack(vector) => self.on_ack(peer, vector, core),
+            Frame::ResyncRequest { presented, whole } => {
+                self.on_resync_request(peer, presented, whole, core);
+            }
+            Frame::Heartbeat(heartbeat) => self.on_heartbeat(peer, heartbeat, core),
+            Frame::Unit(_)
+            | Frame::Barrier(_)
+            | Frame::StateBegin(_)
+            | Frame::StateChunk(_)
+            | Frame::StateEnd => self.on_stream_frame(peer, frame, core),
+        }
+    }
+
+    fn on_heartbeat(&mut self, peer: &mut Peer, heartbeat: Heartbeat, core: &mut Core<'_>) {
+        let Some(node) = peer.node else { return };
+        self.on_peer_wall(node.node, heartbeat.wall, core);
+        let members = heartbeat.members.clone();
+        let theirs = heartbeat.vector.clone();
+        match &mut peer.side {
+            Side::Replica(outbound) => {
+                outbound.acked.merge(&theirs);
+            }
+            Side::Master { .. } => {
+                self.on_stream_frame(peer, Frame::Heartbeat(heartbeat), core);
+                self.resume_paused(peer, core);
+            }
+            Side::Guest | Side::Greeting { .. } => {}
+        }
+        // First what the stream brought, then the announcements that may be covered by it.
+        self.members.settle(&self.vector);
+        for record in &members {
+            self.learn(record, core);
+        }
+        self.members.settle(&self.vector);
+        if let Side::Master { .. } = &peer.side
+            && self.is_plain()
+            && self.is_ahead_for_good(&theirs, core)
+        {
+            core.out.facts.sometimes("a plain replica had what its master will never get");
+            self.start_over(peer);
+        }
+    }
+
+    /// Whether this node has units of a past epoch that the master's `vector` lacks: nobody will bring them to it.
+    fn is_ahead_for_good(&self, vector: &Vector, core: &Core<'_>) -> bool {
+        self.vector.iter().any(|(origin, time)| {
+            origin != core.clock.origin()
+                && time > vector.get(origin)
+                && !self.members.is_current(origin)
+        })
+    }
+
+    fn learn(&mut self, record: &Record, core: &mut Core<'_>) {
+        if record.node == self.life.node && record.run != self.life.run {
+            if record.epoch >= self.life.epoch {
+                core.out.facts.sometimes("another life of this node is about");
+                if record.epoch > self.life.epoch {
+                    core.out.facts.log(
+                        LogLevel::Warning,
+                        "another process goes by this node's id (copied data directory?)",
+                    );
+                }
+            }
+            return;
+        }
+        match self.members.learn(record) {
+            member::Learned::NewOrigin => {
+                let (node, origin, epoch) = (record.node, record.origin, record.epoch);
+                core.out.fact(|| Fact::MemberSeen { node, origin, epoch });
+                self.note_company(core);
+            }
+            member::Learned::Newer | member::Learned::Nothing => {}
+        }
+    }
+
+    fn on_peer_wall(&mut self, node: NodeId, wall: crate::base::time::Wall, core: &mut Core<'_>) {
+        if self.skew.heard(core.now, node, wall) {
+            let offset_ms = self.skew.correction_ms(core.now);
+            core.out.facts.sometimes("the own clock was found ahead of the peers'");
+            core.out.fact(|| Fact::ClockCorrected { offset_ms });
+            let text = if offset_ms > 0 {
+                format!("the clock is {offset_ms} ms ahead of the peers': stamps follow theirs")
+            } else {
+                "the clock agrees with the peers' again: stamps follow it".to_owned()
+            };
+            core.out.facts.log(LogLevel::Warning, text);
+        }
+    }
+
+    pub fn on_drained(&mut self, conn: ConnId, bytes: u64, _core: &mut Core<'_>) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.on_drained(bytes);
+        }
+    }
+
+    pub fn on_closed(&mut self, conn: ConnId, _why: CloseReason, core: &mut Core<'_>) {
+        if let Some(peer) = self.peers.remove(&conn) {
+            self.on_peer_gone(peer, core);
+        }
+    }
+
+    /// A connection has ended, or is about to.
+    fn on_peer_gone(&mut self, mut peer: Peer, core: &mut Core<'_>) {
+        self.on_stream_end(&mut peer, core);
+        if let Some(node) = peer.node {
+            let linked = self.peers.values().any(|p| p.node.is_some_and(|n| n.node == node.node));
+            if !linked {
+                self.skew.forget(node.node);
+            }
+        }
+        self.on_master_gone(&peer, core);
+    }
+
+    pub fn on_timeout(&mut self, core: &mut Core<'_>) {
+        let now = core.now.mono;
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = now + self.config.limits.ping_period;
+            self.beat(core);
+        }
+        self.drive_masters(core);
+        self.drop_silent_peers(core);
+        if now >= self.next_sweep {
+            self.next_sweep = now + self.config.limits.sweep_period;
+            self.sweep(core);
+        }
+    }
+
+    /// One heartbeat on every link.
+    fn beat(&mut self, core: &mut Core<'_>) {
+        self.promise(core);
+        self.announce(core);
+        let wall = self.skew.wall(core.now);
+        let members = self.members.records();
+        let vector = self.members.outgoing(&self.vector);
+        let log_end = self.log.end();
+        for peer in self.peers.values_mut() {
+            if !peer.is_established() {
+                continue;
+            }
+            let caught_up = match &peer.side {
+                Side::Replica(outbound) => outbound.is_caught_up(log_end),
+                Side::Master { .. } | Side::Guest | Side::Greeting { .. } => false,
+            };
+            // A window that is full stays as it is: nothing is queued for a silent link.
+            if peer.unsent_bytes() < 4 * self.config.limits.link_window_bytes as u64 + 4096 {
+                let (vector, members) = (vector.clone(), members.clone());
+                let beat = Heartbeat { wall, vector, caught_up, members };
+                peer.send(&Frame::Heartbeat(beat));
+            }
+        }
+    }
+
+    /// Promises to give no stamp at or below the clock's from now on: an idle origin advances.
+    fn promise(&mut self, core: &mut Core<'_>) {
+        let last = core.clock.promise(self.skew.wall(core.now).ms());
+        self.vector.raise(core.clock.origin(), last);
+    }
+
+    /// Begins or ends being alone: nothing was logged meanwhile.
+    fn note_company(&mut self, core: &mut Core<'_>) {
+        let alone = self.is_alone();
+        if alone != self.alone {
+            self.alone = alone;
+            self.log.restart(&self.vector);
+            core.store.set_alone(alone);
+        }
+    }
+
+    fn announce(&mut self, core: &mut Core<'_>) {
+        let clock = self.skew.expiry(core.now);
+        let met_all = self.masters.iter().all(|master| master.met);
+        self.members.settle(&self.vector);
+        self.members.announce(&self.vector, clock, met_all, core.store.collected());
+    }
+
+    /// Horizon work, in bounded pieces.
+    fn sweep(&mut self, core: &mut Core<'_>) {
+        self.members.settle(&self.vector);
+        let clock = self.skew.expiry(core.now);
+        let keys_max = self.config.limits.sweep_keys_max;
+        let (horizon, expired_before) = if self.is_alone() {
+            (core.clock.last(), clock)
+        } else if self.mutants.has(Mutant::TombstoneCollectedEarly) {
+            (self.vector.get(core.clock.origin()), clock)
+        } else {
+            (self.members.horizon(&self.vector), self.members.expired_before(clock))
+        };
+        let before = core.store.collected();
+        self.collecting =
+            core.store.collect(horizon, expired_before, keys_max, &mut core.out.facts);
+        let horizon = core.store.collected();
+        if horizon != before {
+            core.out.fact(|| Fact::Collected { horizon });
+        }
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            if let Some(mut peer) = self.peers.remove(&conn) {
+                self.resume_paused(&mut peer, core);
+                self.put_back(peer, core);
+            }
+        }
+    }
+
+    /// Closes links that have been silent for `repl-timeout`, and handshakes that do not end.
+    fn drop_silent_peers(&mut self, core: &mut Core<'_>) {
+        let now = core.now.mono;
+        let limits = &self.config.limits;
+        let silent: Vec<ConnId> = self
+            .peers
+            .values()
+            .filter(|peer| {
+                if peer.is_established() {
+                    now.since(peer.last_heard) >= self.config.repl_timeout
+                } else {
+                    now.since(peer.since) >= limits.handshake_timeout
+                }
+            })
+            .map(|peer| peer.conn)
+            .collect();
+        for conn in silent {
+            if let Some(mut peer) = self.peers.remove(&conn) {
+                core.out.facts.sometimes("a link was given up for its silence");
+                peer.closing = true;
+                self.put_back(peer, core);
+            }
+        }
+    }
+
+    /// End of a batch: streams move on, acks and what was gathered leave.
+    pub fn flush(&mut self, core: &mut Core<'_>) {
+        if self.peers.is_empty() {
+            return;
+        }
+        if self.members.take_news() {
+            core.out.facts.sometimes("news of a member were passed on at once");
+            self.next_heartbeat = core.now.mono;
+        }
+        self.busy = false;
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            let Some(mut peer) = self.peers.remove(&conn) else { continue };
+            self.pump(&mut peer, core);
+            if let Side::Master { .. } = &peer.side
+                && peer.told != self.vector
+                && self.has_taken_since(&peer.told, core)
+            {
+                peer.told = self.vector.clone();
+                peer.send(&Frame::Ack(self.vector.clone()));
+            }
+            peer.flush(core.out);
+            self.peers.insert(conn, peer);
+        }
+    }
+
+    /// Whether the vector has moved for another reason than the own clock.
+    fn has_taken_since(&self, told: &Vector, core: &Core<'_>) -> bool {
+        let own = core.clock.origin();
+        self.vector.iter().any(|(origin, time)| origin != own && time > told.get(origin))
+    }
+
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        if self.busy {
+            return Some(Mono(0));
+        }
+        if self.alone && self.peers.is_empty() {
+            return self.collecting.then_some(self.next_sweep);
+        }
+        let next = self.next_heartbeat.min(self.next_sweep);
+        Some(self.masters.iter().filter_map(Master::due).fold(next, Mono::min))
+    }
+
+    // ----- settings --------------------------------------------------------------------------
+
+    pub fn replicaof(
+        &mut self,
+        change: ReplicaOf,
+        core: &mut Core<'_>,
+    ) -> Result<(), ReplicaOfError> {
+        let plain_before = self.is_plain();
+        match change {
+            ReplicaOf::Add(to) => {
+                if self.masters.iter().any(|master| master.to == to) {
+                    return Err(ReplicaOfError::Already);
+                }
+                if !(self.config.multi_master && self.config.active_replica) {
+                    self.remove_masters(|_| true, core);
+                }
+                self.add_master(to, core);
+            }
+            ReplicaOf::NoOne => self.remove_masters(|_| true, core),
+            ReplicaOf::Remove(to) => {
+                if !self.masters.iter().any(|master| master.to == to) {
+                    return Err(ReplicaOfError::Unknown);
+                }
+                self.remove_masters(|master| master.to == to, core);
+            }
+        }
+        if plain_before != self.is_plain() {
+            // What a plain replica wrote of its own nobody else will get: the origin is closed.
+            core.out.facts.sometimes("a plain replica became a master or the reverse");
+            self.needs_whole = true;
+            self.become_epoch(Epoch(self.life.epoch.0 + 1), core);
+            self.members.set_brings(!self.is_plain());
+        }
+        self.note_company(core);
+        Ok(())
+    }
+
+    pub fn set(&mut self, setting: ActiveSetting) {
+        match setting {
+            ActiveSetting::MasterUser(user) => self.config.masteruser = user,
+            ActiveSetting::MasterAuth(password) => self.config.masterauth = password,
+            ActiveSetting::BacklogBytes(bytes) => self.log.set_bytes_max(bytes),
+            ActiveSetting::ReplTimeout(span) => self.config.repl_timeout = span,
+            ActiveSetting::MaxClockSkewMs(ms) => self.skew.set_max_skew_ms(ms),
+            ActiveSetting::ReplicaReadOnly(read_only) => self.config.replica_read_only = read_only,
+        }
+    }
+
+    /// QUORATE CLOCK ACCEPT: what this origin stamps is let in, however far ahead. False if it is not paused.
+    pub fn accept_origin(&mut self, origin: Origin, core: &mut Core<'_>) -> bool {
+        if !self.far_ahead.contains_key(&origin) {
+            return false;
+        }
+        self.accepted.insert(origin);
+        self.next_sweep = core.now.mono;
+        true
+    }
+
+    // ----- what the node asks ----------------------------------------------------------------
+
+    /// The wall clock that stamps follow.
+    pub fn wall(&self, now: Now) -> UnixMs {
+        self.skew.wall(now).ms()
+    }
+
+    /// The expiry clock; never steps back.
+    pub fn expiry_clock(&mut self, now: Now) -> UnixMs {
+        self.skew.expiry(now)
+    }
+
+    /// The expiry clock, looked at only.
+    pub fn expiry_clock_at(&self, now: Now) -> UnixMs {
+        self.skew.expiry_at(now)
+    }
+
+    /// Whether anybody takes units: members, configured masters, listeners to facts.
+    pub fn gathers(&self, core_facts_on: bool) -> bool {
+        core_facts_on || !self.is_alone()
+    }
+
+    /// Nobody else has, or is about to get, anything of this node.
+    fn is_alone(&self) -> bool {
+        self.members.is_alone() && self.masters.is_empty()
+    }
+
+    /// A replica that takes its masters' data and brings nothing.
+    fn is_plain(&self) -> bool {
+        !self.masters.is_empty() && !self.config.active_replica
+    }
+
+    /// Whether clients' writes are refused.
+    pub fn is_read_only_replica(&self) -> bool {
+        self.is_plain() && self.config.replica_read_only
+    }
+
+    /// How many nodes have acknowledged the unit with this dot.
+    pub fn replicas_acked(&self, dot: Stamp) -> usize {
+        let acked = |peer: &&Peer| match &peer.side {
+            Side::Replica(outbound) => outbound.acked.covers(dot),
+            Side::Guest | Side::Greeting { .. } | Side::Master { .. } => false,
+        };
+        let nodes: BTreeSet<NodeId> =
+            self.peers.values().filter(acked).filter_map(|p| p.node).map(|n| n.node).collect();
+        nodes.len()
+    }
+
+    pub fn owns(&self, conn: ConnId) -> bool {
+        self.peers.contains_key(&conn)
+    }
+
+    pub fn vector(&self) -> &Vector {
+        &self.vector
+    }
+
+    pub fn backlog_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    pub fn masters(&self) -> usize {
+        self.masters.len()
+    }
+
+    /// Masters whose stream is up and not in a resync.
+    pub fn masters_up(&self) -> usize {
+        self.masters.iter().filter(|master| self.is_streaming(master)).count()
+    }
+
+    pub fn paused(&self) -> Vec<Origin> {
+        let paused: BTreeSet<Origin> = self
+            .peers
+            .values()
+            .filter_map(|peer| match &peer.side {
+                Side::Master { inbound, .. } => Some(inbound.paused_origins()),
+                Side::Guest | Side::Replica(_) | Side::Greeting { .. } => None,
+            })
+            .flatten()
+            .collect();
+        paused.into_iter().collect()
+    }
+
+    /// # Panics
+    /// If a named invariant does not hold.
+    pub fn check_invariants(&self, store: &Store, clock: &HybridClock) {
+        self.backlog_stays_within_its_bound();
+        self.own_entry_never_passes_the_clock(clock);
+        self.log_start_is_covered();
+        assert!(
+            store.collected() <= self.vector_floor(store, clock),
+            "collected beyond what this node has given or seen"
+        );
+    }
+
+    fn backlog_stays_within_its_bound(&self) {
+        assert!(self.log.bytes() <= self.log.bytes_max(), "the backlog outgrew its bound");
+    }
+
+    fn own_entry_never_passes_the_clock(&self, clock: &HybridClock) {
+        let own = self.vector.get(clock.origin());
+        assert!(own <= clock.last(), "the vector's own entry passed the clock");
+    }
+
+    fn log_start_is_covered(&self) {
+        assert!(self.vector.covers_all(self.log.start()), "the log begins beyond the vector");
+    }
+
+    fn vector_floor(&self, _store: &Store, clock: &HybridClock) -> u64 {
+        self.vector.iter().map(|e| e.1).fold(clock.last(), u64::max)
+    }
+}
+
+fn is_append(unit: &Unit) -> bool {
+    unit.changes.iter().any(|change| match &change.cell {
+        Cell::Register { resets, .. } => !resets,
+        Cell::Tombstone { .. }
+        | Cell::Contribution { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone => false,
+    })
+}

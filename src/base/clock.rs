@@ -35,6 +35,11 @@ impl HybridClock {
         self.last = self.last.max(time);
     }
 
+    /// Moves the clock to `time` if it is behind: the next stamp is later.
+    pub fn advance(&mut self, time: u64) {
+        self.last = self.last.max(time);
+    }
+
     /// Promises that no stamp at or below the returned time will be given from now on.
     pub fn promise(&mut self, wall: UnixMs) -> u64 {
         self.last = time_of_ms(wall).max(self.last);

@@ -7,6 +7,7 @@ use super::stamp::Stamp;
 
 /// Sorted by origin; an absent origin counts as time 0. A handful of entries, so a sorted list.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<(Origin, u64)>", into = "Vec<(Origin, u64)>")]
 pub struct Vector {
     entries: Vec<(Origin, u64)>,
 }
@@ -74,5 +75,22 @@ impl Vector {
 
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+}
+
+impl From<Vec<(Origin, u64)>> for Vector {
+    /// Takes entries in any order, also repeated ones, as they may come from outside.
+    fn from(entries: Vec<(Origin, u64)>) -> Vector {
+        let mut vector = Vector::new();
+        for (origin, time) in entries {
+            vector.raise(origin, time);
+        }
+        vector
+    }
+}
+
+impl From<Vector> for Vec<(Origin, u64)> {
+    fn from(vector: Vector) -> Vec<(Origin, u64)> {
+        vector.entries
     }
 }

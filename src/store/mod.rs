@@ -28,6 +28,16 @@ pub enum Value<'a> {
     Int(i64),
 }
 
+/// Whether a cell that arrives with a stamp of its own may be merged.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Admission {
+    Merge,
+    /// It was deleted or superseded here, and collected.
+    Ignore,
+    /// Never seen, and at or below the horizon up to which this store has collected.
+    BelowHorizon,
+}
+
 /// Where a walk over all cells stands.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct WalkPosition {
@@ -77,6 +87,11 @@ impl Store {
 
     /// Whether the node still holds this very cell, or a newer state of it.
     pub fn holds(&self, _change: &Change, _stamp: Stamp) -> bool {
+        unimplemented!()
+    }
+
+    /// What to do with a cell that arrives with a stamp of its own; `covered`: the node's vector covers the stamp.
+    pub fn admits(&self, _change: &Change, _stamp: Stamp, _covered: bool) -> Admission {
         unimplemented!()
     }
 

@@ -1,1 +1,262 @@
-//! Frames between peers.
+//! Frames between peers: a length prefix (u32, little endian, of what follows), a type byte, a body.
+//! The first frame in each direction is a hello, whose body begins with the protocol version (u16) and
+//! the feature bits (u64), so that two versions can tell each other that they differ.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use postcard::ser_flavors::Flavor;
+use serde::{Deserialize, Serialize};
+
+use crate::base::ids::{Epoch, NodeId, Origin, RunId};
+use crate::base::time::{UnixMs, Wall};
+use crate::base::unit::{Change, Unit};
+use crate::base::vector::Vector;
+
+/// Version of the peer protocol this build speaks.
+pub const PEER_VERSION: u16 = 1;
+
+/// Feature bits this build knows; none yet.
+pub const PEER_FEATURES: u64 = 0;
+
+const PREFIX_BYTES: usize = 4;
+
+/// What one node tells of itself and passes on of others.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    pub node: NodeId,
+    pub run: RunId,
+    pub epoch: Epoch,
+    pub origin: Origin,
+    /// Counts up with every change of the record; (epoch, seq) orders the records of one node.
+    pub seq: u64,
+    /// Takes writes that others must get (`active-replica yes`, or a master without masters).
+    pub brings: bool,
+    /// Every configured master has been met since the start.
+    pub met_all: bool,
+    /// What the node had from every origin when `clock` was its expiry clock; both stand still while some member does
+    /// not yet list all the others.
+    pub vector: Vector,
+    pub clock: UnixMs,
+    /// The stamp time up to which the node has collected tombstones.
+    pub collected: u64,
+    /// The members the node knows, itself included.
+    pub lists: Vec<(NodeId, Origin)>,
+}
+
+/// The first frame of each side.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    pub node: NodeId,
+    pub run: RunId,
+    pub epoch: Epoch,
+    pub origin: Origin,
+    /// The client port, for INFO.
+    pub port: u16,
+    /// From a replica: send the whole state, whatever the vector says.
+    pub whole: bool,
+    pub brings: bool,
+    pub wall: Wall,
+    /// Newest stamp time given or seen.
+    pub clock: u64,
+    /// What the node has at this moment.
+    pub vector: Vector,
+    /// No member of this node's cluster has collected, or will collect before this handshake is known to all, beyond this stamp time.
+    pub horizon_bound: u64,
+    pub members: Vec<Record>,
+}
+
+/// Why a handshake was refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Protocol versions differ.
+    Version { ours: u16 },
+    /// The dialer reached itself.
+    Myself,
+    /// Another live process presents the same node id.
+    NodeIdInUse,
+    /// The epoch or the origin is taken by an earlier or another life: go on under a new epoch above this one.
+    EpochTaken { newest: Epoch },
+    /// Two clusters that have both collected tombstones.
+    ForeignCluster,
+    /// The frame could not be read.
+    Malformed,
+}
+
+/// Something one node says to another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Frame {
+    Hello(Box<Hello>),
+    Refuse(Refusal),
+    /// A unit of the stream.
+    Unit(Unit),
+    /// The sender's vector rose to this by a resync, here in its log.
+    Barrier(Vector),
+    /// A state transfer begins; the sender's vector at this moment.
+    StateBegin(Vector),
+    /// Cells with their own stamps.
+    StateChunk(Vec<Change>),
+    StateEnd,
+    /// From a replica: what it has does not cover the stream; send the cells beyond this vector.
+    ResyncRequest {
+        presented: Vector,
+        whole: bool,
+    },
+    /// What a replica has.
+    Ack(Vector),
+    Heartbeat(Heartbeat),
+}
+
+/// Said once a ping period on every link, in both directions.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Heartbeat {
+    pub wall: Wall,
+    /// What the sender has; on a stream that is caught up the receiver then has it too.
+    pub vector: Vector,
+    /// Everything in `vector` has been sent before on this very connection or was covered at its handshake.
+    pub caught_up: bool,
+    pub members: Vec<Record>,
+}
+
+/// Why bytes are not a frame. The connection is of no use afterwards; the state is unchanged.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum FrameError {
+    TooLong { bytes: u64, max: usize },
+    UnknownType(u8),
+    Version(u16),
+    Malformed,
+}
+
+impl Frame {
+    fn type_byte(&self) -> u8 {
+        match self {
+            Frame::Hello(_) => 1,
+            Frame::Refuse(_) => 2,
+            Frame::Unit(_) => 3,
+            Frame::Barrier(_) => 4,
+            Frame::StateBegin(_) => 5,
+            Frame::StateChunk(_) => 6,
+            Frame::StateEnd => 7,
+            Frame::ResyncRequest { .. } => 8,
+            Frame::Ack(_) => 9,
+            Frame::Heartbeat(_) => 10,
+        }
+    }
+
+    /// Appends the frame to `out`.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let start = out.len();
+        out.put_u32_le(0);
+        out.put_u8(self.type_byte());
+        match self {
+            Frame::Hello(hello) => {
+                out.put_u16_le(PEER_VERSION);
+                out.put_u64_le(PEER_FEATURES);
+                put(out, &**hello);
+            }
+            Frame::Refuse(why) => put(out, why),
+            Frame::Unit(unit) => put(out, unit),
+            Frame::Barrier(vector) | Frame::StateBegin(vector) | Frame::Ack(vector) => {
+                put(out, vector);
+            }
+            Frame::StateChunk(changes) => put(out, changes),
+            Frame::StateEnd => {}
+            Frame::ResyncRequest { presented, whole } => put(out, &(presented, whole)),
+            Frame::Heartbeat(heartbeat) => put(out, heartbeat),
+        }
+        let bytes = (out.len() - start - PREFIX_BYTES) as u32;
+        out[start..start + PREFIX_BYTES].copy_from_slice(&bytes.to_le_bytes());
+    }
+
+    /// The frame as bytes of its own, for sending it more than once.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.encode(&mut out);
+        out.freeze()
+    }
+
+    /// Takes the first whole frame off `buf`; `None` if it has not arrived yet.
+    ///
+    /// # Errors
+    /// The bytes are no frame, or one longer than `bytes_max`; `buf` is left as it is.
+    pub fn decode(buf: &mut BytesMut, bytes_max: usize) -> Result<Option<Frame>, FrameError> {
+        if buf.len() < PREFIX_BYTES {
+            return Ok(None);
+        }
+        let bytes = u32::from_le_bytes([buf[0], buf[1], buf[2], buf[3]]);
+        if bytes as usize > bytes_max || bytes == 0 {
+            return Err(FrameError::TooLong { bytes: u64::from(bytes), max: bytes_max });
+        }
+        let whole = PREFIX_BYTES + bytes as usize;
+        if buf.len() < whole {
+            return Ok(None);
+        }
+        let frame = Frame::decode_body(buf[PREFIX_BYTES], &buf[PREFIX_BYTES + 1..whole])?;
+        buf.advance(whole);
+        Ok(Some(frame))
+    }
+
+    fn decode_body(type_byte: u8, body: &[u8]) -> Result<Frame, FrameError> {
+        Ok(match type_byte {
+            1 => {
+                if body.len() < 10 {
+                    return Err(FrameError::Malformed);
+                }
+                let version = u16::from_le_bytes([body[0], body[1]]);
+                if version != PEER_VERSION {
+                    return Err(FrameError::Version(version));
+                }
+                Frame::Hello(Box::new(take(&body[10..])?))
+            }
+            2 => Frame::Refuse(take(body)?),
+            3 => Frame::Unit(take(body)?),
+            4 => Frame::Barrier(take_vector(body)?),
+            5 => Frame::StateBegin(take_vector(body)?),
+            6 => Frame::StateChunk(take(body)?),
+            7 if body.is_empty() => Frame::StateEnd,
+            8 => {
+                let (presented, whole) = take(body)?;
+                Frame::ResyncRequest { presented, whole }
+            }
+            9 => Frame::Ack(take_vector(body)?),
+            10 => Frame::Heartbeat(take(body)?),
+            7 => return Err(FrameError::Malformed),
+            other => return Err(FrameError::UnknownType(other)),
+        })
+    }
+}
+
+/// Serialises straight to the end of a buffer.
+struct Tail<'a>(&'a mut BytesMut);
+
+impl Flavor for Tail<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.put_u8(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+fn put<T: Serialize>(out: &mut BytesMut, value: &T) {
+    let written = postcard::serialize_with_flavor(value, Tail(out));
+    assert!(written.is_ok(), "a buffer that grows takes every value");
+}
+
+fn take<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, FrameError> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(FrameError::Malformed),
+    }
+}
+
+fn take_vector(body: &[u8]) -> Result<Vector, FrameError> {
+    take(body)
+}

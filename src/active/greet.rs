@@ -1,0 +1,337 @@
+//! Handshakes: AUTH and QUORATE PEER in RESP, then a hello from each side.
+
+use std::net::IpAddr;
+
+use bytes::{Buf, BytesMut};
+
+use crate::base::fact::LogLevel;
+use crate::base::ids::{ConnId, Epoch};
+use crate::wire::frame::{Frame, FrameError, Hello, PEER_VERSION, Refusal};
+
+use super::dial::Trouble;
+use super::inbound::Inbound;
+use super::peer::{Greeting, Outbound, Peer, PeerNode, Side};
+use super::{Active, Core};
+
+/// Longest answer line a dialer reads.
+const ANSWER_BYTES_MAX: usize = 4096;
+
+/// Why QUORATE PEER was refused; the connection stays a client's.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum PeerError {
+    /// Not `QUORATE PEER version`.
+    Syntax,
+    /// The other side speaks another version of the peer protocol.
+    Version { theirs: u64 },
+}
+
+impl Active {
+    /// What a dialer says first: AUTH if there is a password, and QUORATE PEER.
+    pub(super) fn begin_greeting(&self, peer: &mut Peer) {
+        let version = PEER_VERSION.to_string();
+        let mut text = Vec::new();
+        let password = self.config.masterauth.as_deref();
+        if let Some(password) = password {
+            match &self.config.masteruser {
+                Some(user) => put_command(&mut text, &["AUTH", user, password]),
+                None => put_command(&mut text, &["AUTH", password]),
+            }
+        } else if let Side::Greeting { stage, .. } = &mut peer.side {
+            *stage = Greeting::Upgrading;
+        }
+        put_command(&mut text, &["QUORATE", "PEER", &version]);
+        peer.send_text(&text);
+    }
+
+    /// Answers to AUTH and QUORATE PEER, a line each. True if one was taken.
+    pub(super) fn on_greeting_bytes(
+        &mut self,
+        peer: &mut Peer,
+        buf: &mut BytesMut,
+        core: &mut Core<'_>,
+    ) -> bool {
+        let Side::Greeting { master, stage } = peer.side else { return false };
+        let Some(end) = buf.windows(2).position(|pair| pair == b"\r\n") else {
+            if buf.len() > ANSWER_BYTES_MAX {
+                self.note_trouble(master, Trouble::Answer, core);
+                peer.closing = true;
+            }
+            return false;
+        };
+        let line = buf.split_to(end);
+        buf.advance(2);
+        let trouble = match stage {
+            Greeting::Authenticating if line.first() == Some(&b'+') => {
+                peer.side = Side::Greeting { master, stage: Greeting::Upgrading };
+                return true;
+            }
+            Greeting::Upgrading if line.starts_with(b"+PEER ") => {
+                peer.side = Side::Greeting { master, stage: Greeting::Greeted };
+                let hello = self.hello(core);
+                peer.send(&Frame::Hello(Box::new(hello)));
+                return true;
+            }
+            Greeting::Authenticating if line.starts_with(b"-ERR Client sent AUTH, but no") => {
+                // The master asks for no password: nothing is wrong with that.
+                peer.side = Side::Greeting { master, stage: Greeting::Upgrading };
+                return true;
+            }
+            Greeting::Authenticating
+                if line.starts_with(b"-ERR AUTH <password> called without") =>
+            {
+                peer.side = Side::Greeting { master, stage: Greeting::Upgrading };
+                return true;
+            }
+            Greeting::Authenticating => Trouble::Password,
+            Greeting::Upgrading if line.starts_with(b"-NOAUTH") => Trouble::Password,
+            Greeting::Upgrading if line.starts_with(b"-ERR unknown command") => Trouble::NotQuorate,
+            Greeting::Upgrading | Greeting::Greeted => Trouble::Answer,
+        };
+        if trouble == Trouble::Answer {
+            let said = String::from_utf8_lossy(&line).into_owned();
+            core.out.facts.log(LogLevel::Verbose, format!("the master answered: {said}"));
+        }
+        self.note_trouble(master, trouble, core);
+        peer.closing = true;
+        false
+    }
+
+    /// A session asked for QUORATE PEER; `args` is what follows these two words. On success the
+    /// answer leaves with the next flush, and all further bytes belong to [`Active::on_bytes`].
+    ///
+    /// # Errors
+    /// Wrong words or another protocol version; nothing has changed.
+    pub fn accept_peer(
+        &mut self,
+        conn: ConnId,
+        args: &[&[u8]],
+        ip: IpAddr,
+        core: &mut Core<'_>,
+    ) -> Result<(), PeerError> {
+        let [version] = args else { return Err(PeerError::Syntax) };
+        let version = core::str::from_utf8(version).ok().and_then(|v| v.parse::<u64>().ok());
+        match version {
+            None => Err(PeerError::Syntax),
+            Some(theirs) if theirs != u64::from(PEER_VERSION) => Err(PeerError::Version { theirs }),
+            Some(_) => {
+                let mut peer = Peer::new(conn, Side::Guest, core.now.mono);
+                peer.ip = Some(ip);
+                peer.send_text(format!("+PEER {PEER_VERSION}\r\n").as_bytes());
+                self.peers.insert(conn, peer);
+                Ok(())
+            }
+        }
+    }
+
+    fn hello(&mut self, core: &mut Core<'_>) -> Hello {
+        self.promise(core);
+        let plain = self.is_plain();
+        let whole = plain && self.needs_whole;
+        Hello {
+            node: self.life.node,
+            run: self.life.run,
+            epoch: self.life.epoch,
+            origin: core.clock.origin(),
+            port: self.config.port,
+            whole,
+            brings: !plain,
+            wall: self.skew.wall(core.now),
+            clock: core.clock.last(),
+            vector: if whole { crate::base::vector::Vector::new() } else { self.vector.clone() },
+            horizon_bound: self.members.horizon_bound(),
+            members: self.members.records(),
+        }
+    }
+
+    pub(super) fn on_hello(&mut self, peer: &mut Peer, hello: &Hello, core: &mut Core<'_>) {
+        if peer.is_established() {
+            core.out.facts.log(LogLevel::Warning, "a peer said hello twice");
+            peer.closing = true;
+            return;
+        }
+        if let Some(refusal) = self.refusal(peer, hello, core) {
+            self.refuse(peer, &refusal, core);
+            return;
+        }
+        // 1. What nobody has seen yet moves above what this peer's cluster may have collected or written.
+        self.on_first_meeting(hello, core);
+        // 2. The peer is listed from here on: the own announcement stands still until all list it.
+        for record in &hello.members {
+            self.learn(record, core);
+        }
+        self.on_peer_wall(hello.node, hello.wall, core);
+        if !self.skew.is_too_far_ahead(core.now, ms_of(hello.clock)) {
+            core.clock.observe(hello.clock);
+        }
+        // 3. Only now anything of the own data may leave.
+        peer.node = Some(PeerNode { node: hello.node, run: hello.run, origin: hello.origin });
+        match peer.side {
+            Side::Guest => {
+                let mut answer = self.hello(core);
+                answer.whole = false;
+                answer.vector = self.members.outgoing(&self.vector);
+                peer.send(&Frame::Hello(Box::new(answer)));
+                self.begin_stream(peer, hello, core);
+            }
+            Side::Greeting { master, .. } => {
+                let whole = self.is_plain() && self.needs_whole;
+                peer.side = Side::Master { master, inbound: Inbound::new(whole) };
+                self.needs_whole = false;
+                self.on_master_established(master, peer.conn, hello.node, core);
+            }
+            Side::Replica(_) | Side::Master { .. } => {}
+        }
+    }
+
+    /// Why the handshake cannot go on, if so.
+    fn refusal(&mut self, peer: &Peer, hello: &Hello, core: &mut Core<'_>) -> Option<Refusal> {
+        if hello.node == self.life.node {
+            let myself = hello.run == self.life.run;
+            return Some(if myself { Refusal::Myself } else { Refusal::NodeIdInUse });
+        }
+        if self.has_live_other_run(peer, hello, core) {
+            return Some(Refusal::NodeIdInUse);
+        }
+        if let Some(known) = self.members.get(hello.node) {
+            let other_run = known.record.run != hello.run;
+            if other_run && known.record.epoch >= hello.epoch {
+                return Some(Refusal::EpochTaken { newest: known.record.epoch });
+            }
+        }
+        let taken = self.members.owner(hello.origin).is_some_and(|owner| owner != hello.node)
+            || hello.origin == core.clock.origin();
+        if taken {
+            core.out.facts.sometimes("two nodes drew one origin");
+            return Some(Refusal::EpochTaken { newest: hello.epoch });
+        }
+        let foreign = !self.members.is_alone()
+            && hello.members.len() > 1
+            && hello
+                .members
+                .iter()
+                .all(|r| self.members.get(r.node).is_none() && r.node != self.life.node)
+            && self.members.horizon_bound().max(hello.horizon_bound) > 0;
+        foreign.then_some(Refusal::ForeignCluster)
+    }
+
+    /// Whether another process with the peer's node id is on a link that shows signs of life. Links of a past one
+    /// are closed.
+    fn has_live_other_run(&mut self, peer: &Peer, hello: &Hello, core: &mut Core<'_>) -> bool {
+        let others: Vec<(ConnId, bool)> = self
+            .peers
+            .values()
+            .filter(|other| {
+                other.conn != peer.conn
+                    && other.node.is_some_and(|n| n.node == hello.node && n.run != hello.run)
+            })
+            .map(|other| {
+                let silent = core.now.mono.since(other.last_heard);
+                (other.conn, silent < self.config.limits.suspect_after)
+            })
+            .collect();
+        if others.iter().any(|other| other.1) {
+            return true;
+        }
+        for (conn, _) in others {
+            core.out.facts.sometimes("links of a node's past life were closed");
+            if let Some(mut other) = self.peers.remove(&conn) {
+                other.closing = true;
+                self.put_back(other, core);
+            }
+        }
+        false
+    }
+
+    fn refuse(&mut self, peer: &mut Peer, refusal: &Refusal, core: &mut Core<'_>) {
+        core.out.facts.log(LogLevel::Warning, format!("refusing a peer: {}", text_of(refusal)));
+        core.out.facts.sometimes("a handshake was refused");
+        peer.send(&Frame::Refuse(refusal.clone()));
+        if let Side::Greeting { master, .. } = peer.side {
+            self.note_trouble(master, Trouble::Answer, core);
+        }
+        peer.closing = true;
+    }
+
+    pub(super) fn on_refused(&mut self, peer: &mut Peer, why: &Refusal, core: &mut Core<'_>) {
+        core.out
+            .facts
+            .log(LogLevel::Warning, format!("the peer refused the link: {}", text_of(why)));
+        if let Refusal::EpochTaken { newest } = why
+            && *newest >= self.life.epoch
+        {
+            core.out.facts.sometimes("a new epoch began, because the old one was taken");
+            self.become_epoch(Epoch(newest.0 + 1), core);
+        }
+        if let Side::Greeting { master, .. } = peer.side {
+            self.note_trouble(master, Trouble::Answer, core);
+        }
+        peer.closing = true;
+    }
+
+    pub(super) fn on_frame_error(
+        &mut self,
+        peer: &mut Peer,
+        error: FrameError,
+        core: &mut Core<'_>,
+    ) {
+        core.out.facts.sometimes("a peer sent bytes that are no frame");
+        let refusal = match error {
+            FrameError::Version(_) => Refusal::Version { ours: PEER_VERSION },
+            FrameError::TooLong { .. } | FrameError::UnknownType(_) | FrameError::Malformed => {
+                Refusal::Malformed
+            }
+        };
+        let text = match error {
+            FrameError::Version(theirs) => format!(
+                "peer speaks version {theirs} of the peer protocol, this server speaks {PEER_VERSION}"
+            ),
+            FrameError::TooLong { bytes, max } => {
+                format!("peer sent a frame of {bytes} bytes, the limit is 1..={max}")
+            }
+            FrameError::UnknownType(byte) => format!("peer sent a frame of unknown type {byte}"),
+            FrameError::Malformed => "peer sent a malformed frame".to_owned(),
+        };
+        core.out.facts.log(LogLevel::Warning, text);
+        peer.send(&Frame::Refuse(refusal));
+        if let Side::Greeting { master, .. } = peer.side {
+            self.note_trouble(master, Trouble::Answer, core);
+        }
+        peer.closing = true;
+    }
+
+    fn begin_stream(&mut self, peer: &mut Peer, hello: &Hello, core: &mut Core<'_>) {
+        let outbound = Outbound::new(hello.vector.clone(), hello.port, self.log.end());
+        peer.side = Side::Replica(outbound);
+        let covered = hello.vector.covers_all(self.log.start());
+        core.out.facts.log(LogLevel::Notice, format!("Replica {} attached", hello.node));
+        self.start_stream(peer, hello.whole || !covered, core);
+    }
+}
+
+fn ms_of(time: u64) -> crate::base::time::UnixMs {
+    crate::base::stamp::Stamp::new(time, crate::base::ids::Origin(0)).ms()
+}
+
+fn text_of(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Version { ours } => format!("the peer protocol's version differs ({ours} there)"),
+        Refusal::Myself => "replicaof names this very server".to_owned(),
+        Refusal::NodeIdInUse => {
+            "two live processes present one node id (copied data directory?)".to_owned()
+        }
+        Refusal::EpochTaken { newest } => {
+            format!("the epoch or origin is taken; epoch {} is known", newest.0)
+        }
+        Refusal::ForeignCluster => {
+            "two clusters that have each collected tombstones cannot be joined".to_owned()
+        }
+        Refusal::Malformed => "a frame could not be read".to_owned(),
+    }
+}
+
+fn put_command(out: &mut Vec<u8>, words: &[&str]) {
+    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+    }
+}

@@ -1,0 +1,536 @@
+//! The receiving side of a stream: units, barriers, state transfers, paused origins.
+
+use std::collections::VecDeque;
+
+use crate::base::fact::{Fact, LogLevel};
+use crate::base::ids::{ConnId, NodeId, Origin};
+use crate::base::mutant::Mutant;
+use crate::base::stamp::Stamp;
+use crate::base::unit::{Change, Unit};
+use crate::base::vector::Vector;
+use crate::store::{Admission, WalkPosition};
+use crate::wire::frame::Frame;
+
+use super::peer::{Peer, Side};
+use super::{Active, Core};
+
+/// About how many bytes of cells go into one unit of adopted cells.
+const ADOPTED_UNIT_BYTES: usize = 64 << 10;
+
+/// The state of one stream, receiving side.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    resync: Option<Resync>,
+    /// Origins whose stamps lie too far ahead, with what waits of them, in order.
+    paused: Vec<Paused>,
+    /// Ask for the cells beyond the own vector as soon as possible.
+    wants_resync: bool,
+    /// Bytes of frames held here.
+    held_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Resync {
+    /// The sender's vector when the transfer began; `None` until it has begun.
+    begun: Option<Vector>,
+    /// Everything is to be dropped when the first bytes of the new set arrive (plain replica).
+    replaces: bool,
+    held: VecDeque<Held>,
+    /// Held units were let go for their size: another resync has to follow.
+    overflowed: bool,
+    /// Cells of these origins were left out, because they are paused.
+    skipped: Vec<Origin>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Unit(Unit),
+    Barrier(Vector),
+    CaughtUp(Vector),
+}
+
+#[derive(Debug)]
+struct Paused {
+    origin: Origin,
+    /// Newest stamp time among what waits, for telling when it may go on.
+    time: u64,
+    units: VecDeque<Unit>,
+    overflowed: bool,
+}
+
+impl Inbound {
+    pub fn new(whole: bool) -> Inbound {
+        let mut inbound = Inbound::default();
+        if whole {
+            inbound.resync = Some(Resync::awaited(true));
+        }
+        inbound
+    }
+
+    pub fn is_resyncing(&self) -> bool {
+        self.resync.is_some() || self.wants_resync
+    }
+
+    fn has_begun(&self) -> bool {
+        self.resync.as_ref().is_some_and(|resync| resync.begun.is_some())
+    }
+
+    /// Whether cells or units have come that the log does not have yet.
+    fn has_unlogged(&self) -> bool {
+        self.resync.as_ref().is_some_and(|resync| {
+            resync.begun.is_some() || resync.overflowed || !resync.held.is_empty()
+        })
+    }
+
+    pub fn paused_origins(&self) -> impl Iterator<Item = Origin> + '_ {
+        self.paused.iter().map(|paused| paused.origin)
+    }
+
+    fn is_paused(&self, origin: Origin) -> bool {
+        self.paused.iter().any(|paused| paused.origin == origin)
+            || self.resync.as_ref().is_some_and(|resync| resync.skipped.contains(&origin))
+    }
+}
+
+impl Resync {
+    fn awaited(replaces: bool) -> Resync {
+        Resync {
+            begun: None,
+            replaces,
+            held: VecDeque::new(),
+            overflowed: false,
+            skipped: Vec::new(),
+        }
+    }
+}
+
+/// A stream's connection and state, taken out of the table while it is worked on.
+struct Stream<'a> {
+    conn: ConnId,
+    node: NodeId,
+    inbound: &'a mut Inbound,
+}
+
+impl Active {
+    /// A frame of a master's stream.
+    pub(super) fn on_stream_frame(&mut self, peer: &mut Peer, frame: Frame, core: &mut Core<'_>) {
+        let Peer { conn, node: Some(node), side: Side::Master { inbound, .. }, .. } = peer else {
+            return;
+        };
+        let mut stream = Stream { conn: *conn, node: node.node, inbound };
+        match frame {
+            Frame::Unit(unit) => self.on_unit(&mut stream, unit, core),
+            Frame::Barrier(vector) => self.on_barrier(&mut stream, vector, core),
+            Frame::StateBegin(vector) => self.on_state_begin(&mut stream, vector, core),
+            Frame::StateChunk(changes) => self.on_state_chunk(&mut stream, &changes, core),
+            Frame::StateEnd => self.on_state_end(&mut stream, core),
+            Frame::Heartbeat(heartbeat) => {
+                if heartbeat.caught_up {
+                    self.on_caught_up(&mut stream, heartbeat.vector, core);
+                }
+            }
+            Frame::Hello(_) | Frame::Refuse(_) | Frame::ResyncRequest { .. } | Frame::Ack(_) => {
+                core.out.facts.log(LogLevel::Warning, "unexpected frame on a master's stream");
+                peer.closing = true;
+            }
+        }
+        self.ask_for_resync(peer);
+    }
+
+    fn ask_for_resync(&self, peer: &mut Peer) {
+        let Side::Master { inbound, .. } = &mut peer.side else { return };
+        if inbound.wants_resync && inbound.resync.is_none() {
+            inbound.wants_resync = false;
+            inbound.resync = Some(Resync::awaited(false));
+            let presented = self.vector.clone();
+            peer.send(&Frame::ResyncRequest { presented, whole: false });
+        }
+    }
+
+    /// A plain replica has what its master will never get: it takes the master's data anew.
+    pub(super) fn start_over(&self, peer: &mut Peer) {
+        let Side::Master { inbound, .. } = &mut peer.side else { return };
+        if inbound.resync.is_none() {
+            inbound.resync = Some(Resync::awaited(true));
+            peer.send(&Frame::ResyncRequest { presented: Vector::new(), whole: true });
+        }
+    }
+
+    fn on_unit(&mut self, stream: &mut Stream<'_>, unit: Unit, core: &mut Core<'_>) {
+        let inbound = &mut *stream.inbound;
+        let origin = unit.dot.origin;
+        if self.vector.covers(unit.dot) {
+            core.out.facts.sometimes("a unit arrived twice");
+            return;
+        }
+        let waits = inbound.paused.iter().position(|paused| paused.origin == origin);
+        let too_far = self.is_too_far_ahead(core, &unit);
+        if waits.is_some() || too_far {
+            let at = waits.unwrap_or_else(|| {
+                self.say_paused(origin, unit.newest_time(), core);
+                let units = VecDeque::new();
+                inbound.paused.push(Paused { origin, time: 0, units, overflowed: false });
+                inbound.paused.len() - 1
+            });
+            inbound.held_bytes += unit_bytes(&unit);
+            let overflows = inbound.held_bytes > self.held_bytes_max();
+            let paused = &mut inbound.paused[at];
+            paused.time = paused.time.max(unit.newest_time());
+            if overflows {
+                core.out.facts.sometimes("a paused origin overran the bound of what is held");
+                inbound.held_bytes -= paused.units.drain(..).map(|u| unit_bytes(&u)).sum::<usize>();
+                inbound.held_bytes -= unit_bytes(&unit);
+                paused.overflowed = true;
+            } else {
+                paused.units.push_back(unit);
+            }
+            return;
+        }
+        self.take_unit(stream, unit, core);
+    }
+
+    /// Applies a unit, and logs and counts it unless a resync is under way.
+    fn take_unit(&mut self, stream: &mut Stream<'_>, unit: Unit, core: &mut Core<'_>) {
+        if self.vector.covers(unit.dot) {
+            return;
+        }
+        self.merge_unit(&unit, core);
+        let inbound = &mut *stream.inbound;
+        let log_at_once = self.mutants.has(Mutant::LiveUnitLoggedInResync);
+        if let Some(resync) = &mut inbound.resync
+            && !log_at_once
+        {
+            core.out.facts.sometimes("a live unit was met during a resync");
+            inbound.held_bytes += unit_bytes(&unit);
+            if inbound.held_bytes > self.held_bytes_max() {
+                core.out.facts.sometimes("a resync overran the bound of what is held");
+                resync.overflowed = true;
+                inbound.held_bytes = 0;
+                resync.held.clear();
+            } else if !resync.overflowed {
+                resync.held.push_back(Held::Unit(unit));
+            }
+            return;
+        }
+        self.count_unit(stream.conn, &unit, core);
+    }
+
+    /// Merges all changes of a unit. Those with a stamp of their own may concern cells that were collected here.
+    fn merge_unit(&mut self, unit: &Unit, core: &mut Core<'_>) {
+        core.clock.observe(unit.newest_time());
+        let clock = self.skew.expiry(core.now);
+        for change in &unit.changes {
+            let stamp = change.stamp_in(unit.dot);
+            if change.stamp.is_some() && !self.admits(change, stamp, core) {
+                continue;
+            }
+            core.store.apply(change, stamp, clock, &mut core.out.facts);
+        }
+    }
+
+    fn admits(&self, change: &Change, stamp: Stamp, core: &mut Core<'_>) -> bool {
+        match core.store.admits(change, stamp, self.vector.covers(stamp)) {
+            Admission::Merge => true,
+            Admission::Ignore => {
+                core.out.facts.sometimes("a cell arrived that had been collected here");
+                false
+            }
+            Admission::BelowHorizon => {
+                // Its bringer moved everything above the horizon when it joined: this cannot be.
+                core.out.facts.sometimes("an unseen cell arrived from below the horizon");
+                core.out.facts.log(
+                    LogLevel::Warning,
+                    "an unseen cell arrived from below the horizon; it is merged",
+                );
+                true
+            }
+        }
+    }
+
+    /// The unit is in the store: now it enters the log and counts.
+    fn count_unit(&mut self, conn: ConnId, unit: &Unit, core: &mut Core<'_>) {
+        self.vector.raise(unit.dot.origin, unit.dot.time);
+        self.log.append_unit(unit);
+        self.units_taken += 1;
+        let dot = unit.dot;
+        core.out.fact(|| Fact::UnitTaken { dot, conn });
+    }
+
+    fn on_barrier(&mut self, stream: &mut Stream<'_>, vector: Vector, core: &mut Core<'_>) {
+        if let Some(resync) = &mut stream.inbound.resync {
+            core.out.facts.sometimes("a barrier was met during a resync");
+            if !resync.overflowed {
+                resync.held.push_back(Held::Barrier(vector));
+            }
+            return;
+        }
+        if self.vector.covers_all(&vector) || self.mutants.has(Mutant::BarrierIgnored) {
+            return;
+        }
+        core.out.facts.sometimes("a barrier was not covered");
+        stream.inbound.wants_resync = true;
+    }
+
+    fn on_caught_up(&mut self, stream: &mut Stream<'_>, vector: Vector, core: &mut Core<'_>) {
+        if stream.inbound.wants_resync {
+            return;
+        }
+        if let Some(resync) = &mut stream.inbound.resync {
+            if !resync.overflowed {
+                resync.held.push_back(Held::CaughtUp(vector));
+            }
+            return;
+        }
+        self.raise_vector(stream.inbound, &vector, core);
+    }
+
+    /// The vector becomes the maximum with `vector`, but for paused origins. The entries that moved.
+    fn raise_vector(&mut self, inbound: &Inbound, vector: &Vector, core: &mut Core<'_>) -> Vector {
+        let mut moved = Vector::new();
+        for (origin, time) in vector.iter() {
+            // One's own entry is the own clock's; a paused origin's units are still to come.
+            let open = origin != core.clock.origin() && !inbound.is_paused(origin);
+            if open && self.vector.raise(origin, time) {
+                moved.raise(origin, time);
+            }
+        }
+        if !moved.is_empty() {
+            let vector = &self.vector;
+            core.out.fact(|| Fact::VectorMoved { vector: vector.clone() });
+        }
+        moved
+    }
+
+    fn on_state_begin(&mut self, stream: &mut Stream<'_>, vector: Vector, core: &mut Core<'_>) {
+        let from = stream.node;
+        core.out.fact(|| Fact::ResyncBegan { from });
+        let mut resync = stream.inbound.resync.take().unwrap_or_else(|| Resync::awaited(false));
+        if resync.begun.is_some() {
+            core.out.facts.sometimes("a state transfer began anew before its end");
+        }
+        if resync.replaces {
+            resync.replaces = false;
+            self.drop_data(core);
+        }
+        if self.mutants.has(Mutant::VectorMovedEarly) {
+            self.raise_vector(stream.inbound, &vector, core);
+        }
+        resync.begun = Some(vector);
+        resync.held.clear();
+        resync.overflowed = false;
+        stream.inbound.held_bytes = 0;
+        stream.inbound.resync = Some(resync);
+        stream.inbound.wants_resync = false;
+    }
+
+    /// A plain replica forgets its own data; called when the first bytes of the master's arrive.
+    fn drop_data(&mut self, core: &mut Core<'_>) {
+        core.out.facts.log(LogLevel::Notice, "MASTER <-> REPLICA sync: Flushing old data");
+        core.store.clear(&mut core.out.facts);
+        core.out.fact(|| Fact::DataDropped);
+        self.vector = Vector::new();
+        self.vector.raise(core.clock.origin(), core.clock.last());
+        self.log.restart(&self.vector);
+    }
+
+    fn on_state_chunk(&mut self, stream: &mut Stream<'_>, changes: &[Change], core: &mut Core<'_>) {
+        if !stream.inbound.has_begun() {
+            return;
+        }
+        let clock = self.skew.expiry(core.now);
+        for change in changes {
+            let Some(stamp) = change.stamp else { continue };
+            let paused = self.is_stamp_too_far_ahead(core, stamp);
+            if paused {
+                self.say_paused(stamp.origin, stamp.time, core);
+                let resync = stream.inbound.resync.as_mut();
+                let skipped = &mut resync.expect("it has begun").skipped;
+                if !skipped.contains(&stamp.origin) {
+                    skipped.push(stamp.origin);
+                }
+                continue;
+            }
+            core.clock.observe(stamp.time);
+            if self.admits(change, stamp, core) {
+                core.store.apply(change, stamp, clock, &mut core.out.facts);
+            }
+        }
+    }
+
+    /// The transfer is complete: the vector moves, a barrier stands in the log, and what was held counts.
+    fn on_state_end(&mut self, stream: &mut Stream<'_>, core: &mut Core<'_>) {
+        let Some(resync) = stream.inbound.resync.take() else { return };
+        let Some(vector) = resync.begun else { return };
+        let from = stream.node;
+        stream.inbound.held_bytes = 0;
+        for &origin in &resync.skipped {
+            let waits = stream.inbound.paused.iter().any(|paused| paused.origin == origin);
+            if !waits {
+                let time = u64::MAX;
+                let units = VecDeque::new();
+                stream.inbound.paused.push(Paused { origin, time, units, overflowed: true });
+            }
+        }
+        // The barrier names what is not in the log; entries that did not move are.
+        let moved = self.raise_vector(stream.inbound, &vector, core);
+        if !moved.is_empty() {
+            self.log.append_barrier(&moved);
+        }
+        self.resyncs_complete += 1;
+        core.out.fact(|| Fact::ResyncEnded { from, complete: true });
+        core.out.facts.sometimes("a resync was completed");
+        let mut held = resync.held;
+        while let Some(next) = held.pop_front() {
+            match next {
+                Held::Unit(unit) => {
+                    if !self.vector.covers(unit.dot) {
+                        self.count_unit(stream.conn, &unit, core);
+                    }
+                }
+                Held::Barrier(barrier) if self.vector.covers_all(&barrier) => {}
+                Held::Barrier(_) => {
+                    core.out.facts.sometimes("a held barrier was not covered");
+                    stream.inbound.wants_resync = true;
+                    return;
+                }
+                Held::CaughtUp(vector) => {
+                    self.raise_vector(stream.inbound, &vector, core);
+                }
+            }
+        }
+        stream.inbound.wants_resync |= resync.overflowed;
+    }
+
+    /// The stream has ended. A resync under way has not completed: what it brought goes into the log under own dots.
+    pub(super) fn on_stream_end(&mut self, peer: &mut Peer, core: &mut Core<'_>) {
+        let (Side::Master { inbound, .. }, Some(node)) = (&mut peer.side, peer.node) else {
+            return;
+        };
+        let unlogged = inbound.has_unlogged();
+        self.needs_whole |= inbound.resync.as_ref().is_some_and(|resync| resync.replaces);
+        *inbound = Inbound::default();
+        if unlogged {
+            let from = node.node;
+            core.out.fact(|| Fact::ResyncEnded { from, complete: false });
+            core.out.facts.sometimes("a resync broke off");
+            if self.is_plain() {
+                // Nothing flows from here into the master; downstream gets the barrier of the next resync.
+                self.needs_whole = true;
+            } else if !self.mutants.has(Mutant::BrokenResyncNotLogged) {
+                self.adopt_uncovered(core);
+            }
+        }
+    }
+
+    /// Logs every cell that the own vector does not cover, as units under own new dots; the cells keep their stamps.
+    fn adopt_uncovered(&mut self, core: &mut Core<'_>) {
+        let mut position = Some(WalkPosition::default());
+        let mut changes = Vec::new();
+        let mut uncovered = Vec::new();
+        while let Some(from) = position {
+            changes.clear();
+            position = core.store.walk(from, ADOPTED_UNIT_BYTES, &mut changes);
+            uncovered.extend(
+                changes
+                    .drain(..)
+                    .filter(|change| change.stamp.is_some_and(|stamp| !self.vector.covers(stamp))),
+            );
+            let bytes: usize = uncovered.iter().map(change_bytes).sum();
+            if uncovered.is_empty() || (position.is_some() && bytes < ADOPTED_UNIT_BYTES) {
+                continue;
+            }
+            let dot = core.clock.tick(self.skew.wall(core.now).ms());
+            let unit = Unit { dot, changes: core::mem::take(&mut uncovered) };
+            core.out.facts.sometimes("cells of a broken-off resync were adopted");
+            self.vector.raise(dot.origin, dot.time);
+            self.log.append_unit(&unit);
+            core.out.fact(|| Fact::CellsAdopted { unit });
+        }
+    }
+
+    /// Lets those paused origins go on whose stamps are no longer too far ahead.
+    pub(super) fn resume_paused(&mut self, peer: &mut Peer, core: &mut Core<'_>) {
+        let (conn, Some(node)) = (peer.conn, peer.node) else { return };
+        let Side::Master { inbound, .. } = &mut peer.side else { return };
+        let mut at = 0;
+        while at < inbound.paused.len() {
+            let paused = &inbound.paused[at];
+            let next = paused.units.front().map_or(paused.time, Unit::newest_time);
+            let accepted = self.accepted.contains(&paused.origin);
+            let due = next == u64::MAX && !self.is_origin_too_far_ahead(core, paused.origin);
+            if !accepted
+                && !due
+                && self.skew.is_too_far_ahead(core.now, Stamp::new(next, paused.origin).ms())
+            {
+                at += 1;
+                continue;
+            }
+            let mut paused = inbound.paused.remove(at);
+            let origin = paused.origin;
+            core.out.facts.sometimes("a paused origin went on");
+            self.far_ahead.remove(&origin);
+            core.out.fact(|| Fact::OriginResumed { origin });
+            inbound.wants_resync |= paused.overflowed;
+            inbound.held_bytes -= paused.units.iter().map(unit_bytes).sum::<usize>();
+            while let Some(unit) = paused.units.pop_front() {
+                let mut stream = Stream { conn, node: node.node, inbound: &mut *inbound };
+                self.on_unit(&mut stream, unit, core);
+            }
+        }
+        self.ask_for_resync(peer);
+    }
+
+    fn say_paused(&mut self, origin: Origin, time: u64, core: &mut Core<'_>) {
+        let known = self.far_ahead.insert(origin, time).is_some();
+        if known {
+            return;
+        }
+        core.out.facts.sometimes("an origin was paused for its clock");
+        core.out.fact(|| Fact::OriginPaused { origin });
+        core.out.facts.log(
+            LogLevel::Warning,
+            format!(
+                "origin {origin} stamps more than {} ms ahead of this node's clock: its writes wait \
+                 (QUORATE CLOCK ACCEPT {origin} lets them in)",
+                self.skew.max_skew_ms()
+            ),
+        );
+    }
+
+    fn is_too_far_ahead(&self, core: &Core<'_>, unit: &Unit) -> bool {
+        self.skew.is_too_far_ahead(core.now, Stamp::new(unit.newest_time(), unit.dot.origin).ms())
+            && !self.accepted.contains(&unit.dot.origin)
+    }
+
+    fn is_stamp_too_far_ahead(&self, core: &Core<'_>, stamp: Stamp) -> bool {
+        self.skew.is_too_far_ahead(core.now, stamp.ms()) && !self.accepted.contains(&stamp.origin)
+    }
+
+    /// Whether the newest stamp met of a paused origin still lies too far ahead.
+    fn is_origin_too_far_ahead(&self, core: &Core<'_>, origin: Origin) -> bool {
+        self.far_ahead
+            .get(&origin)
+            .is_some_and(|&time| self.is_stamp_too_far_ahead(core, Stamp::new(time, origin)))
+    }
+
+    fn held_bytes_max(&self) -> usize {
+        self.config.limits.held_bytes_max
+    }
+}
+
+fn unit_bytes(unit: &Unit) -> usize {
+    unit.changes.iter().map(change_bytes).sum::<usize>() + 32
+}
+
+fn change_bytes(change: &Change) -> usize {
+    use crate::base::unit::Cell;
+    let cell = match &change.cell {
+        Cell::Register { value, seen, .. } => value.len() + 48 * seen.list.len(),
+        Cell::Tombstone { seen } => 48 * seen.list.len(),
+        Cell::Contribution { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone => 0,
+    };
+    change.key.len() + cell + 48
+}

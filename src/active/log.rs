@@ -1,0 +1,156 @@
+//! The replication log: units in the order in which this node applied them, its own and those taken in,
+//! with barriers where the vector rose by a resync. The part still in memory is the backlog.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::base::stamp::Stamp;
+use crate::base::unit::Unit;
+use crate::base::vector::Vector;
+use crate::wire::frame::Frame;
+
+/// Bytes an entry costs beside its frame.
+const ENTRY_BYTES: u64 = 64;
+
+/// What stands at one place of the log.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A unit, encoded as the frame that every link sends.
+    Unit { dot: Stamp, frame: Bytes },
+    /// The vector rose to this by a resync; what it stands for is not in the log.
+    Barrier { vector: Vector, frame: Bytes },
+}
+
+/// The backlog and the vector it begins at.
+#[derive(Debug)]
+pub struct Log {
+    entries: VecDeque<Entry>,
+    /// Position of the first entry; positions count up for the life of the process.
+    first: u64,
+    bytes: u64,
+    bytes_max: u64,
+    /// Bytes of all frames ever appended.
+    total_bytes: u64,
+    /// Whoever covers this misses nothing that is not in the log.
+    start: Vector,
+}
+
+impl Log {
+    pub fn new(bytes_max: u64) -> Log {
+        Log {
+            entries: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            bytes_max,
+            total_bytes: 0,
+            start: Vector::new(),
+        }
+    }
+
+    pub fn append_unit(&mut self, unit: &Unit) {
+        let frame = Frame::Unit(unit.clone()).to_bytes();
+        self.append(Entry::Unit { dot: unit.dot, frame });
+    }
+
+    pub fn append_barrier(&mut self, vector: &Vector) {
+        let frame = Frame::Barrier(vector.clone()).to_bytes();
+        self.append(Entry::Barrier { vector: vector.clone(), frame });
+    }
+
+    fn append(&mut self, entry: Entry) {
+        self.bytes += entry.cost();
+        self.total_bytes += entry.cost() - ENTRY_BYTES;
+        self.entries.push_back(entry);
+        self.trim();
+    }
+
+    /// Forgets everything: from now on only who covers `vector` can be served from the log.
+    pub fn restart(&mut self, vector: &Vector) {
+        self.first += self.entries.len() as u64;
+        self.entries.clear();
+        self.bytes = 0;
+        self.start = vector.clone();
+    }
+
+    pub fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while self.bytes > self.bytes_max {
+            let Some(entry) = self.entries.pop_front() else { break };
+            self.first += 1;
+            self.bytes -= entry.cost();
+            match entry {
+                Entry::Unit { dot, .. } => {
+                    self.start.raise(dot.origin, dot.time);
+                }
+                Entry::Barrier { vector, .. } => {
+                    self.start.merge(&vector);
+                }
+            }
+        }
+    }
+
+    pub fn get(&self, position: u64) -> Option<&Entry> {
+        let index = position.checked_sub(self.first)?;
+        self.entries.get(usize::try_from(index).ok()?)
+    }
+
+    /// Position of the first entry still held.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Position after the last entry.
+    pub fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    pub fn start(&self) -> &Vector {
+        &self.start
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of all frames ever appended, for INFO's offsets.
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+}
+
+impl Entry {
+    fn cost(&self) -> u64 {
+        match self {
+            Entry::Unit { frame, .. } | Entry::Barrier { frame, .. } => {
+                frame.len() as u64 + ENTRY_BYTES
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::Origin;
+
+    #[test]
+    fn trimmed_entries_raise_the_start() {
+        let mut log = Log::new(300);
+        for time in 1..=10 {
+            log.append_unit(&Unit { dot: Stamp::new(time, Origin(7)), changes: Vec::new() });
+        }
+        assert!(log.bytes() <= 300);
+        assert_eq!(log.end(), 10);
+        assert_eq!(log.start().get(Origin(7)), log.first());
+        assert!(log.get(log.first()).is_some() && log.get(log.end()).is_none());
+    }
+}

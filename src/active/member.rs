@@ -1,0 +1,252 @@
+//! Members and the horizon. Every node gossips what it has; the minimum over all members is the stamp
+//! time before which nothing can still arrive anywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::ids::{NodeId, Origin};
+use crate::base::time::UnixMs;
+use crate::base::vector::Vector;
+use crate::wire::frame::Record;
+
+/// One other node of the cluster, as far as gossip tells.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub record: Record,
+    /// The newest announcement whose vector this node covers: all that the member had sent before it
+    /// announced has arrived here.
+    settled: (Vector, UnixMs),
+    /// An announcement that waits to be covered; the newest is taken up after it.
+    pending: (Vector, UnixMs),
+}
+
+/// This node's own record and those of all others it knows.
+#[derive(Clone, Debug)]
+pub struct Members {
+    me: Record,
+    others: BTreeMap<NodeId, Member>,
+    /// Origins whose writes nobody else gets: plain replicas'. They never appear in what is announced.
+    barren: BTreeSet<Origin>,
+    /// The membership has changed and the others should hear of it at once.
+    news: bool,
+}
+
+/// What a record taken in has changed.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Learned {
+    Nothing,
+    Newer,
+    /// A node, or a node's epoch, not known before.
+    NewOrigin,
+}
+
+impl Members {
+    pub fn new(me: Record) -> Members {
+        Members { me, others: BTreeMap::new(), barren: BTreeSet::new(), news: false }
+    }
+
+    /// Takes in a record of another node. One's own comes back unread.
+    pub fn learn(&mut self, record: &Record) -> Learned {
+        if record.node == self.me.node {
+            return Learned::Nothing;
+        }
+        let learned = match self.others.get(&record.node) {
+            None => Learned::NewOrigin,
+            Some(known) => {
+                let (old, new) = (&known.record, record);
+                if (new.epoch, new.seq) <= (old.epoch, old.seq) {
+                    return Learned::Nothing;
+                }
+                if old.origin == new.origin { Learned::Newer } else { Learned::NewOrigin }
+            }
+        };
+        if !record.brings {
+            self.barren.insert(record.origin);
+        }
+        match learned {
+            Learned::NewOrigin => {
+                let none = (Vector::new(), UnixMs(0));
+                let member =
+                    Member { record: record.clone(), settled: none.clone(), pending: none };
+                self.others.insert(record.node, member);
+                self.news = true;
+                self.relist();
+            }
+            Learned::Newer | Learned::Nothing => {
+                if let Some(member) = self.others.get_mut(&record.node) {
+                    self.news |= member.record.lists != record.lists;
+                    member.record = record.clone();
+                }
+            }
+        }
+        learned
+    }
+
+    fn relist(&mut self) {
+        let me = (self.me.node, self.me.origin);
+        let others = self.others.values().map(|m| (m.record.node, m.record.origin));
+        self.me.lists = others.chain([me]).collect();
+        self.me.lists.sort_unstable();
+        self.me.seq += 1;
+    }
+
+    /// Whether the own writes reach others.
+    pub fn set_brings(&mut self, brings: bool) {
+        self.me.brings = brings;
+        self.me.seq += 1;
+    }
+
+    /// The own origin or epoch has changed.
+    pub fn become_origin(&mut self, epoch: crate::base::ids::Epoch, origin: Origin) {
+        self.me.epoch = epoch;
+        self.me.origin = origin;
+        self.me.vector = Vector::new();
+        self.relist();
+        self.news = true;
+    }
+
+    /// Renews the own announcement. The vector and the clock beside it move only while every member lists every
+    /// member and all have met their masters; else they stand still, so that no horizon passes a
+    /// member that some do not know yet.
+    pub fn announce(&mut self, vector: &Vector, clock: UnixMs, met_all: bool, collected: u64) {
+        self.me.seq += 1;
+        self.me.met_all = met_all;
+        self.me.collected = collected;
+        if self.everyone_lists_everyone() {
+            self.me.vector = self.outgoing(vector);
+            self.me.clock = clock;
+        }
+    }
+
+    /// A vector without the origins whose writes nobody gets.
+    pub fn outgoing(&self, vector: &Vector) -> Vector {
+        let mut outgoing = vector.clone();
+        for &origin in &self.barren {
+            outgoing.remove(origin);
+        }
+        if !self.me.brings {
+            outgoing.remove(self.me.origin);
+        }
+        outgoing
+    }
+
+    fn everyone_lists_everyone(&self) -> bool {
+        if self.others.is_empty() || !self.me.met_all {
+            return false;
+        }
+        self.others.values().all(|member| {
+            let lists = &member.record.lists;
+            member.record.met_all
+                && lists.contains(&(self.me.node, self.me.origin))
+                && self
+                    .others
+                    .values()
+                    .all(|other| lists.contains(&(other.record.node, other.record.origin)))
+        })
+    }
+
+    /// Takes notice that this node now has `vector`: announcements it covers are settled.
+    pub fn settle(&mut self, vector: &Vector) {
+        for member in self.others.values_mut() {
+            if vector.covers_all(&member.record.vector) {
+                member.pending = (member.record.vector.clone(), member.record.clock);
+            }
+            if vector.covers_all(&member.pending.0) && member.settled != member.pending {
+                member.settled = member.pending.clone();
+            }
+            if member.settled == member.pending {
+                member.pending = (member.record.vector.clone(), member.record.clock);
+            }
+        }
+    }
+
+    /// The stable horizon, given what this node has: per origin the minimum over all members, over all origins
+    /// whose units may still come. An origin of a past epoch that all have equally far no longer counts. 0 while
+    /// anybody has announced nothing.
+    pub fn horizon(&self, own: &Vector) -> u64 {
+        if self.others.is_empty() {
+            return 0;
+        }
+        let own = self.outgoing(own);
+        let mut origins: BTreeSet<Origin> = own.iter().map(|e| e.0).collect();
+        for member in self.others.values() {
+            origins.extend(member.settled.0.iter().map(|e| e.0));
+            if member.record.brings {
+                origins.insert(member.record.origin);
+            }
+        }
+        let current = |origin: Origin| {
+            origin == self.me.origin || self.others.values().any(|m| m.record.origin == origin)
+        };
+        let mut horizon = u64::MAX;
+        for origin in origins {
+            if self.barren.contains(&origin) {
+                continue;
+            }
+            let mine = own.get(origin);
+            let mut least = mine;
+            let mut equal = true;
+            for member in self.others.values() {
+                let theirs = member.settled.0.get(origin);
+                equal &= theirs == mine;
+                least = least.min(theirs);
+            }
+            if current(origin) || !equal {
+                horizon = horizon.min(least);
+            }
+        }
+        if horizon == u64::MAX { 0 } else { horizon }
+    }
+
+    /// The earliest expiry clock among settled announcements: every member's clock is past this, and has told
+    /// everything it did before.
+    pub fn expired_before(&self, own: UnixMs) -> UnixMs {
+        self.others.values().map(|m| m.settled.1).fold(own, UnixMs::min)
+    }
+
+    /// Beyond this stamp time no member can collect before it knows of a node that joins through this one now.
+    pub fn horizon_bound(&self) -> u64 {
+        if self.others.is_empty() {
+            return 0;
+        }
+        let announced = self.me.vector.iter().map(|e| e.1).max().unwrap_or(0);
+        self.others.values().map(|m| m.record.collected).fold(announced, u64::max)
+    }
+
+    /// Whether `origin` belongs to a past epoch of a node whose newer epoch is known.
+    pub fn is_current(&self, origin: Origin) -> bool {
+        origin == self.me.origin || self.others.values().any(|m| m.record.origin == origin)
+    }
+
+    pub fn is_alone(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    pub fn get(&self, node: NodeId) -> Option<&Member> {
+        self.others.get(&node)
+    }
+
+    /// Who has this origin now, if another node has.
+    pub fn owner(&self, origin: Origin) -> Option<NodeId> {
+        self.others.values().find(|m| m.record.origin == origin).map(|m| m.record.node)
+    }
+
+    pub fn others(&self) -> impl Iterator<Item = &Record> + '_ {
+        self.others.values().map(|m| &m.record)
+    }
+
+    pub fn len(&self) -> usize {
+        self.others.len()
+    }
+
+    /// The own record and all others', for a heartbeat or a hello.
+    pub fn records(&self) -> Vec<Record> {
+        let mut records = vec![self.me.clone()];
+        records.extend(self.others.values().map(|m| m.record.clone()));
+        records
+    }
+
+    /// Whether the membership has changed since the last call.
+    pub fn take_news(&mut self) -> bool {
+        core::mem::take(&mut self.news)
+    }
+}

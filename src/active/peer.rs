@@ -1,0 +1,146 @@
+//! One connection to another node: what is gathered for it, how much is on its way, when it was heard.
+
+use std::net::IpAddr;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::base::ids::{ConnId, NodeId, Origin, RunId};
+use crate::base::io::{Effect, Effects};
+use crate::base::time::Mono;
+use crate::base::vector::Vector;
+use crate::store::WalkPosition;
+use crate::wire::frame::Frame;
+
+use super::inbound::Inbound;
+
+/// Which way the stream flows.
+#[derive(Debug)]
+pub enum Side {
+    /// The other side dialed and takes our stream; its hello has not come yet.
+    Guest,
+    /// The other side takes our stream.
+    Replica(Outbound),
+    /// We dialed (this configured master) and are still greeting.
+    Greeting { master: u64, stage: Greeting },
+    /// We take the other side's stream.
+    Master { master: u64, inbound: Inbound },
+}
+
+/// How far a dialer has come.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Greeting {
+    /// Waiting for the answer to AUTH.
+    Authenticating,
+    /// Waiting for the answer to QUORATE PEER.
+    Upgrading,
+    /// Waiting for the master's hello.
+    Greeted,
+}
+
+/// The sending side of a stream.
+#[derive(Debug)]
+pub struct Outbound {
+    /// What the replica had at the handshake, or when it last asked for a resync.
+    pub presented: Vector,
+    /// What it has said since.
+    pub acked: Vector,
+    /// Next log position to look at.
+    pub cursor: u64,
+    /// A state transfer under way.
+    pub transfer: Option<Transfer>,
+    /// The transfer has to be followed by another: the log moved on meanwhile.
+    pub overrun: bool,
+    /// The replica's client port, for INFO.
+    pub port: u16,
+}
+
+/// A state transfer, sending side.
+#[derive(Copy, Clone, Debug)]
+pub struct Transfer {
+    pub position: WalkPosition,
+}
+
+/// A connection that speaks frames, or is about to.
+#[derive(Debug)]
+pub struct Peer {
+    pub conn: ConnId,
+    pub side: Side,
+    /// The other node, once its hello has come.
+    pub node: Option<PeerNode>,
+    /// Where it came from, if the driver said.
+    pub ip: Option<IpAddr>,
+    pub since: Mono,
+    pub last_heard: Mono,
+    gathered: BytesMut,
+    sent_bytes: u64,
+    drained_bytes: u64,
+    /// The connection is to be closed once what is gathered has left.
+    pub closing: bool,
+    /// What was told last with an ack, to tell news only.
+    pub told: Vector,
+}
+
+/// Who is at the other end.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct PeerNode {
+    pub node: NodeId,
+    pub run: RunId,
+    pub origin: Origin,
+}
+
+impl Peer {
+    pub fn new(conn: ConnId, side: Side, now: Mono) -> Peer {
+        Peer {
+            conn,
+            side,
+            node: None,
+            ip: None,
+            since: now,
+            last_heard: now,
+            gathered: BytesMut::new(),
+            sent_bytes: 0,
+            drained_bytes: 0,
+            closing: false,
+            told: Vector::new(),
+        }
+    }
+
+    pub fn send(&mut self, frame: &Frame) {
+        frame.encode(&mut self.gathered);
+    }
+
+    pub fn send_encoded(&mut self, bytes: &Bytes) {
+        self.gathered.extend_from_slice(bytes);
+    }
+
+    /// RESP words, before the upgrade.
+    pub fn send_text(&mut self, text: &[u8]) {
+        self.gathered.extend_from_slice(text);
+    }
+
+    pub fn on_drained(&mut self, bytes: u64) {
+        self.drained_bytes = (self.drained_bytes + bytes).min(self.sent_bytes);
+    }
+
+    /// Hands over what was gathered.
+    pub fn flush(&mut self, out: &mut Effects) {
+        if !self.gathered.is_empty() {
+            let bytes = self.gathered.split().freeze();
+            self.sent_bytes += bytes.len() as u64;
+            out.push(Effect::Send { conn: self.conn, bytes });
+        }
+    }
+
+    /// Bytes gathered or handed over and not yet written out.
+    pub fn unsent_bytes(&self) -> u64 {
+        self.sent_bytes - self.drained_bytes + self.gathered.len() as u64
+    }
+
+    /// Whether frames flow: the handshake is over.
+    pub fn is_established(&self) -> bool {
+        match self.side {
+            Side::Replica(_) | Side::Master { .. } => true,
+            Side::Guest | Side::Greeting { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Clock skew: whose wall clock to follow, and the expiry clock that never steps back.
+
+use std::collections::BTreeMap;
+
+use crate::base::ids::NodeId;
+use crate::base::time::{Now, UnixMs, Wall};
+
+/// The own wall clock as corrected by what the peers' heartbeats say.
+#[derive(Debug)]
+pub struct SkewedClock {
+    max_skew_ms: u64,
+    /// Per peer: its wall clock minus this process's monotonic clock, in microseconds.
+    offsets: BTreeMap<NodeId, i128>,
+    /// Wall minus monotonic clock that stamps follow while the own wall clock is too far ahead.
+    correction: Option<i128>,
+    /// The latest expiry time ever answered.
+    expiry: UnixMs,
+}
+
+impl SkewedClock {
+    pub fn new(max_skew_ms: u64) -> SkewedClock {
+        SkewedClock { max_skew_ms, offsets: BTreeMap::new(), correction: None, expiry: UnixMs(0) }
+    }
+
+    pub fn set_max_skew_ms(&mut self, max_skew_ms: u64) {
+        self.max_skew_ms = max_skew_ms;
+    }
+
+    pub fn max_skew_ms(&self) -> u64 {
+        self.max_skew_ms
+    }
+
+    /// A peer said what time it is. True if the correction began, changed its base or ended.
+    pub fn heard(&mut self, now: Now, peer: NodeId, wall: Wall) -> bool {
+        self.offsets.insert(peer, i128::from(wall.0) - mono_us(now));
+        let own = i128::from(now.wall.0) - mono_us(now);
+        let limit = i128::from(self.max_skew_ms) * 1000;
+        let ahead = self.offsets.values().filter(|&&theirs| own - theirs > limit).count();
+        let before = self.correction.is_some();
+        self.correction = if 2 * ahead > self.offsets.len() {
+            let mut theirs: Vec<i128> = self.offsets.values().copied().collect();
+            theirs.sort_unstable();
+            Some(theirs[(theirs.len() - 1) / 2])
+        } else {
+            None
+        };
+        before != self.correction.is_some()
+    }
+
+    /// The peer is gone: its clock no longer counts in the majority. A correction stays as it is.
+    pub fn forget(&mut self, peer: NodeId) {
+        self.offsets.remove(&peer);
+    }
+
+    /// The wall clock that stamps follow.
+    pub fn wall(&self, now: Now) -> Wall {
+        match self.correction {
+            Some(offset) => Wall(u64::try_from(mono_us(now) + offset).unwrap_or(0)),
+            None => now.wall,
+        }
+    }
+
+    /// The expiry clock: [`SkewedClock::wall`], never stepping back.
+    pub fn expiry(&mut self, now: Now) -> UnixMs {
+        self.expiry = self.expiry.max(self.wall(now).ms());
+        self.expiry
+    }
+
+    /// The expiry clock without moving it.
+    pub fn expiry_at(&self, now: Now) -> UnixMs {
+        self.expiry.max(self.wall(now).ms())
+    }
+
+    /// How far the own wall clock is ahead of the one stamps follow, in ms; 0 without a correction.
+    pub fn correction_ms(&self, now: Now) -> i64 {
+        let ahead = i128::from(now.wall.0) - i128::from(self.wall(now).0);
+        i64::try_from(ahead / 1000).unwrap_or(i64::MAX)
+    }
+
+    /// Whether a stamp of millisecond `ms` lies too far ahead to be let in: of the own clock, and of
+    /// the middle one among the own and the peers'. (A node that is behind everybody must not keep all others out for ever.)
+    pub fn is_too_far_ahead(&self, now: Now, ms: UnixMs) -> bool {
+        let own = i128::from(self.wall(now).0);
+        let mut walls: Vec<i128> = self.offsets.values().map(|o| o + mono_us(now)).collect();
+        walls.push(own);
+        walls.sort_unstable();
+        let reference = own.max(walls[(walls.len() - 1) / 2]);
+        i128::from(ms.0) * 1000 > reference + i128::from(self.max_skew_ms) * 1000
+    }
+}
+
+fn mono_us(now: Now) -> i128 {
+    i128::from(now.mono.0 / 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Mono;
+
+    fn at(mono_ms: u64, wall_ms: u64) -> Now {
+        Now { mono: Mono(mono_ms * 1_000_000), wall: Wall(wall_ms * 1000) }
+    }
+
+    #[test]
+    fn node_ahead_of_its_only_peer_follows_the_peer_and_expiry_never_steps_back() {
+        let mut clock = SkewedClock::new(5000);
+        assert_eq!(clock.expiry(at(0, 100_000)), UnixMs(100_000));
+        assert!(clock.heard(at(0, 100_000), NodeId(1), Wall(90_000_000)));
+        assert_eq!(clock.wall(at(1000, 101_000)).ms(), UnixMs(91_000));
+        assert_eq!(clock.expiry(at(1000, 101_000)), UnixMs(100_000));
+        assert!(!clock.is_too_far_ahead(at(1000, 101_000), UnixMs(96_000)));
+        assert!(clock.is_too_far_ahead(at(1000, 101_000), UnixMs(96_001)));
+    }
+
+    #[test]
+    fn node_ahead_of_a_minority_keeps_its_clock() {
+        let mut clock = SkewedClock::new(5000);
+        clock.heard(at(0, 100_000), NodeId(1), Wall(100_000_000));
+        assert!(!clock.heard(at(0, 100_000), NodeId(2), Wall(80_000_000)));
+        assert_eq!(clock.correction_ms(at(0, 100_000)), 0);
+    }
+}
