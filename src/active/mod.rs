@@ -1,6 +1,7 @@
 //! Floor 2: active mode. Every node takes writes; units flow over links from masters to replicas; vectors
 //! say who has what; the newest stamp wins everywhere.
 
+mod config;
 mod dial;
 mod greet;
 mod inbound;
@@ -11,6 +12,7 @@ mod outbound;
 mod peer;
 mod report;
 mod skew;
+mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,13 +20,12 @@ use bytes::BytesMut;
 
 use crate::base::clock::HybridClock;
 use crate::base::fact::{Fact, LogLevel};
-use crate::base::ids::{ConnId, DialId, Epoch, NodeId, Origin, RunId};
-use crate::base::io::{CloseReason, Effect, Effects, HostPort};
-use crate::base::limits::Limits;
+use crate::base::ids::{ConnId, DialId, Epoch, NodeId, Origin};
+use crate::base::io::{CloseReason, Effect};
 use crate::base::mutant::{Mutant, Mutants};
 use crate::base::rng::Rng;
 use crate::base::stamp::Stamp;
-use crate::base::time::{Mono, Now, Span, UnixMs};
+use crate::base::time::{Mono, Now, UnixMs};
 use crate::base::unit::{Cell, Unit};
 use crate::base::vector::Vector;
 use crate::store::Store;
@@ -36,71 +37,9 @@ use self::member::Members;
 use self::peer::{Peer, Side};
 use self::skew::SkewedClock;
 
+pub use self::config::{ActiveConfig, ActiveSetting, Core, Life, ReplicaOf, ReplicaOfError};
 pub use self::greet::PeerError;
 pub use self::report::RoleReport;
-
-/// What active mode is told by directives.
-#[derive(Clone, Debug)]
-pub struct ActiveConfig {
-    pub active_replica: bool,
-    pub multi_master: bool,
-    pub replica_read_only: bool,
-    pub masteruser: Option<String>,
-    pub masterauth: Option<String>,
-    pub replicaof: Vec<HostPort>,
-    pub backlog_bytes: u64,
-    pub repl_timeout: Span,
-    pub max_clock_skew_ms: u64,
-    /// The client port, told to peers for their INFO.
-    pub port: u16,
-    pub limits: Limits,
-    pub mutants: Mutants,
-}
-
-/// Which life of which node this is.
-#[derive(Copy, Clone, Debug)]
-pub struct Life {
-    pub node: NodeId,
-    pub run: RunId,
-    pub epoch: Epoch,
-    pub origin: Origin,
-}
-
-/// What active mode needs of the node for one call.
-pub struct Core<'a> {
-    pub now: Now,
-    pub store: &'a mut Store,
-    pub clock: &'a mut HybridClock,
-    pub out: &'a mut Effects,
-}
-
-/// A change of the configured masters.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ReplicaOf {
-    Add(HostPort),
-    NoOne,
-    Remove(HostPort),
-}
-
-/// Why REPLICAOF changed nothing.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum ReplicaOfError {
-    /// Already a replica of this master.
-    Already,
-    /// REMOVE of a master that is not configured.
-    Unknown,
-}
-
-/// A directive changed at run time.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ActiveSetting {
-    MasterUser(Option<String>),
-    MasterAuth(Option<String>),
-    BacklogBytes(u64),
-    ReplTimeout(Span),
-    MaxClockSkewMs(u64),
-    ReplicaReadOnly(bool),
-}
 
 /// The state of replication.
 pub struct Active {
@@ -379,164 +318,6 @@ impl Active {
             }
         }
         self.on_master_gone(&peer, core);
-    }
-
-    pub fn on_timeout(&mut self, core: &mut Core<'_>) {
-        let now = core.now.mono;
-        if now >= self.next_heartbeat {
-            self.next_heartbeat = now + self.config.limits.ping_period;
-            self.beat(core);
-        }
-        self.drive_masters(core);
-        self.drop_silent_peers(core);
-        if now >= self.next_sweep {
-            self.next_sweep = now + self.config.limits.sweep_period;
-            self.sweep(core);
-        }
-    }
-
-    /// One heartbeat on every link.
-    fn beat(&mut self, core: &mut Core<'_>) {
-        self.promise(core);
-        self.announce(core);
-        let wall = self.skew.wall(core.now);
-        let members = self.members.records();
-        let vector = self.members.outgoing(&self.vector);
-        let log_end = self.log.end();
-        for peer in self.peers.values_mut() {
-            if !peer.is_established() {
-                continue;
-            }
-            let caught_up = match &peer.side {
-                Side::Replica(outbound) => outbound.is_caught_up(log_end),
-                Side::Master { .. } | Side::Guest | Side::Greeting { .. } => false,
-            };
-            // A window that is full stays as it is: nothing is queued for a silent link.
-            if peer.unsent_bytes() < 4 * self.config.limits.link_window_bytes as u64 + 4096 {
-                let (vector, members) = (vector.clone(), members.clone());
-                let beat = Heartbeat { wall, vector, caught_up, members };
-                peer.send(&Frame::Heartbeat(beat));
-            }
-        }
-    }
-
-    /// Promises to give no stamp at or below the clock's from now on: an idle origin advances.
-    fn promise(&mut self, core: &mut Core<'_>) {
-        let last = core.clock.promise(self.skew.wall(core.now).ms());
-        self.vector.raise(core.clock.origin(), last);
-    }
-
-    /// Begins or ends being alone: nothing was logged meanwhile.
-    fn note_company(&mut self, core: &mut Core<'_>) {
-        let alone = self.is_alone();
-        if alone != self.alone {
-            self.alone = alone;
-            self.log.restart(&self.vector);
-            core.store.set_alone(alone);
-        }
-    }
-
-    fn announce(&mut self, core: &mut Core<'_>) {
-        let clock = self.skew.expiry(core.now);
-        let met_all = self.masters.iter().all(|master| master.met);
-        self.members.settle(&self.vector);
-        self.members.announce(&self.vector, clock, met_all, core.store.collected());
-    }
-
-    /// Horizon work, in bounded pieces.
-    fn sweep(&mut self, core: &mut Core<'_>) {
-        self.members.settle(&self.vector);
-        let clock = self.skew.expiry(core.now);
-        let keys_max = self.config.limits.sweep_keys_max;
-        let (horizon, expired_before) = if self.is_alone() {
-            (core.clock.last(), clock)
-        } else if self.mutants.has(Mutant::TombstoneCollectedEarly) {
-            (self.vector.get(core.clock.origin()), clock)
-        } else {
-            (self.members.horizon(&self.vector), self.members.expired_before(clock))
-        };
-        let before = core.store.collected();
-        self.collecting =
-            core.store.collect(horizon, expired_before, keys_max, &mut core.out.facts);
-        let horizon = core.store.collected();
-        if horizon != before {
-            core.out.fact(|| Fact::Collected { horizon });
-        }
-        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
-        for conn in conns {
-            if let Some(mut peer) = self.peers.remove(&conn) {
-                self.resume_paused(&mut peer, core);
-                self.put_back(peer, core);
-            }
-        }
-    }
-
-    /// Closes links that have been silent for `repl-timeout`, and handshakes that do not end.
-    fn drop_silent_peers(&mut self, core: &mut Core<'_>) {
-        let now = core.now.mono;
-        let limits = &self.config.limits;
-        let silent: Vec<ConnId> = self
-            .peers
-            .values()
-            .filter(|peer| {
-                if peer.is_established() {
-                    now.since(peer.last_heard) >= self.config.repl_timeout
-                } else {
-                    now.since(peer.since) >= limits.handshake_timeout
-                }
-            })
-            .map(|peer| peer.conn)
-            .collect();
-        for conn in silent {
-            if let Some(mut peer) = self.peers.remove(&conn) {
-                core.out.facts.sometimes("a link was given up for its silence");
-                peer.closing = true;
-                self.put_back(peer, core);
-            }
-        }
-    }
-
-    /// End of a batch: streams move on, acks and what was gathered leave.
-    pub fn flush(&mut self, core: &mut Core<'_>) {
-        if self.peers.is_empty() {
-            return;
-        }
-        if self.members.take_news() {
-            core.out.facts.sometimes("news of a member were passed on at once");
-            self.next_heartbeat = core.now.mono;
-        }
-        self.busy = false;
-        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
-        for conn in conns {
-            let Some(mut peer) = self.peers.remove(&conn) else { continue };
-            self.pump(&mut peer, core);
-            if let Side::Master { .. } = &peer.side
-                && peer.told != self.vector
-                && self.has_taken_since(&peer.told, core)
-            {
-                peer.told = self.vector.clone();
-                peer.send(&Frame::Ack(self.vector.clone()));
-            }
-            peer.flush(core.out);
-            self.peers.insert(conn, peer);
-        }
-    }
-
-    /// Whether the vector has moved for another reason than the own clock.
-    fn has_taken_since(&self, told: &Vector, core: &Core<'_>) -> bool {
-        let own = core.clock.origin();
-        self.vector.iter().any(|(origin, time)| origin != own && time > told.get(origin))
-    }
-
-    pub fn poll_timeout(&self) -> Option<Mono> {
-        if self.busy {
-            return Some(Mono(0));
-        }
-        if self.alone && self.peers.is_empty() {
-            return self.collecting.then_some(self.next_sweep);
-        }
-        let next = self.next_heartbeat.min(self.next_sweep);
-        Some(self.masters.iter().filter_map(Master::due).fold(next, Mono::min))
     }
 
     // ----- settings --------------------------------------------------------------------------
