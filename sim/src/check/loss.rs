@@ -1,0 +1,42 @@
+//! No acknowledged loss: what a living member of the core ever had, the core has in the end.
+
+use super::sessions::Matched;
+use super::{Property, Violation};
+use crate::model::key::show;
+use crate::model::ledger::{BootId, Ledger};
+use crate::model::merge::Coverage;
+use crate::workload::history::{History, Outcome};
+
+/// The first unit that the core has lost. One is lost for good only together with every process
+/// that had it: issued it, or reported a vector that covers it.
+pub fn lost_unit(
+    ledger: &Ledger,
+    history: &History,
+    matched: &Matched,
+    coverage: &Coverage,
+    core: &[BootId],
+) -> Option<Violation> {
+    for (index, unit) in ledger.units.iter().enumerate() {
+        if coverage.covers(unit.dot) {
+            continue;
+        }
+        let holder = core.iter().find(|boot| {
+            let known = &ledger.boots[boot.0];
+            known.alive && (unit.boot == **boot || known.reached.covers(unit.dot))
+        });
+        let Some(holder) = holder else { continue };
+        let acknowledged = matched.unit_of.iter().zip(&history.attempts).any(|(of, attempt)| {
+            *of == Some(index) && matches!(attempt.outcome, Outcome::Replied(_))
+        });
+        let evidence = format!(
+            "{} unit {} of host {} ({:?}) is not covered by the core's vectors, though host {} had it and never stopped",
+            if acknowledged { "acknowledged" } else { "executed" },
+            show(unit.dot),
+            ledger.boots[unit.boot.0].host,
+            unit.changes,
+            ledger.boots[holder.0].host
+        );
+        return Some(Violation { property: Property::AcknowledgedLoss, evidence });
+    }
+    None
+}

@@ -1,0 +1,217 @@
+//! Session order: which unit each command made, whether the unit and the reply fit the command, and
+//! whether a client on one node reads its own writes or newer ones.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quorate::base::ids::{ConnId, DbIndex};
+use quorate::base::stamp::Stamp;
+use quorate::base::unit::{Cell, Change};
+
+use super::fit::{Effect, effect_of, unfit};
+use super::{Property, Violation};
+use crate::model::key::{KeyHistory, show, strict_integer};
+use crate::model::ledger::{BootId, Issued, Ledger};
+use crate::workload::command::Command;
+use crate::workload::history::{Attempt, History, Outcome};
+use crate::workload::resp::Reply;
+
+/// Which unit every attempt made: indexes into the ledger's units, by attempt.
+#[derive(Clone, Debug, Default)]
+pub struct Matched {
+    pub unit_of: Vec<Option<usize>>,
+}
+
+/// The commands of each client, as planned.
+pub type Commands<'a> = dyn Fn(usize, usize) -> &'a Command + 'a;
+
+/// Pairs units with the attempts that made them, over each connection in order. A command that was
+/// answered with success must have made its unit; one that was refused or only reads must not.
+pub fn match_units<'a>(
+    ledger: &Ledger,
+    history: &History,
+    command_of: &Commands<'a>,
+) -> Result<Matched, Violation> {
+    let mut by_conn: BTreeMap<(BootId, ConnId), Vec<usize>> = BTreeMap::new();
+    for (index, unit) in ledger.units.iter().enumerate() {
+        if let Some(conn) = unit.conn {
+            by_conn.entry((unit.boot, conn)).or_default().push(index);
+        }
+    }
+    let mut matched = Matched { unit_of: vec![None; history.attempts.len()] };
+    for session in &history.sessions {
+        let Some(accepted) = session.accepted else { continue };
+        let units = by_conn.remove(&accepted).unwrap_or_default();
+        let mut units = units.into_iter().peekable();
+        for &index in &session.attempts {
+            let attempt = &history.attempts[index];
+            let command = command_of(attempt.client, attempt.command);
+            let reply = match &attempt.outcome {
+                Outcome::Replied(reply) => Some(reply),
+                Outcome::InDoubt => None,
+            };
+            let effect = match reply {
+                Some(reply) => effect_of(command, reply).map_err(|why| {
+                    let evidence = format!("{}: {why}", line(history, attempt, command));
+                    Violation { property: Property::Sessions, evidence }
+                })?,
+                None if command.writes() => Effect::May,
+                None => Effect::None,
+            };
+            let next = units.peek().map(|&unit| (unit, &ledger.units[unit]));
+            let wrong = match (effect, next) {
+                (Effect::None, _) | (Effect::May, None) => None,
+                (Effect::Must, None) => Some("made no unit".to_owned()),
+                (Effect::Must, Some((_, unit))) => unfit(command, reply, unit),
+                (Effect::May, Some((_, unit))) if unfit(command, reply, unit).is_some() => {
+                    continue;
+                }
+                (Effect::May, Some(_)) => None,
+            };
+            if let Some(why) = wrong {
+                let unit = next.map_or(String::new(), |(_, unit)| describe(unit));
+                let evidence = format!("{}: {why}{unit}", line(history, attempt, command));
+                let missing = next.is_none();
+                let property =
+                    if missing { Property::AcknowledgedLoss } else { Property::Sessions };
+                return Err(Violation { property, evidence });
+            }
+            if effect != Effect::None
+                && let Some((unit, _)) = next
+            {
+                matched.unit_of[index] = Some(unit);
+                units.next();
+            }
+        }
+        if let Some(stray) = units.next() {
+            let evidence =
+                format!("no command of its client made{}", describe(&ledger.units[stray]));
+            return Err(Violation { property: Property::Sessions, evidence });
+        }
+    }
+    if let Some(stray) = by_conn.values().flatten().next() {
+        let evidence = format!("no client sent what made{}", describe(&ledger.units[*stray]));
+        return Err(Violation { property: Property::Sessions, evidence });
+    }
+    Ok(matched)
+}
+
+/// A client on one boot of one node reads its own writes, and what it has read once or newer.
+pub fn stale_read<'a>(
+    ledger: &Ledger,
+    history: &History,
+    matched: &Matched,
+    command_of: &Commands<'a>,
+) -> Option<Violation> {
+    let mut known: BTreeMap<(usize, BootId), BTreeMap<&str, Stamp>> = BTreeMap::new();
+    for (index, attempt) in history.attempts.iter().enumerate() {
+        let session = &history.sessions[attempt.session.0];
+        let (Some((boot, _)), Outcome::Replied(reply)) = (session.accepted, &attempt.outcome)
+        else {
+            continue;
+        };
+        let command = command_of(attempt.client, attempt.command);
+        let known = known.entry((attempt.client, boot)).or_default();
+        // Within a transaction reads see what it has written so far, which is not on record by
+        // itself; they are judged only if nothing in it writes.
+        if !command.writes() {
+            for (key, got) in reads(command, reply) {
+                let floor = known.entry(key).or_insert(Stamp::ZERO);
+                if let Err(why) = judge_read(ledger, key, got, floor) {
+                    let evidence = format!("{}: {why}", line(history, attempt, command));
+                    return Some(Violation { property: Property::Sessions, evidence });
+                }
+            }
+        }
+        if let Some(unit) = matched.unit_of[index] {
+            let unit = &ledger.units[unit];
+            for key in command.keys() {
+                if unit.changes.iter().any(|c| &c.key[..] == key.as_bytes() && is_value(c)) {
+                    let floor = known.entry(key).or_insert(Stamp::ZERO);
+                    *floor = unit.dot.max(*floor);
+                }
+            }
+        }
+    }
+    None
+}
+
+fn is_value(change: &Change) -> bool {
+    match change.cell {
+        Cell::Register { .. } | Cell::Tombstone { .. } | Cell::Contribution { .. } => true,
+        Cell::Expiry { .. } | Cell::KeyCell { .. } | Cell::DatabaseTombstone => false,
+    }
+}
+
+/// The keys a command without writes has read, with what came back.
+fn reads<'c>(command: &'c Command, reply: &'c Reply) -> Vec<(&'c str, &'c Reply)> {
+    match (command, reply) {
+        (Command::Get { key }, reply) => vec![(key.as_str(), reply)],
+        (Command::MGet { keys }, Reply::Array(values)) => {
+            keys.iter().map(String::as_str).zip(values).collect()
+        }
+        (Command::Multi { commands }, Reply::Array(replies)) => {
+            commands.iter().zip(replies).flat_map(|(c, r)| reads(c, r)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Judges one read against the newest write the client knows of, and raises that.
+fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Stamp) -> Result<(), String> {
+    let db = DbIndex(0);
+    let name = Bytes::copy_from_slice(key.as_bytes());
+    let empty = KeyHistory::default();
+    let history = ledger.find(db, &name).map_or(&empty, |id| &ledger.keys[id.0]);
+    match got {
+        Reply::Bulk(value) => {
+            if strict_integer(value).is_some() && !history.increments.is_empty() {
+                return Ok(());
+            }
+            let from = |b: &&crate::model::key::BaseWrite| b.value.as_ref() == Some(value);
+            let writes = || history.bases.iter().filter(from).map(|b| b.stamp);
+            match writes().filter(|stamp| stamp >= floor).min() {
+                Some(stamp) => {
+                    *floor = stamp;
+                    Ok(())
+                }
+                None => Err(match writes().max() {
+                    Some(stamp) => format!(
+                        "read {value:?} of {} on {key} though it knew {}",
+                        show(stamp),
+                        show(*floor)
+                    ),
+                    None => format!("read {value:?} on {key}, which nobody wrote"),
+                }),
+            }
+        }
+        Reply::Null => {
+            let mut deletes = history.bases.iter().filter(|b| b.value.is_none());
+            let mut flushes = ledger.flushes.iter().filter(|f| f.0 == db);
+            let excused = *floor == Stamp::ZERO
+                || deletes.any(|b| b.stamp >= *floor)
+                || flushes.any(|f| f.1 >= *floor)
+                || history.expiries.iter().any(|e| e.1.is_some());
+            if excused {
+                Ok(())
+            } else {
+                Err(format!("{key} is gone though it knew {}", show(*floor)))
+            }
+        }
+        Reply::Status(_) | Reply::Error(_) | Reply::Int(_) | Reply::Array(_) => Ok(()),
+    }
+}
+
+fn line(history: &History, attempt: &Attempt, command: &Command) -> String {
+    let host = history.sessions[attempt.session.0].host;
+    format!(
+        "client {} at host {host}, {:.3} s: {command} -> {:?}",
+        attempt.client,
+        attempt.sent as f64 / 1e9,
+        attempt.outcome
+    )
+}
+
+fn describe(unit: &Issued) -> String {
+    format!(" (unit {} of boot {}: {:?})", show(unit.dot), unit.boot.0, unit.changes)
+}

@@ -1,0 +1,68 @@
+//! What a run has shown.
+
+use serde::{Deserialize, Serialize};
+
+/// One promise of the active mode; the numbers are those of the design's list of invariants.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Property {
+    /// 1. All nodes of the healed core reach the same data within a bound.
+    Convergence,
+    /// 2. The data is what the reference merge of all covered writes gives.
+    ReferenceMerge,
+    /// 3. An acknowledged write is in that merge.
+    AcknowledgedLoss,
+    /// 4. A deleted or expired key comes back only by a newer write.
+    Resurrection,
+    /// 5. Every acknowledged increment that the newest base write had not seen counts once.
+    Counters,
+    /// 6. A client reads its own writes, stamps never step back, replies fit the commands.
+    Sessions,
+    /// 7. Tombstones and backlog return to a bounded size.
+    BoundedMemory,
+    /// A node's own assertion failed.
+    NodeInvariant,
+    /// The same seed gave two different runs.
+    Determinism,
+}
+
+impl Property {
+    pub fn name(self) -> &'static str {
+        match self {
+            Property::Convergence => "convergence",
+            Property::ReferenceMerge => "reference merge",
+            Property::AcknowledgedLoss => "no acknowledged loss",
+            Property::Resurrection => "no resurrection",
+            Property::Counters => "counters",
+            Property::Sessions => "sessions",
+            Property::BoundedMemory => "bounded memory",
+            Property::NodeInvariant => "node invariant",
+            Property::Determinism => "determinism",
+        }
+    }
+}
+
+/// A promise broken, and what shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Violation {
+    pub property: Property,
+    pub evidence: String,
+}
+
+/// What a run has shown; never silently fine.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Ok,
+    Violated(Violation),
+    /// The budget ran out before there was anything to judge.
+    Undecided {
+        budget: String,
+    },
+}
+
+impl Verdict {
+    pub fn is_ok(&self) -> bool {
+        matches!(self, Verdict::Ok)
+    }
+}

@@ -1,0 +1,346 @@
+//! What one key must look like, given every cell that was written to it: plain comparisons over the
+//! whole history, nothing incremental and nothing collected.
+
+use bytes::Bytes;
+use quorate::base::ids::Origin;
+use quorate::base::stamp::Stamp;
+use quorate::base::time::UnixMs;
+use quorate::base::unit::Seen;
+use quorate::base::vector::Vector;
+
+/// A write that decides the value of a key by itself: SET and the like, or a delete.
+#[derive(Clone, Debug)]
+pub struct BaseWrite {
+    pub stamp: Stamp,
+    /// `None` for a delete.
+    pub value: Option<Bytes>,
+    /// Takes the place of every older expiry, as SET does.
+    pub resets: bool,
+    pub seen: Seen,
+    /// What the writer had from every origin; `None` if the cell's own issue is not on record.
+    pub had: Option<Vector>,
+}
+
+/// One acknowledged or executed increment.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Increment {
+    pub stamp: Stamp,
+    pub generation: u64,
+    pub delta: i128,
+}
+
+/// Every cell ever written to one key, as far as it counts.
+#[derive(Clone, Debug, Default)]
+pub struct KeyHistory {
+    pub bases: Vec<BaseWrite>,
+    /// (stamp, deadline), explicit ones only.
+    pub expiries: Vec<(Stamp, Option<UnixMs>)>,
+    pub increments: Vec<Increment>,
+    /// Key cells: (stamp, floor).
+    pub floors: Vec<(Stamp, u64)>,
+}
+
+/// What a client must see of a key, its deadline aside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resolved {
+    pub value: Bytes,
+    pub deadline: Option<UnixMs>,
+}
+
+impl BaseWrite {
+    /// Whether this write had seen the increment: it lists it, or it comes from a node that had
+    /// collected past it, or its writer had it.
+    pub fn has_seen(&self, increment: &Increment) -> bool {
+        if increment.stamp.time <= self.seen.horizon && !self.lists(increment) {
+            return true;
+        }
+        if self.listed_last(increment).is_some_and(|last| increment.stamp.time <= last) {
+            return true;
+        }
+        // An increment in the very unit that (re)creates the key comes after its tombstone.
+        increment.stamp < self.stamp
+            && self.had.as_ref().is_some_and(|vector| {
+                vector.covers(increment.stamp) || increment.stamp.origin == self.stamp.origin
+            })
+    }
+
+    /// Whether the increment's contribution is on this write's list at all.
+    fn lists(&self, increment: &Increment) -> bool {
+        self.listed_last(increment).is_some()
+    }
+
+    /// Up to which increment of the same contribution this write's list reaches.
+    pub fn listed_last(&self, increment: &Increment) -> Option<u64> {
+        self.seen
+            .list
+            .iter()
+            .find(|s| s.origin == increment.stamp.origin && s.generation == increment.generation)
+            .map(|s| s.last)
+    }
+}
+
+impl KeyHistory {
+    /// The state after everything has been merged; `None` if the key does not exist. `flushed` is
+    /// the newest tombstone of the key's database.
+    pub fn resolve(&self, flushed: Stamp) -> Option<Resolved> {
+        let base = self.newest_base(flushed);
+        let deadline = self.deadline(flushed);
+        let unseen = self.unseen(base, flushed);
+        let held = base.and_then(|b| b.value.as_ref());
+        if held.is_none() && unseen.is_empty() {
+            return None;
+        }
+        let value = match held {
+            Some(bytes) if unseen.is_empty() => bytes.clone(),
+            Some(bytes) => match strict_integer(bytes) {
+                Some(number) => sum_of(i128::from(number), &unseen),
+                None => bytes.clone(),
+            },
+            None => sum_of(0, &unseen),
+        };
+        Some(Resolved { value, deadline })
+    }
+
+    /// The base write that decides: the newest that neither a floor nor a flush has removed. At
+    /// equal stamps the delete is the one.
+    pub fn newest_base(&self, flushed: Stamp) -> Option<&BaseWrite> {
+        let floor = self.floor();
+        let mut best: Option<&BaseWrite> = None;
+        for base in &self.bases {
+            if base.stamp < flushed || base.stamp.time <= floor {
+                continue;
+            }
+            let better = match best {
+                None => true,
+                Some(b) if base.stamp != b.stamp => base.stamp > b.stamp,
+                Some(b) => b.value.is_some(),
+            };
+            if better {
+                best = Some(base);
+            }
+        }
+        best
+    }
+
+    /// The increments that count on top of `base`.
+    pub fn unseen(&self, base: Option<&BaseWrite>, flushed: Stamp) -> Vec<Increment> {
+        let floor = self.floor();
+        self.increments
+            .iter()
+            .filter(|i| {
+                // A flush and a floor look at the newest increment of a contribution: an unseen
+                // newer one survives with its whole running sum (documented exception).
+                let last = self.last_of(i.stamp.origin, i.generation);
+                last >= flushed && last.time > floor
+            })
+            .filter(|i| !base.is_some_and(|b| b.has_seen(i)))
+            .copied()
+            .collect()
+    }
+
+    fn last_of(&self, origin: Origin, generation: u64) -> Stamp {
+        self.increments
+            .iter()
+            .filter(|i| i.stamp.origin == origin && i.generation == generation)
+            .map(|i| i.stamp)
+            .max()
+            .unwrap_or(Stamp::ZERO)
+    }
+
+    /// Highest floor of any key cell.
+    fn floor(&self) -> u64 {
+        self.floors.iter().map(|&(_, floor)| floor).max().unwrap_or(0)
+    }
+
+    fn deadline(&self, flushed: Stamp) -> Option<UnixMs> {
+        let floor = self.floor();
+        let deleted = self.bases.iter().filter(|b| b.value.is_none()).map(|b| b.stamp).max();
+        let implied =
+            self.bases.iter().filter(|b| b.value.is_some() && b.resets).map(|b| (b.stamp, None));
+        let mut best: Option<(Stamp, Option<UnixMs>)> = None;
+        // Explicit ones come last: at the stamp of a SET they win over its implied "no expiry".
+        for (stamp, deadline) in implied.chain(self.expiries.iter().copied()) {
+            let removed = stamp < flushed
+                || stamp.time <= floor
+                || deleted.is_some_and(|tombstone| stamp < tombstone);
+            if !removed && best.is_none_or(|(newest, _)| stamp >= newest) {
+                best = Some((stamp, deadline));
+            }
+        }
+        best.and_then(|(_, deadline)| deadline)
+    }
+
+    /// Every stamp in the history, for evidence.
+    pub fn describe(&self) -> String {
+        use std::fmt::Write as _;
+        let mut out = String::new();
+        for base in &self.bases {
+            let what = match &base.value {
+                Some(value) => format!("value {:?}", String::from_utf8_lossy(value)),
+                None => "delete".to_owned(),
+            };
+            let _ = write!(out, " [{} {what} seen {:?}]", show(base.stamp), base.seen);
+        }
+        for i in &self.increments {
+            let _ = write!(out, " [{} by {} in {:x}]", show(i.stamp), i.delta, i.generation);
+        }
+        for (stamp, deadline) in &self.expiries {
+            let _ = write!(out, " [{} expiry {deadline:?}]", show(*stamp));
+        }
+        for (stamp, floor) in &self.floors {
+            let _ = write!(out, " [{} floor {floor:x}]", show(*stamp));
+        }
+        out
+    }
+}
+
+/// A stamp, short.
+pub fn show(stamp: Stamp) -> String {
+    format!("{:x}.{}@{}", stamp.time >> 16, stamp.time & 0xffff, stamp.origin)
+}
+
+fn sum_of(start: i128, increments: &[Increment]) -> Bytes {
+    let total = increments.iter().fold(start, |sum, i| sum + i.delta);
+    let clamped = total.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+    Bytes::from(clamped.to_string())
+}
+
+/// An integer as Redis reads one from a string: no sign but `-`, no leading zero, no spaces, 64 bits.
+pub fn strict_integer(bytes: &[u8]) -> Option<i64> {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let canonical = match digits {
+        [] => false,
+        [b'0'] => bytes.len() == 1,
+        [b'0', ..] => false,
+        all => all.iter().all(u8::is_ascii_digit),
+    };
+    if !canonical {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate::base::unit::SeenContribution;
+
+    fn at(time: u64, origin: u32) -> Stamp {
+        Stamp::new(time, Origin(origin))
+    }
+
+    fn set(stamp: Stamp, value: &str, seen: Seen) -> BaseWrite {
+        let value = Some(Bytes::copy_from_slice(value.as_bytes()));
+        BaseWrite { stamp, value, resets: true, seen, had: None }
+    }
+
+    fn delete(stamp: Stamp, seen: Seen) -> BaseWrite {
+        BaseWrite { stamp, value: None, resets: false, seen, had: None }
+    }
+
+    fn incr(stamp: Stamp, generation: u64, delta: i128) -> Increment {
+        Increment { stamp, generation, delta }
+    }
+
+    fn listing(origin: u32, generation: u64, last: u64, sum: i128) -> Seen {
+        let one = SeenContribution { origin: Origin(origin), generation, last, sum };
+        Seen { list: vec![one], horizon: 0 }
+    }
+
+    fn value(history: &KeyHistory) -> Option<String> {
+        let resolved = history.resolve(Stamp::ZERO)?;
+        Some(String::from_utf8(resolved.value.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn newest_write_wins_and_ties_go_to_the_larger_origin() {
+        let mut history = KeyHistory::default();
+        history.bases.push(set(at(5, 2), "two", Seen::default()));
+        history.bases.push(set(at(5, 1), "one", Seen::default()));
+        assert_eq!(value(&history).as_deref(), Some("two"));
+        history.bases.push(delete(at(6, 1), Seen::default()));
+        assert_eq!(value(&history), None);
+    }
+
+    #[test]
+    fn unseen_increment_adds_to_a_set_and_survives_a_delete() {
+        let mut history = KeyHistory::default();
+        history.increments.push(incr(at(4, 1), 4, 3));
+        history.bases.push(set(at(5, 2), "100", Seen::default()));
+        assert_eq!(value(&history).as_deref(), Some("103"));
+        history.bases.push(delete(at(6, 2), Seen::default()));
+        assert_eq!(value(&history).as_deref(), Some("3"));
+        history.bases.push(delete(at(7, 2), listing(1, 4, 4, 3)));
+        assert_eq!(value(&history), None);
+        history.increments.push(incr(at(8, 1), 4, 2));
+        assert_eq!(value(&history).as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn increment_that_the_writer_had_is_seen_though_unlisted() {
+        let mut history = KeyHistory::default();
+        history.increments.push(incr(at(4, 1), 4, 3));
+        let mut had = Vector::new();
+        had.raise(Origin(1), 4);
+        history.bases.push(BaseWrite { had: Some(had), ..set(at(5, 2), "100", Seen::default()) });
+        assert_eq!(value(&history).as_deref(), Some("100"));
+    }
+
+    #[test]
+    fn text_hides_increments_and_a_sum_is_clamped() {
+        let mut history = KeyHistory::default();
+        history.bases.push(set(at(5, 2), "text", Seen::default()));
+        history.increments.push(incr(at(4, 1), 4, 3));
+        assert_eq!(value(&history).as_deref(), Some("text"));
+        let mut history = KeyHistory::default();
+        history.bases.push(set(at(5, 2), "9223372036854775807", Seen::default()));
+        history.increments.push(incr(at(4, 1), 4, 3));
+        assert_eq!(value(&history).as_deref(), Some("9223372036854775807"));
+    }
+
+    #[test]
+    fn set_and_delete_remove_an_older_expiry_and_append_leaves_it() {
+        let deadline = Some(UnixMs(77));
+        let mut history = KeyHistory::default();
+        history.bases.push(set(at(5, 1), "a", Seen::default()));
+        history.expiries.push((at(6, 1), deadline));
+        let append = BaseWrite { resets: false, ..set(at(7, 1), "ab", Seen::default()) };
+        history.bases.push(append);
+        assert_eq!(history.resolve(Stamp::ZERO).unwrap().deadline, deadline);
+        history.bases.push(set(at(8, 2), "c", Seen::default()));
+        assert_eq!(history.resolve(Stamp::ZERO).unwrap().deadline, None);
+        history.expiries.push((at(8, 2), deadline));
+        assert_eq!(history.resolve(Stamp::ZERO).unwrap().deadline, deadline);
+        history.bases.push(delete(at(9, 1), Seen::default()));
+        history.increments.push(incr(at(10, 1), 10, 1));
+        assert_eq!(history.resolve(Stamp::ZERO).unwrap().deadline, None);
+    }
+
+    #[test]
+    fn flush_takes_a_contribution_whole_or_leaves_it_whole() {
+        let mut history = KeyHistory::default();
+        history.bases.push(set(at(3, 1), "50", Seen::default()));
+        history.increments.push(incr(at(4, 2), 4, 3));
+        assert_eq!(history.resolve(at(6, 1)), None);
+        history.increments.push(incr(at(7, 2), 4, 2));
+        let left = history.resolve(at(6, 1)).unwrap();
+        assert_eq!(left.value, Bytes::from_static(b"5"));
+    }
+
+    #[test]
+    fn floor_removes_what_is_at_or_below_it() {
+        let mut history = KeyHistory { floors: vec![(at(12, 2), 10)], ..KeyHistory::default() };
+        history.bases.push(set(at(10, 1), "50", Seen::default()));
+        history.increments.push(incr(at(12, 2), 12, 3));
+        assert_eq!(value(&history).as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn integers_are_read_as_strictly_as_redis_reads_them() {
+        for bad in ["", "-", "01", "+1", "1 ", "-0", "9223372036854775808", "1a"] {
+            assert_eq!(strict_integer(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(strict_integer(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(strict_integer(b"0"), Some(0));
+    }
+}

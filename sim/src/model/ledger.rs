@@ -1,0 +1,383 @@
+//! The ledger: every unit that was issued anywhere, and what every boot of every node is known to
+//! have had, gathered from facts as they happen.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quorate::base::fact::Fact;
+use quorate::base::ids::{ConnId, DbIndex, Origin};
+use quorate::base::stamp::Stamp;
+use quorate::base::unit::{Cell, Change, Unit};
+use quorate::base::vector::Vector;
+
+use super::key::{BaseWrite, Increment, KeyHistory, show};
+use crate::check::{Property, Violation};
+
+/// One boot of one host, counted over the whole run.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct BootId(pub usize);
+
+/// Index of a key in the ledger.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct KeyId(pub usize);
+
+/// A unit as its issuer reported it.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    pub boot: BootId,
+    pub conn: Option<ConnId>,
+    /// Simulated time, ns.
+    pub at: u64,
+    /// Its present dot: moved along when its origin's stamps were.
+    pub dot: Stamp,
+    pub changes: Vec<Change>,
+    /// By how much each contribution grew, in the order of `changes`.
+    pub growth: Vec<(KeyId, i128)>,
+}
+
+/// What is known of one boot of a node.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    pub host: u16,
+    pub alive: bool,
+    /// Every vector entry it ever reported, at its highest.
+    pub reached: Vector,
+    /// The vector it reported last.
+    now: Vec<(Origin, u64)>,
+    last_dot: Stamp,
+    /// Keys that were deleted or expired here, with the stamp that did it.
+    gone: BTreeMap<KeyId, Stamp>,
+    /// Own contributions that may still grow: key and generation, sum so far.
+    sums: BTreeMap<(KeyId, u64), i128>,
+}
+
+/// All that was written, by key, and who had what.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub boots: Vec<Boot>,
+    pub units: Vec<Issued>,
+    pub keys: Vec<KeyHistory>,
+    names: Vec<(DbIndex, Bytes)>,
+    ids: BTreeMap<(DbIndex, Bytes), KeyId>,
+    pub flushes: Vec<(DbIndex, Stamp)>,
+    /// Cells that were put into a log again: the unit's dot and the cells' own stamps.
+    pub adopted: Vec<Unit>,
+    /// What was found wrong while it happened.
+    pub violations: Vec<Violation>,
+    /// Merges in which a write gave way to one that had not seen it.
+    pub conflicts: u64,
+}
+
+impl Ledger {
+    pub fn new() -> Ledger {
+        Ledger::default()
+    }
+
+    /// A node has started on `host`.
+    pub fn booted(&mut self, host: u16) -> BootId {
+        self.boots.push(Boot {
+            host,
+            alive: true,
+            reached: Vector::new(),
+            now: Vec::new(),
+            last_dot: Stamp::ZERO,
+            gone: BTreeMap::new(),
+            sums: BTreeMap::new(),
+        });
+        BootId(self.boots.len() - 1)
+    }
+
+    /// Its process is gone, and with it all it held.
+    pub fn crashed(&mut self, boot: BootId) {
+        self.boots[boot.0].alive = false;
+    }
+
+    /// Takes one fact. `at` is simulated time in ns.
+    pub fn fact(&mut self, boot: BootId, at: u64, fact: &Fact) {
+        match fact {
+            Fact::UnitIssued { conn, unit, vector } => self.issued(boot, at, *conn, unit, vector),
+            Fact::CellsAdopted { unit } => {
+                self.dot_rises(boot, unit.dot);
+                self.adopted.push(unit.clone());
+            }
+            Fact::UnitTaken { dot, conn: _ } => {
+                self.boots[boot.0].reached.raise(dot.origin, 0);
+            }
+            Fact::StampsMoved { from, to, times } => self.moved(boot, *from, *to, times),
+            Fact::KeyChanged { db, key, stamp, visible_before, visible_after } => {
+                match (*visible_before, *visible_after) {
+                    (true, false) => {
+                        let id = self.key_id(*db, key);
+                        self.boots[boot.0].gone.insert(id, *stamp);
+                    }
+                    (false, true) => self.came_back(boot, *db, key, *stamp),
+                    (true, true) | (false, false) => {}
+                }
+            }
+            Fact::StaleDropped { .. } => self.conflicts += 1,
+            Fact::VectorMoved { vector } => self.vector_moved(boot, vector),
+            Fact::DataDropped => {
+                let boot = &mut self.boots[boot.0];
+                boot.reached = Vector::new();
+                boot.now.clear();
+                boot.gone.clear();
+            }
+            Fact::Log { .. }
+            | Fact::Sometimes(_)
+            | Fact::Collected { .. }
+            | Fact::LinkUp { .. }
+            | Fact::LinkDown { .. }
+            | Fact::LinkSuspect { .. }
+            | Fact::ResyncBegan { .. }
+            | Fact::ResyncEnded { .. }
+            | Fact::MemberSeen { .. }
+            | Fact::OriginPaused { .. }
+            | Fact::OriginResumed { .. }
+            | Fact::ClockCorrected { .. } => {}
+        }
+    }
+
+    /// The key's index, a new one if it was never seen.
+    pub fn key_id(&mut self, db: DbIndex, key: &Bytes) -> KeyId {
+        if let Some(&id) = self.ids.get(&(db, key.clone())) {
+            return id;
+        }
+        let id = KeyId(self.keys.len());
+        let name = (db, Bytes::copy_from_slice(key));
+        self.ids.insert(name.clone(), id);
+        self.names.push(name);
+        self.keys.push(KeyHistory::default());
+        id
+    }
+
+    pub fn find(&self, db: DbIndex, key: &Bytes) -> Option<KeyId> {
+        self.ids.get(&(db, key.clone())).copied()
+    }
+
+    pub fn name(&self, id: KeyId) -> &(DbIndex, Bytes) {
+        &self.names[id.0]
+    }
+
+    /// All keys in the order of (database, key).
+    pub fn sorted_keys(&self) -> impl Iterator<Item = (&(DbIndex, Bytes), KeyId)> {
+        self.ids.iter().map(|(name, id)| (name, *id))
+    }
+
+    pub fn violate(&mut self, property: Property, evidence: String) {
+        // The first of each run is what matters; a flood of followers is not kept.
+        if self.violations.len() < 16 {
+            self.violations.push(Violation { property, evidence });
+        }
+    }
+
+    fn issued(
+        &mut self,
+        boot: BootId,
+        at: u64,
+        conn: Option<ConnId>,
+        unit: &Unit,
+        vector: &Vector,
+    ) {
+        self.dot_rises(boot, unit.dot);
+        let mut growth = Vec::new();
+        for change in &unit.changes {
+            if matches!(change.cell, Cell::DatabaseTombstone) {
+                self.flushes.push((change.db, change.stamp_in(unit.dot)));
+                continue;
+            }
+            let id = self.key_id(change.db, &change.key);
+            let stamp = change.stamp_in(unit.dot);
+            let had = || Some(vector.clone());
+            match &change.cell {
+                Cell::Register { value, resets, seen } => {
+                    let value = Some(Bytes::copy_from_slice(value));
+                    let seen = seen.clone();
+                    let base = BaseWrite { stamp, value, resets: *resets, seen, had: had() };
+                    self.keys[id.0].bases.push(base);
+                }
+                Cell::Tombstone { seen } => {
+                    let seen = seen.clone();
+                    let base = BaseWrite { stamp, value: None, resets: false, seen, had: had() };
+                    self.keys[id.0].bases.push(base);
+                }
+                Cell::Contribution { generation, sum } => {
+                    let sums = &mut self.boots[boot.0].sums;
+                    let before = sums.insert((id, *generation), *sum).unwrap_or(0);
+                    let delta = sum - before;
+                    growth.push((id, delta));
+                    let increment = Increment { stamp, generation: *generation, delta };
+                    self.keys[id.0].increments.push(increment);
+                }
+                Cell::Expiry { deadline } => self.keys[id.0].expiries.push((stamp, *deadline)),
+                Cell::KeyCell { floor } => {
+                    let history = &mut self.keys[id.0];
+                    history.floors.push((stamp, *floor));
+                }
+                Cell::DatabaseTombstone => {}
+            }
+        }
+        let changes = unit.changes.clone();
+        self.units.push(Issued { boot, conn, at, dot: unit.dot, changes, growth });
+    }
+
+    /// Dots of one boot strictly rise.
+    fn dot_rises(&mut self, boot: BootId, dot: Stamp) {
+        let last = self.boots[boot.0].last_dot;
+        if dot.time <= last.time {
+            let host = self.boots[boot.0].host;
+            let evidence = format!(
+                "host {host} gave stamp {} after {}: stamps stepped back",
+                show(dot),
+                show(last)
+            );
+            self.violate(Property::Sessions, evidence);
+        }
+        self.boots[boot.0].last_dot = dot;
+    }
+
+    /// A key has become visible: only a newer cell than the one that removed it may do that, or an
+    /// increment that the delete had not seen.
+    fn came_back(&mut self, boot: BootId, db: DbIndex, key: &Bytes, stamp: Stamp) {
+        let id = self.key_id(db, key);
+        let Some(&gone) = self.boots[boot.0].gone.get(&id) else { return };
+        if stamp > gone || self.is_unseen_increment(id, stamp, gone) {
+            self.boots[boot.0].gone.remove(&id);
+            return;
+        }
+        let evidence = format!(
+            "host {}: key {:?} of database {} was removed by {} and came back through the older {};{}",
+            self.boots[boot.0].host,
+            String::from_utf8_lossy(key),
+            db.0,
+            show(gone),
+            show(stamp),
+            self.keys[id.0].describe()
+        );
+        self.violate(Property::Resurrection, evidence);
+    }
+
+    fn is_unseen_increment(&self, id: KeyId, stamp: Stamp, gone: Stamp) -> bool {
+        let history = &self.keys[id.0];
+        let Some(delete) = history.bases.iter().find(|b| b.stamp == gone && b.value.is_none())
+        else {
+            return false;
+        };
+        history.increments.iter().any(|i| i.stamp == stamp && !delete.has_seen(i))
+    }
+
+    fn vector_moved(&mut self, boot: BootId, vector: &Vector) {
+        let mut stepped = None;
+        let known = &mut self.boots[boot.0];
+        for &(origin, before) in &known.now {
+            let after = vector.get(origin);
+            // An entry may leave the vector, with its closed epoch, but never sink.
+            if after != 0 && after < before {
+                stepped = Some((origin, before, after));
+            }
+        }
+        known.now.clear();
+        known.now.extend(vector.iter());
+        known.reached.merge(vector);
+        if let Some((origin, before, after)) = stepped {
+            let host = known.host;
+            let evidence =
+                format!("host {host}: vector of {origin} sank from {before:x} to {after:x}");
+            self.violate(Property::AcknowledgedLoss, evidence);
+        }
+    }
+
+    /// The writes of an epoch that nobody else had were given new stamps, everywhere they occur.
+    fn moved(&mut self, boot: BootId, from: Origin, to: Origin, times: &[(u64, u64)]) {
+        let map = Moved { from, to, times };
+        for unit in self.units.iter_mut().filter(|u| u.boot == boot) {
+            map.stamp(&mut unit.dot);
+        }
+        for history in &mut self.keys {
+            map.history(history);
+        }
+        for (_, stamp) in &mut self.flushes {
+            map.stamp(stamp);
+        }
+        for unit in &mut self.adopted {
+            map.stamp(&mut unit.dot);
+            for change in &mut unit.changes {
+                if let Some(stamp) = &mut change.stamp {
+                    let mut moved = *stamp;
+                    map.stamp(&mut moved);
+                    if let Cell::Contribution { generation, .. } = &mut change.cell {
+                        map.time(stamp.origin, generation);
+                    }
+                    *stamp = moved;
+                }
+            }
+        }
+        let boot = &mut self.boots[boot.0];
+        for stamp in boot.gone.values_mut() {
+            map.stamp(stamp);
+        }
+        let sums = std::mem::take(&mut boot.sums);
+        for ((key, mut generation), sum) in sums {
+            map.time(from, &mut generation);
+            boot.sums.insert((key, generation), sum);
+        }
+        if let Some(&(_, last)) = times.last() {
+            boot.last_dot = boot.last_dot.max(Stamp::new(last, to));
+        }
+        boot.now.retain(|&(origin, _)| origin != from);
+    }
+}
+
+/// A renaming of stamps: order kept.
+struct Moved<'a> {
+    from: Origin,
+    to: Origin,
+    times: &'a [(u64, u64)],
+}
+
+impl Moved<'_> {
+    /// The new time of `time` at the moved origin. A stamp that no cell bears any more (everything
+    /// it wrote was overwritten) goes with the next one that moved, or with the last.
+    fn new_time(&self, time: u64) -> Option<u64> {
+        let at = self.times.partition_point(|&(old, _)| old < time);
+        self.times.get(at).or(self.times.last()).map(|&(_, new)| new)
+    }
+
+    fn time(&self, origin: Origin, time: &mut u64) {
+        if origin == self.from
+            && let Some(new) = self.new_time(*time)
+        {
+            *time = new;
+        }
+    }
+
+    fn stamp(&self, stamp: &mut Stamp) {
+        if stamp.origin == self.from
+            && let Some(new) = self.new_time(stamp.time)
+        {
+            *stamp = Stamp::new(new, self.to);
+        }
+    }
+
+    fn history(&self, history: &mut KeyHistory) {
+        for base in &mut history.bases {
+            self.stamp(&mut base.stamp);
+            for seen in &mut base.seen.list {
+                self.time(seen.origin, &mut seen.generation);
+                self.time(seen.origin, &mut seen.last);
+                if seen.origin == self.from {
+                    seen.origin = self.to;
+                }
+            }
+        }
+        for increment in &mut history.increments {
+            self.time(increment.stamp.origin, &mut increment.generation);
+            self.stamp(&mut increment.stamp);
+        }
+        for (stamp, _) in &mut history.expiries {
+            self.stamp(stamp);
+        }
+        for (stamp, _) in &mut history.floors {
+            self.stamp(stamp);
+        }
+    }
+}

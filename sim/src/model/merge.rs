@@ -1,0 +1,257 @@
+//! The reference merge: the state that follows from all covered writes, and its comparison with
+//! what nodes show.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use quorate::base::ids::{DbIndex, Origin};
+use quorate::base::stamp::Stamp;
+use quorate::base::time::UnixMs;
+use quorate::base::unit::Cell;
+use quorate::base::vector::Vector;
+
+use super::key::{BaseWrite, Increment, KeyHistory, Resolved, show};
+use super::ledger::{KeyId, Ledger};
+use crate::check::{Property, Violation};
+
+/// Which cells count in the end.
+#[derive(Debug, Default)]
+pub struct Coverage {
+    vector: Vector,
+    /// Cells that were logged again under a covered dot.
+    again: BTreeSet<(KeyId, Stamp)>,
+    /// How far contributions that were logged again reach.
+    reach: BTreeMap<(KeyId, Origin, u64), u64>,
+    flushes: BTreeSet<(DbIndex, Stamp)>,
+}
+
+impl Coverage {
+    /// Everything under a dot that `vector` covers.
+    pub fn new(ledger: &Ledger, vector: Vector) -> Coverage {
+        let mut coverage = Coverage { vector, ..Coverage::default() };
+        for unit in &ledger.adopted {
+            if !coverage.vector.covers(unit.dot) {
+                continue;
+            }
+            for change in &unit.changes {
+                let stamp = change.stamp_in(unit.dot);
+                if matches!(change.cell, Cell::DatabaseTombstone) {
+                    coverage.flushes.insert((change.db, stamp));
+                    continue;
+                }
+                let Some(id) = ledger.find(change.db, &change.key) else { continue };
+                if let Cell::Contribution { generation, .. } = change.cell {
+                    let reach = coverage.reach.entry((id, stamp.origin, generation)).or_default();
+                    *reach = stamp.time.max(*reach);
+                } else {
+                    coverage.again.insert((id, stamp));
+                }
+            }
+        }
+        coverage
+    }
+
+    pub fn covers(&self, dot: Stamp) -> bool {
+        self.vector.covers(dot)
+    }
+
+    fn cell(&self, id: KeyId, stamp: Stamp) -> bool {
+        self.vector.covers(stamp) || (!self.again.is_empty() && self.again.contains(&(id, stamp)))
+    }
+
+    fn increment(&self, id: KeyId, increment: &Increment) -> bool {
+        self.vector.covers(increment.stamp)
+            || self
+                .reach
+                .get(&(id, increment.stamp.origin, increment.generation))
+                .is_some_and(|&reach| increment.stamp.time <= reach)
+    }
+
+    /// The newest flush of each database that counts.
+    fn flushed(&self, ledger: &Ledger, db: DbIndex) -> Stamp {
+        let issued = ledger.flushes.iter().filter(|(_, stamp)| self.vector.covers(*stamp));
+        let all = issued.chain(&self.flushes).filter(|(at, _)| *at == db).map(|(_, s)| *s);
+        all.max().unwrap_or(Stamp::ZERO)
+    }
+
+    /// The part of a key's history that counts.
+    fn part(&self, id: KeyId, history: &KeyHistory) -> KeyHistory {
+        let kept = |stamp: Stamp| self.cell(id, stamp);
+        KeyHistory {
+            bases: history.bases.iter().filter(|b| kept(b.stamp)).cloned().collect(),
+            expiries: history.expiries.iter().filter(|e| kept(e.0)).copied().collect(),
+            increments: history
+                .increments
+                .iter()
+                .filter(|i| self.increment(id, i))
+                .copied()
+                .collect(),
+            floors: history.floors.iter().filter(|f| kept(f.0)).copied().collect(),
+        }
+    }
+}
+
+/// What one node shows of one key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown {
+    pub db: DbIndex,
+    pub key: Bytes,
+    pub value: Bytes,
+    pub deadline: Option<UnixMs>,
+}
+
+/// What one node shows: its keys in the order of (database, key).
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    pub name: String,
+    pub keys: Vec<Shown>,
+    /// Between these two the node's expiry clock stands.
+    pub clock: (UnixMs, UnixMs),
+}
+
+/// The state that all covered writes make.
+#[derive(Debug)]
+pub struct Expected {
+    keys: Vec<((DbIndex, Bytes), KeyId, Resolved)>,
+}
+
+impl Expected {
+    pub fn new(ledger: &Ledger, coverage: &Coverage) -> Expected {
+        let mut keys = Vec::new();
+        let mut flushed = BTreeMap::new();
+        for (name, id) in ledger.sorted_keys() {
+            let flushed =
+                *flushed.entry(name.0).or_insert_with(|| coverage.flushed(ledger, name.0));
+            let part = coverage.part(id, &ledger.keys[id.0]);
+            if let Some(resolved) = part.resolve(flushed) {
+                keys.push((name.clone(), id, resolved));
+            }
+        }
+        Expected { keys }
+    }
+
+    /// Compares with what a node shows.
+    pub fn compare(&self, ledger: &Ledger, view: &NodeView) -> Option<Violation> {
+        let mut shown = view.keys.iter().peekable();
+        for (name, id, resolved) in &self.keys {
+            if let Some(extra) = shown.next_if(|s| (s.db, &s.key) < (name.0, &name.1)) {
+                return Some(self.differs(ledger, view, None, Some(extra)));
+            }
+            let here = shown.next_if(|s| (s.db, &s.key) == (name.0, &name.1));
+            let wanted = Some((*id, resolved));
+            let (low, high) = view.clock;
+            let fine = match (here, resolved.deadline) {
+                (None, None) => false,
+                (None, Some(deadline)) => deadline <= high,
+                (Some(_), Some(deadline)) if deadline < low => false,
+                (Some(s), deadline) => s.value == resolved.value && s.deadline == deadline,
+            };
+            if !fine {
+                return Some(self.differs(ledger, view, wanted, here));
+            }
+        }
+        shown.next().map(|extra| self.differs(ledger, view, None, Some(extra)))
+    }
+
+    fn differs(
+        &self,
+        ledger: &Ledger,
+        view: &NodeView,
+        wanted: Option<(KeyId, &Resolved)>,
+        shown: Option<&Shown>,
+    ) -> Violation {
+        let id = wanted.map(|(id, _)| id).or_else(|| {
+            let shown = shown?;
+            ledger.find(shown.db, &shown.key)
+        });
+        let text = |value: &Bytes, deadline: Option<UnixMs>| {
+            let until = deadline.map_or(String::new(), |d| format!(" until {}", d.0));
+            format!("{:?}{until}", String::from_utf8_lossy(value))
+        };
+        let wanted = wanted.map_or("nothing".to_owned(), |(_, r)| text(&r.value, r.deadline));
+        let (name, shows) = match (id, shown) {
+            (Some(id), _) => (
+                String::from_utf8_lossy(&ledger.name(id).1).into_owned(),
+                shown.map_or("nothing".to_owned(), |s| text(&s.value, s.deadline)),
+            ),
+            (None, Some(s)) => {
+                (String::from_utf8_lossy(&s.key).into_owned(), text(&s.value, s.deadline))
+            }
+            (None, None) => (String::new(), String::new()),
+        };
+        let history = id.map(|id| &ledger.keys[id.0]);
+        let counter = history.is_some_and(|h| !h.increments.is_empty());
+        let property = if counter { Property::Counters } else { Property::ReferenceMerge };
+        let written = history.map_or(String::new(), KeyHistory::describe);
+        let evidence = format!(
+            "{} shows {shows} for key {name:?}, the writes make {wanted}; expiry clock {}..{}; written:{written}",
+            view.name, view.clock.0.0, view.clock.1.0
+        );
+        Violation { property, evidence }
+    }
+}
+
+/// Whether the lists of what base writes had seen are honest: each names every increment its writer
+/// had, with the sum of exactly those, unless an older write that the writer had too took care of it.
+pub fn dishonest_list(ledger: &Ledger) -> Option<Violation> {
+    for (name, id) in ledger.sorted_keys() {
+        let history = &ledger.keys[id.0];
+        if history.increments.is_empty() {
+            continue;
+        }
+        for base in &history.bases {
+            if let Some(wrong) = wrong_sum(history, base).or_else(|| {
+                forgotten(ledger, name.0, history, base)
+                    .map(|i| format!("does not list {} by {}", show(i.stamp), i.delta))
+            }) {
+                let evidence = format!(
+                    "write {} on key {:?} {wrong}; written:{}",
+                    show(base.stamp),
+                    String::from_utf8_lossy(&name.1),
+                    history.describe()
+                );
+                return Some(Violation { property: Property::Counters, evidence });
+            }
+        }
+    }
+    None
+}
+
+/// A listed sum that is not that of the increments up to the listed one.
+fn wrong_sum(history: &KeyHistory, base: &BaseWrite) -> Option<String> {
+    base.seen.list.iter().find_map(|seen| {
+        let of = history.increments.iter().filter(|i| {
+            i.stamp.origin == seen.origin
+                && i.generation == seen.generation
+                && i.stamp.time <= seen.last
+        });
+        let sum: i128 = of.map(|i| i.delta).sum();
+        (sum != seen.sum).then(|| {
+            format!(
+                "lists {} of {} up to {:x}, the increments make {sum}",
+                seen.sum, seen.origin, seen.last
+            )
+        })
+    })
+}
+
+/// An increment that the writer had and the write does not account for.
+fn forgotten<'a>(
+    ledger: &Ledger,
+    db: DbIndex,
+    history: &'a KeyHistory,
+    base: &BaseWrite,
+) -> Option<&'a Increment> {
+    let had = base.had.as_ref()?;
+    let reaches = |stamp: Stamp| {
+        stamp < base.stamp && (had.covers(stamp) || stamp.origin == base.stamp.origin)
+    };
+    history.increments.iter().find(|i| {
+        reaches(i.stamp)
+            && base.listed_last(i).is_none_or(|last| last < i.stamp.time)
+            && i.stamp.time > base.seen.horizon
+            && !history.bases.iter().any(|b| reaches(b.stamp) && b.has_seen(i))
+            && !history.floors.iter().any(|f| reaches(f.0) && i.stamp.time <= f.1)
+            && !ledger.flushes.iter().any(|f| f.0 == db && reaches(f.1) && i.stamp < f.1)
+    })
+}

@@ -1,0 +1,261 @@
+//! Plans: everything a run does, decided before it starts and written down as data. A plan comes from
+//! a seed and a profile; each of its elements is drawn from a stream of its own, so that taking one out
+//! leaves the others as they were.
+
+mod generate;
+mod load;
+
+use quorate::base::limits::Limits;
+use quorate::base::time::Span;
+use serde::{Deserialize, Serialize};
+
+use crate::workload::client::ClientPlan;
+
+/// What kind of plans to make.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Three nodes, 80 commands, short timers.
+    Smoke,
+    /// Two to five masters in any topology, sometimes with a read-only replica; production timers.
+    Active,
+}
+
+/// Everything a run does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    pub profile: Profile,
+    pub seed: u64,
+    pub shape: Shape,
+    pub nodes: Vec<NodePlan>,
+    pub password: Option<String>,
+    pub limits: LimitsPlan,
+    pub backlog_bytes: u64,
+    pub network: NetworkPlan,
+    pub clients: Vec<ClientPlan>,
+    pub faults: Vec<Fault>,
+    /// How long faults and load go on.
+    pub load_ms: u64,
+    pub heal: Heal,
+    /// How long the core may take to converge, in simulated time.
+    pub bound_ms: u64,
+    /// The deliberate fault in every node, by name.
+    pub mutant: Option<String>,
+}
+
+/// Who follows whom.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    Mesh,
+    Ring,
+    Chain,
+    Star,
+}
+
+/// One node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// Whom it follows: `replicaof` lines, in this order.
+    pub masters: Vec<u16>,
+    /// A plain read-only replica.
+    pub replica: bool,
+    pub offset_ms: i64,
+    pub drift_ppm: i32,
+}
+
+/// Which bounds the nodes run with.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitsPlan {
+    Production,
+    /// Small windows and chunks.
+    Tiny,
+    /// Small windows and chunks, and periods a quarter of a server's.
+    Short,
+}
+
+/// All links alike.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NetworkPlan {
+    pub latency_min_us: u64,
+    pub latency_mean_us: u64,
+    pub loss_permille: u32,
+    pub reorder_permille: u32,
+}
+
+/// One fault, from `at_ms` to `until_ms` if it has an end.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fault {
+    pub at_ms: u64,
+    pub until_ms: u64,
+    pub kind: FaultKind,
+}
+
+/// What goes wrong.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// Packets from `from` are dropped at `at`: `iptables -A INPUT -s FROM -j DROP`.
+    DropIn { at: u16, from: u16 },
+    /// The same on the sender's side: `iptables -A OUTPUT -d TO -j DROP`.
+    DropOut { at: u16, to: u16 },
+    /// Both directions between two groups are dropped.
+    Split { left: Vec<u16>, right: Vec<u16> },
+    /// Refused with an ICMP error, or with a reset.
+    Reject { at: u16, from: u16, reset: bool },
+    /// Some packets are dropped.
+    Lossy { at: u16, from: u16, permille: u32 },
+    /// The process dies, its memory is lost; it starts again at the end.
+    Crash { host: u16 },
+    /// The process stands still.
+    Pause { host: u16 },
+    /// The wall clock steps; it does not step back at the end.
+    Step { host: u16, by_ms: i64 },
+    /// The link is slow.
+    Slow { a: u16, b: u16, latency_ms: u64 },
+    /// All connections between two hosts are reset.
+    Reset { a: u16, b: u16 },
+}
+
+/// Classes of faults that a plan switches on and off as a whole.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultClass {
+    Drop,
+    OneWay,
+    Split,
+    Reject,
+    Loss,
+    Crash,
+    Pause,
+    Step,
+    Slow,
+    Reset,
+}
+
+impl FaultClass {
+    pub const ALL: [FaultClass; 10] = [
+        FaultClass::Drop,
+        FaultClass::OneWay,
+        FaultClass::Split,
+        FaultClass::Reject,
+        FaultClass::Loss,
+        FaultClass::Crash,
+        FaultClass::Pause,
+        FaultClass::Step,
+        FaultClass::Slow,
+        FaultClass::Reset,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultClass::Drop => "drop",
+            FaultClass::OneWay => "one-way",
+            FaultClass::Split => "split",
+            FaultClass::Reject => "reject",
+            FaultClass::Loss => "loss",
+            FaultClass::Crash => "crash",
+            FaultClass::Pause => "pause",
+            FaultClass::Step => "clock step",
+            FaultClass::Slow => "slow",
+            FaultClass::Reset => "reset",
+        }
+    }
+}
+
+impl FaultKind {
+    pub fn class(&self) -> FaultClass {
+        match self {
+            FaultKind::DropIn { .. } | FaultKind::DropOut { .. } => FaultClass::OneWay,
+            FaultKind::Split { left, .. } if left.len() == 1 => FaultClass::Drop,
+            FaultKind::Split { .. } => FaultClass::Split,
+            FaultKind::Reject { .. } => FaultClass::Reject,
+            FaultKind::Lossy { .. } => FaultClass::Loss,
+            FaultKind::Crash { .. } => FaultClass::Crash,
+            FaultKind::Pause { .. } => FaultClass::Pause,
+            FaultKind::Step { .. } => FaultClass::Step,
+            FaultKind::Slow { .. } => FaultClass::Slow,
+            FaultKind::Reset { .. } => FaultClass::Reset,
+        }
+    }
+}
+
+/// What is repaired when the load ends.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Heal {
+    All,
+    /// Only what these need among themselves; every other host stays as `rest` says for ever.
+    Core {
+        hosts: Vec<u16>,
+        rest: Rest,
+    },
+}
+
+/// How hosts outside the core stay.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rest {
+    Crashed,
+    Paused,
+    Cut,
+}
+
+impl Profile {
+    pub const ALL: [Profile; 2] = [Profile::Smoke, Profile::Active];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Smoke => "smoke",
+            Profile::Active => "active",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Profile> {
+        Profile::ALL.into_iter().find(|p| p.name() == name)
+    }
+}
+
+impl LimitsPlan {
+    pub fn limits(self) -> Limits {
+        match self {
+            LimitsPlan::Production => Limits::production(),
+            LimitsPlan::Tiny => Limits::tiny(),
+            LimitsPlan::Short => Limits {
+                ping_period: Span::from_ms(250),
+                suspect_after: Span::from_ms(500),
+                dial_timeout: Span::from_ms(250),
+                handshake_timeout: Span::from_ms(500),
+                backoff_min: Span::from_ms(25),
+                backoff_max: Span::from_ms(500),
+                ..Limits::tiny()
+            },
+        }
+    }
+}
+
+impl Plan {
+    /// The hosts that must converge once the load has ended.
+    pub fn core(&self) -> Vec<u16> {
+        match &self.heal {
+            Heal::All => (0..self.nodes.len() as u16).collect(),
+            Heal::Core { hosts, .. } => hosts.clone(),
+        }
+    }
+
+    /// Whether every member comes back in the end, so that everything can be collected.
+    pub fn heals_all(&self) -> bool {
+        match self.heal {
+            Heal::All => true,
+            Heal::Core { .. } => false,
+        }
+    }
+
+    pub fn commands(&self) -> usize {
+        self.clients.iter().map(|c| c.steps.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! What clients saw: every sending of every command and its outcome.
+
+use quorate::base::ids::ConnId;
+
+use super::resp::Reply;
+use crate::model::ledger::BootId;
+
+/// A connection of a client, counted over the whole run.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SessionId(pub usize);
+
+/// How a sending ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Answered. An error reply means: without effect.
+    Replied(Reply),
+    /// No answer (yet): in doubt.
+    InDoubt,
+}
+
+/// One sending of one command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attempt {
+    pub client: usize,
+    /// Index among the client's commands.
+    pub command: usize,
+    pub session: SessionId,
+    /// Simulated times, ns.
+    pub sent: u64,
+    pub done: u64,
+    pub outcome: Outcome,
+}
+
+/// A connection of a client as both ends know it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Session {
+    pub client: usize,
+    pub host: u16,
+    /// The server's name for it and the boot it went to, once accepted.
+    pub accepted: Option<(BootId, ConnId)>,
+    /// Indexes of the attempts made over it, in order.
+    pub attempts: Vec<usize>,
+}
+
+/// All sessions and attempts of a run.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    pub sessions: Vec<Session>,
+    pub attempts: Vec<Attempt>,
+}
+
+impl History {
+    pub fn open(&mut self, client: usize, host: u16) -> SessionId {
+        self.sessions.push(Session { client, host, accepted: None, attempts: Vec::new() });
+        SessionId(self.sessions.len() - 1)
+    }
+
+    /// A command goes out; its index.
+    pub fn send(&mut self, session: SessionId, command: usize, at: u64) -> usize {
+        let index = self.attempts.len();
+        let client = self.sessions[session.0].client;
+        let outcome = Outcome::InDoubt;
+        self.attempts.push(Attempt { client, command, session, sent: at, done: at, outcome });
+        self.sessions[session.0].attempts.push(index);
+        index
+    }
+
+    pub fn reply(&mut self, attempt: usize, at: u64, reply: Reply) {
+        let attempt = &mut self.attempts[attempt];
+        attempt.done = at;
+        attempt.outcome = Outcome::Replied(reply);
+    }
+}
