@@ -49,7 +49,7 @@ impl Log {
     }
 
     pub fn append_unit(&mut self, unit: &Unit) {
-        let frame = Frame::Unit(unit.clone()).to_bytes();
+        let frame = Frame::unit_bytes(unit);
         self.append(Entry::Unit { dot: unit.dot, frame });
     }
 

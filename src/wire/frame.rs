@@ -19,6 +19,8 @@ pub const PEER_FEATURES: u64 = 0;
 
 const PREFIX_BYTES: usize = 4;
 
+const UNIT_TYPE: u8 = 3;
+
 /// What one node tells of itself and passes on of others.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -130,7 +132,7 @@ impl Frame {
         match self {
             Frame::Hello(_) => 1,
             Frame::Refuse(_) => 2,
-            Frame::Unit(_) => 3,
+            Frame::Unit(_) => UNIT_TYPE,
             Frame::Barrier(_) => 4,
             Frame::StateBegin(_) => 5,
             Frame::StateChunk(_) => 6,
@@ -162,8 +164,17 @@ impl Frame {
             Frame::ResyncRequest { presented, whole } => put(out, &(presented, whole)),
             Frame::Heartbeat(heartbeat) => put(out, heartbeat),
         }
-        let bytes = (out.len() - start - PREFIX_BYTES) as u32;
-        out[start..start + PREFIX_BYTES].copy_from_slice(&bytes.to_le_bytes());
+        finish(out, start);
+    }
+
+    /// The frame of a unit, for sending it more than once.
+    pub fn unit_bytes(unit: &Unit) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u32_le(0);
+        out.put_u8(UNIT_TYPE);
+        put(&mut out, unit);
+        finish(&mut out, 0);
+        out.freeze()
     }
 
     /// The frame as bytes of its own, for sending it more than once.
@@ -207,7 +218,7 @@ impl Frame {
                 Frame::Hello(Box::new(take(&body[10..])?))
             }
             2 => Frame::Refuse(take(body)?),
-            3 => Frame::Unit(take(body)?),
+            UNIT_TYPE => Frame::Unit(take(body)?),
             4 => Frame::Barrier(take_vector(body)?),
             5 => Frame::StateBegin(take_vector(body)?),
             6 => Frame::StateChunk(take(body)?),
@@ -245,6 +256,12 @@ impl Flavor for Tail<'_> {
     }
 }
 
+/// Writes the length of the frame that begins at `start` into its prefix.
+fn finish(out: &mut BytesMut, start: usize) {
+    let bytes = (out.len() - start - PREFIX_BYTES) as u32;
+    out[start..start + PREFIX_BYTES].copy_from_slice(&bytes.to_le_bytes());
+}
+
 fn put<T: Serialize>(out: &mut BytesMut, value: &T) {
     let written = postcard::serialize_with_flavor(value, Tail(out));
     assert!(written.is_ok(), "a buffer that grows takes every value");
@@ -259,4 +276,50 @@ fn take<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, FrameError> {
 
 fn take_vector(body: &[u8]) -> Result<Vector, FrameError> {
     take(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::DbIndex;
+    use crate::base::stamp::Stamp;
+    use crate::base::unit::{Cell, Seen};
+
+    fn unit() -> Unit {
+        let cell = Cell::Register {
+            value: Bytes::from_static(b"v"),
+            resets: true,
+            seen: Seen { list: Vec::new(), horizon: 7 },
+        };
+        let key = Bytes::from_static(b"k");
+        let change = Change { db: DbIndex(3), key, stamp: None, cell };
+        Unit { dot: Stamp::new(9, Origin(1)), changes: vec![change] }
+    }
+
+    #[test]
+    fn unit_survives_the_wire_in_pieces() {
+        let whole = Frame::unit_bytes(&unit());
+        assert_eq!(whole, Frame::Unit(unit()).to_bytes());
+        let mut buf = BytesMut::new();
+        for &byte in &whole[..whole.len() - 1] {
+            buf.put_u8(byte);
+            assert_eq!(Frame::decode(&mut buf, 1 << 20), Ok(None));
+        }
+        buf.put_u8(whole[whole.len() - 1]);
+        assert_eq!(Frame::decode(&mut buf, 1 << 20), Ok(Some(Frame::Unit(unit()))));
+        assert!(buf.is_empty());
+    }
+
+    #[test]
+    fn other_versions_long_frames_and_rubbish_are_errors() {
+        let mut hello = BytesMut::from(&b"\x0b\0\0\0\x01\x02\0\0\0\0\0\0\0\0\0"[..]);
+        assert_eq!(Frame::decode(&mut hello, 1 << 20), Err(FrameError::Version(2)));
+        let mut long = BytesMut::from(&b"\xff\xff\xff\x7f\x01"[..]);
+        let error = FrameError::TooLong { bytes: 0x7fff_ffff, max: 1 << 20 };
+        assert_eq!(Frame::decode(&mut long, 1 << 20), Err(error));
+        let mut rubbish = BytesMut::from(&b"\x02\0\0\0\x63\0"[..]);
+        assert_eq!(Frame::decode(&mut rubbish, 1 << 20), Err(FrameError::UnknownType(0x63)));
+        let mut cut = BytesMut::from(&b"\x02\0\0\0\x03\x09"[..]);
+        assert_eq!(Frame::decode(&mut cut, 1 << 20), Err(FrameError::Malformed));
+    }
 }
