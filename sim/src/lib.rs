@@ -1,6 +1,20 @@
-//! The simulator: worlds, faults, plans, clients, checkers.
+//! The simulator: worlds of hosts that run the real node, moved by one event queue; faults, plans,
+//! clients, checkers.
 
 pub mod check;
+pub mod clock;
+pub mod decide;
+pub mod digest;
+pub mod firewall;
+pub mod host;
+pub mod ids;
+pub mod link;
+pub mod machine;
 pub mod model;
 pub mod plan;
+pub mod queue;
+pub mod resp_client;
+pub mod tcp;
+pub mod time;
 pub mod workload;
+pub mod world;

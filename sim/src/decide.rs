@@ -1,0 +1,238 @@
+//! The choice stream: every random choice of a world goes through [`Decisions::decide`].
+//!
+//! Choices of one kind come from a stream of their own, so that drawing one more of a kind moves no
+//! other. Zero is always the dull choice (smallest latency, no loss, no rare event): a recording that
+//! has run out, and a fuzzer's input that has, go on with zeros.
+
+use std::collections::VecDeque;
+
+use quorate::base::rng::Rng;
+use serde::{Deserialize, Serialize};
+
+/// What a choice is about.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Kind {
+    /// Seeds of nodes, their identities.
+    Seed,
+    /// How long a segment takes.
+    Latency,
+    /// Whether a segment takes much longer, and how long.
+    Tail,
+    /// Whether a link loses a segment.
+    Loss,
+    /// Whether a segment may overtake.
+    Reorder,
+    /// Where a stream is cut into segments.
+    Chunk,
+    /// When a process reads what has arrived.
+    Read,
+    /// When a process ends its batch.
+    Flush,
+    /// How late, early or often a timer fires.
+    Timer,
+    /// `-m statistic` of a firewall.
+    Statistic,
+    /// Shape, configuration and faults of a plan.
+    Plan,
+    /// What clients do.
+    Workload,
+    /// When faults happen.
+    Fault,
+    /// Timing of clients.
+    Client,
+    /// Whatever else a driver of a world chooses.
+    Other,
+}
+
+const KINDS: [(Kind, &str); 15] = [
+    (Kind::Seed, "seed"),
+    (Kind::Latency, "latency"),
+    (Kind::Tail, "tail"),
+    (Kind::Loss, "loss"),
+    (Kind::Reorder, "reorder"),
+    (Kind::Chunk, "chunk"),
+    (Kind::Read, "read"),
+    (Kind::Flush, "flush"),
+    (Kind::Timer, "timer"),
+    (Kind::Statistic, "statistic"),
+    (Kind::Plan, "plan"),
+    (Kind::Workload, "workload"),
+    (Kind::Fault, "fault"),
+    (Kind::Client, "client"),
+    (Kind::Other, "other"),
+];
+
+/// One recorded choice.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Decision {
+    pub kind: Kind,
+    /// The choice was among `0..n`.
+    pub n: u64,
+    pub value: u64,
+}
+
+/// The source of all choices, with an optional recording.
+#[derive(Clone, Debug)]
+pub struct Decisions {
+    source: Source,
+    recording: Option<Vec<Decision>>,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// Streams are made when first used: most worlds use few.
+    Seed {
+        seed: u64,
+        streams: Vec<Option<Rng>>,
+    },
+    /// Per kind, in the order they were made.
+    Recorded(Vec<VecDeque<u64>>),
+    Bytes {
+        bytes: Vec<u8>,
+        at: usize,
+    },
+}
+
+impl Decisions {
+    /// Choices drawn from a seed.
+    pub fn from_seed(seed: u64) -> Decisions {
+        let streams = KINDS.iter().map(|_| None).collect();
+        Decisions { source: Source::Seed { seed, streams }, recording: None }
+    }
+
+    /// Choices as they were made before; zeros where there are no more of a kind.
+    pub fn from_recorded(recorded: &[Decision]) -> Decisions {
+        let mut lists = vec![VecDeque::new(); KINDS.len()];
+        for decision in recorded {
+            lists[decision.kind as usize].push_back(decision.value);
+        }
+        Decisions { source: Source::Recorded(lists), recording: None }
+    }
+
+    /// Choices read off a fuzzer's bytes; zeros after their end.
+    pub fn from_bytes(bytes: Vec<u8>) -> Decisions {
+        Decisions { source: Source::Bytes { bytes, at: 0 }, recording: None }
+    }
+
+    /// From now on choices are kept; see [`Decisions::take_recording`].
+    pub fn record(&mut self) {
+        self.recording = Some(Vec::new());
+    }
+
+    /// The choices since [`Decisions::record`], and stops keeping them.
+    pub fn take_recording(&mut self) -> Vec<Decision> {
+        self.recording.take().unwrap_or_default()
+    }
+
+    /// A choice among `0..n`. A choice among one thing is none and draws nothing.
+    ///
+    /// # Panics
+    /// If `n` is 0.
+    #[inline]
+    pub fn decide(&mut self, kind: Kind, n: u64) -> u64 {
+        if n == 1 {
+            return 0;
+        }
+        let value = self.source.draw(kind, n);
+        if let Some(recording) = &mut self.recording {
+            recording.push(Decision { kind, n, value });
+        }
+        value
+    }
+
+    /// Whether something that happens once in `one_in` times happens. Never for zero.
+    #[inline]
+    pub fn chance(&mut self, kind: Kind, one_in: u64) -> bool {
+        one_in != 0 && self.decide(kind, one_in) == one_in - 1
+    }
+
+    /// Whether something happens whose probability is `ppm` in a million.
+    #[inline]
+    pub fn ppm(&mut self, kind: Kind, ppm: u32) -> bool {
+        ppm != 0 && self.decide(kind, 1_000_000) >= 1_000_000 - u64::from(ppm.min(1_000_000))
+    }
+}
+
+impl Source {
+    #[inline]
+    fn draw(&mut self, kind: Kind, n: u64) -> u64 {
+        assert!(n > 0, "a choice among nothing");
+        match self {
+            Source::Seed { seed, streams } => {
+                let at = kind as usize;
+                let stream = streams[at].get_or_insert_with(|| Rng::fork(*seed, KINDS[at].1));
+                stream.below(n)
+            }
+            // A recording may have been cut by a shrinker, or n may have changed with the code.
+            Source::Recorded(lists) => lists[kind as usize].pop_front().unwrap_or(0) % n,
+            Source::Bytes { bytes, at } => {
+                let width = (64 - (n - 1).leading_zeros()).div_ceil(8) as usize;
+                let mut value = 0u64;
+                for _ in 0..width {
+                    value = value << 8 | u64::from(bytes.get(*at).copied().unwrap_or(0));
+                    *at = (*at + 1).min(bytes.len());
+                }
+                value % n
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_in_the_order_of_their_streams() {
+        for (at, (kind, _)) in KINDS.iter().enumerate() {
+            assert_eq!(*kind as usize, at);
+        }
+    }
+
+    #[test]
+    fn drawing_more_of_one_kind_moves_no_other() {
+        let mut a = Decisions::from_seed(7);
+        let mut b = Decisions::from_seed(7);
+        for _ in 0..100 {
+            a.decide(Kind::Loss, 1000);
+        }
+        let of_a: Vec<u64> = (0..50).map(|_| a.decide(Kind::Latency, 1 << 40)).collect();
+        let of_b: Vec<u64> = (0..50).map(|_| b.decide(Kind::Latency, 1 << 40)).collect();
+        assert_eq!(of_a, of_b);
+        let mut c = Decisions::from_seed(8);
+        let of_c: Vec<u64> = (0..50).map(|_| c.decide(Kind::Latency, 1 << 40)).collect();
+        assert_ne!(of_a, of_c);
+    }
+
+    #[test]
+    fn recorded_choices_come_back_and_then_zeros() {
+        let mut a = Decisions::from_seed(3);
+        a.record();
+        let made: Vec<u64> = (0..20).map(|i| a.decide(Kind::Chunk, 10 + i)).collect();
+        a.decide(Kind::Loss, 9);
+        let mut b = Decisions::from_recorded(&a.take_recording());
+        let again: Vec<u64> = (0..20).map(|i| b.decide(Kind::Chunk, 10 + i)).collect();
+        assert_eq!(made, again);
+        assert_eq!(b.decide(Kind::Chunk, 100), 0);
+        assert!(!b.chance(Kind::Chunk, 2));
+    }
+
+    #[test]
+    fn fuzz_bytes_are_choices_and_zeros_after_their_end() {
+        let mut d = Decisions::from_bytes(vec![5, 1, 2]);
+        assert_eq!(d.decide(Kind::Other, 256), 5);
+        assert_eq!(d.decide(Kind::Other, 65_536), 258);
+        assert_eq!(d.decide(Kind::Other, u64::MAX), 0);
+    }
+
+    #[test]
+    fn chances_are_about_as_often_as_said() {
+        let mut d = Decisions::from_seed(1);
+        let hits = (0..100_000).filter(|_| d.chance(Kind::Flush, 8)).count();
+        assert!((11_500..13_500).contains(&hits), "{hits}");
+        let hits = (0..100_000).filter(|_| d.ppm(Kind::Loss, 10_000)).count();
+        assert!((850..1150).contains(&hits), "{hits}");
+        assert!(!d.ppm(Kind::Loss, 0) && d.ppm(Kind::Loss, 1_000_000));
+        assert!(!d.chance(Kind::Loss, 0) && d.chance(Kind::Loss, 1));
+    }
+}

@@ -1,0 +1,170 @@
+//! A host: address, clocks, packet filter, kernel settings, and the server process on it.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use quorate::base::ids::{ConnId, DialId, NodeId};
+use quorate::base::io::{CloseReason, DialError, Effects};
+use quorate::base::time::Mono;
+use quorate::node::config::Identity;
+
+use super::clock::HostClock;
+use super::firewall::Firewall;
+use super::machine::Machine;
+use super::tcp::{SockRef, TcpConfig};
+use super::time::Time;
+
+/// How a process ended by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Exit {
+    pub code: i32,
+    pub reason: String,
+}
+
+/// What can be seen of a host's process from outside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ProcessState {
+    /// Never started, killed, or its host crashed.
+    Down,
+    Running,
+    Paused,
+    /// It stopped by itself.
+    Exited(Exit),
+}
+
+pub struct Host<M: Machine> {
+    pub name: String,
+    pub ip: Ipv4Addr,
+    pub clock: HostClock,
+    pub firewall: Firewall,
+    pub tcp: TcpConfig,
+    /// What a restart starts with.
+    pub config: Option<M::Config>,
+    /// Survives kills and crashes; all else a process knew does not.
+    pub identity: Identity,
+    pub(crate) powered: bool,
+    /// Counts starts: events meant for an earlier process find it gone.
+    pub(crate) boot: u32,
+    pub(crate) process: Option<Process<M>>,
+    pub(crate) last_exit: Option<Exit>,
+    next_port: u16,
+}
+
+/// What a process is to be told next.
+#[derive(Clone, Debug)]
+pub(crate) enum Todo {
+    Opened(SockRef),
+    /// There is something to read, or the end of the stream. `again`: bytes the process has left lying
+    /// count as something.
+    Offer {
+        sock: SockRef,
+        again: bool,
+    },
+    Closed {
+        conn: ConnId,
+        why: CloseReason,
+    },
+    DialFailed {
+        dial: DialId,
+        why: DialError,
+    },
+    Shutdown {
+        save: Option<bool>,
+    },
+    Timeout,
+}
+
+/// A running process and what its driver keeps for it.
+pub(crate) struct Process<M> {
+    pub machine: M,
+    pub out: Effects,
+    pub port: u16,
+    pub paused: bool,
+    /// What happened while it was paused.
+    pub waiting: VecDeque<Todo>,
+    /// By connection number: `ConnId(n)` is the n-th.
+    pub conns: Vec<SockRef>,
+    pub dials: Vec<(DialId, SockRef)>,
+    /// Bytes written out that it has not been told of.
+    pub drains: Vec<(ConnId, u64)>,
+    /// Endpoints it has written to in this turn.
+    pub touched: Vec<SockRef>,
+    /// A flush event waits: inputs until then make one batch.
+    pub flush_due: bool,
+    /// Time of the timer event that waits.
+    pub timer_at: Time,
+    /// The last deadline that was served, to notice a process that asks for the past for ever.
+    pub served: Option<(Mono, u32)>,
+    pub inputs: u64,
+}
+
+impl<M: Machine> Host<M> {
+    pub(crate) fn new(name: String, ip: Ipv4Addr, node_id: NodeId, tcp: TcpConfig) -> Host<M> {
+        let mono_start = 1_000_000_000 * (1 + (node_id.0 as u64 & 0xffff));
+        Host {
+            name,
+            ip,
+            clock: HostClock::new(mono_start),
+            firewall: Firewall::new(),
+            tcp,
+            config: None,
+            identity: Identity { node_id, epoch: quorate::base::ids::Epoch(0) },
+            powered: true,
+            boot: 0,
+            process: None,
+            last_exit: None,
+            next_port: 32_768,
+        }
+    }
+
+    pub fn state(&self) -> ProcessState {
+        match (&self.process, &self.last_exit) {
+            (Some(process), _) if process.paused => ProcessState::Paused,
+            (Some(_), _) => ProcessState::Running,
+            (None, Some(exit)) => ProcessState::Exited(exit.clone()),
+            (None, None) => ProcessState::Down,
+        }
+    }
+
+    /// Off after a crash, until the process is restarted.
+    pub fn is_powered(&self) -> bool {
+        self.powered
+    }
+
+    /// The process's machine, if it runs.
+    pub fn machine(&self) -> Option<&M> {
+        self.process.as_ref().map(|process| &process.machine)
+    }
+
+    /// Linux's range of ephemeral ports, one after the other.
+    pub(crate) fn take_port(&mut self) -> u16 {
+        let port = self.next_port;
+        self.next_port = if port >= 60_999 { 32_768 } else { port + 1 };
+        port
+    }
+}
+
+impl<M> Process<M> {
+    pub fn new(machine: M, port: u16, facts: bool) -> Process<M> {
+        Process {
+            machine,
+            out: Effects::new(facts),
+            port,
+            paused: false,
+            waiting: VecDeque::new(),
+            // Connection numbers begin at 1.
+            conns: vec![SockRef::NONE],
+            dials: Vec::new(),
+            drains: Vec::new(),
+            touched: Vec::new(),
+            flush_due: false,
+            timer_at: Time::NEVER,
+            served: None,
+            inputs: 0,
+        }
+    }
+
+    pub fn sock_of(&self, conn: ConnId) -> SockRef {
+        self.conns.get(conn.0 as usize).copied().unwrap_or(SockRef::NONE)
+    }
+}
