@@ -14,6 +14,7 @@ pub mod model;
 pub mod plan;
 pub mod queue;
 pub mod resp_client;
+pub mod runner;
 pub mod tcp;
 pub mod time;
 pub mod workload;

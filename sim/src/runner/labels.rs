@@ -1,0 +1,73 @@
+//! The labels of rare paths, so that those never reached can be shown too.
+
+use std::collections::BTreeMap;
+
+/// Every label in the library; a test compares this list with the sources.
+pub const KNOWN: [&str; 0] = [];
+
+/// The labels one run has reached: a bit per known label.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct LabelSet(u128);
+
+const _: () = assert!(KNOWN.len() <= 128);
+
+/// Finds a label's number.
+#[derive(Debug)]
+pub struct Labels {
+    numbers: BTreeMap<&'static str, u32>,
+}
+
+impl Default for Labels {
+    fn default() -> Labels {
+        Labels { numbers: KNOWN.iter().copied().zip(0..).collect() }
+    }
+}
+
+impl Labels {
+    /// Notes a label. One that is not on the list is a mistake of the list.
+    pub fn note(&self, set: &mut LabelSet, label: &'static str) {
+        if let Some(number) = self.numbers.get(label) {
+            set.0 |= 1 << number;
+        }
+    }
+}
+
+impl LabelSet {
+    pub fn has(self, number: usize) -> bool {
+        self.0 >> number & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    fn collect(dir: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(dir).expect("the library's sources are there") {
+            let path = entry.expect("a directory can be listed").path();
+            if path.is_dir() {
+                collect(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path).expect("sources can be read");
+                for part in text.split("sometimes(").skip(1) {
+                    let quoted = part.trim_start().strip_prefix('"');
+                    if let Some((label, _)) = quoted.and_then(|q| q.split_once('"')) {
+                        found.insert(label.to_owned());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn list_of_labels_is_that_of_the_library() {
+        let mut found = BTreeSet::new();
+        collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../src"), &mut found);
+        let known: BTreeSet<String> = KNOWN.iter().map(|&l| l.to_owned()).collect();
+        let missing: Vec<_> = found.difference(&known).collect();
+        let stale: Vec<_> = known.difference(&found).collect();
+        assert!(missing.is_empty() && stale.is_empty(), "missing {missing:?}, stale {stale:?}");
+    }
+}
