@@ -101,7 +101,7 @@ impl Ledger {
                 self.adopted.push(unit.clone());
             }
             Fact::UnitTaken { dot, conn: _ } => {
-                self.boots[boot.0].reached.raise(dot.origin, 0);
+                self.boots[boot.0].reached.raise(dot.origin, dot.time);
             }
             Fact::StampsMoved { from, to, times } => self.moved(boot, *from, *to, times),
             Fact::KeyChanged { db, key, stamp, visible_before, visible_after } => {
