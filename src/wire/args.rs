@@ -36,7 +36,7 @@ impl<'a> Args<'a> {
         &self.buf[self.spans[index].clone()]
     }
 
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
         let buf = self.buf;
         self.spans.iter().map(move |span| &buf[span.clone()])
     }

@@ -1,0 +1,121 @@
+//! Commands about the server: configuration, figures, replication.
+
+use crate::command::introspect;
+use crate::command::spec::{Arg, Categories, Command, Flags, Group, SessionCommand};
+
+use super::container;
+
+/// Answered at any time.
+const EVER: Flags = Flags::LOADING.or(Flags::STALE);
+const ADMIN: Flags = EVER.or(Flags::ADMIN).or(Flags::NOSCRIPT);
+const REPLICAOF: Flags =
+    Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING);
+const MASTER: &[Arg] = &[Arg::string("host"), Arg::integer("port")];
+
+pub(super) const COMMANDS: &[Command] = &[
+    Command::session("info", -1, EVER, SessionCommand::Info)
+        .of(Categories::DANGEROUS)
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
+        .docs(Group::Server, "1.0.0", "O(1)", "Figures and properties of the server")
+        .args(&[Arg::string("section").optional().multiple()]),
+    Command::data("config", -2, Flags::NONE, container).subcommands(CONFIG).docs(
+        Group::Server,
+        "2.0.0",
+        "",
+        "Commands about the configuration",
+    ),
+    Command::session("replicaof", 3, REPLICAOF, SessionCommand::ReplicaOf)
+        .docs(Group::Server, "5.0.0", "O(1)", "Names a server to replicate from, or none")
+        .args(MASTER),
+    Command::session("slaveof", 3, REPLICAOF, SessionCommand::ReplicaOf)
+        .docs(Group::Server, "1.0.0", "O(1)", "The old name of REPLICAOF")
+        .args(MASTER),
+    Command::session("role", 1, EVER.or(Flags::NOSCRIPT).or(Flags::FAST), SessionCommand::Role)
+        .of(Categories::ADMIN.or(Categories::DANGEROUS))
+        .docs(Group::Server, "2.8.12", "O(1)", "The server's part in replication"),
+    Command::session("wait", 3, Flags::NOSCRIPT, SessionCommand::Wait)
+        .of(Categories::CONNECTION)
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+        .docs(
+            Group::Generic,
+            "3.0.0",
+            "O(1)",
+            "Waits until replicas have acknowledged the connection's writes",
+        )
+        .args(&[Arg::integer("numreplicas"), Arg::integer("timeout")]),
+    Command::session(
+        "shutdown",
+        -1,
+        ADMIN.or(Flags::NO_MULTI).or(Flags::ALLOW_BUSY),
+        SessionCommand::Shutdown,
+    )
+    .docs(Group::Server, "1.0.0", "O(N), N keys to save", "Stops the server")
+    .args(&[
+        Arg::one_of("nosave_save", &[Arg::token("nosave", "NOSAVE"), Arg::token("save", "SAVE")])
+            .optional(),
+        Arg::token("now", "NOW").optional(),
+        Arg::token("force", "FORCE").optional(),
+        Arg::token("abort", "ABORT").optional(),
+    ]),
+    Command::data("quorate", -2, Flags::NONE, container).subcommands(QUORATE).docs(
+        Group::Server,
+        "0.1.0",
+        "",
+        "Commands that only Quorate has",
+    ),
+];
+
+const CONFIG: &[Command] = &[
+    Command::session("config|get", -3, ADMIN, SessionCommand::ConfigGet)
+        .docs(Group::Server, "2.0.0", "O(N), N directives", "Values of directives")
+        .args(&[Arg::string("parameter").multiple()]),
+    Command::data("config|help", 2, EVER, introspect::help).docs(
+        Group::Server,
+        "5.0.0",
+        "O(1)",
+        "The subcommands and what they do",
+    ),
+    Command::session("config|set", -4, ADMIN, SessionCommand::ConfigSet)
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+        .docs(Group::Server, "2.0.0", "O(N), N directives", "Gives directives new values")
+        .args(&[Arg::block("parameter_value", &[Arg::string("parameter"), Arg::string("value")])
+            .multiple()]),
+];
+
+const QUORATE: &[Command] = &[
+    Command::session(
+        "quorate|clock",
+        4,
+        Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE),
+        SessionCommand::QuorateClock,
+    )
+    .docs(
+        Group::Server,
+        "0.1.0",
+        "O(N), N writes held back",
+        "Takes the writes of an origin that is paused because its clock is far ahead",
+    )
+    .args(&[Arg::string("origin").after("ACCEPT")]),
+    Command::session(
+        "quorate|digest",
+        2,
+        Flags::READONLY.or(Flags::STALE),
+        SessionCommand::QuorateDigest,
+    )
+    .of(Categories::KEYSPACE)
+    .docs(
+        Group::Server,
+        "0.1.0",
+        "O(1)",
+        "A digest of all live data, equal on nodes that hold the same",
+    ),
+    Command::data("quorate|help", 2, EVER, introspect::help).docs(
+        Group::Server,
+        "0.1.0",
+        "O(1)",
+        "The subcommands and what they do",
+    ),
+    Command::session("quorate|peer", -2, ADMIN.or(Flags::NO_MULTI), SessionCommand::QuoratePeer)
+        .docs(Group::Server, "0.1.0", "O(1)", "Turns the connection into one between nodes")
+        .args(&[Arg::string("arg").optional().multiple()]),
+];
