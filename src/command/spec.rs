@@ -43,6 +43,8 @@ pub enum SessionCommand {
     ClientSetInfo,
     ConfigGet,
     ConfigSet,
+    ConfigResetStat,
+    ConfigRewrite,
     Info,
     Multi,
     Exec,

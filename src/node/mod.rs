@@ -1,15 +1,60 @@
 //! Floor 3: the node: sessions, dispatch, timers, INFO.
 
 pub mod config;
+mod config_command;
+mod connection;
+pub mod directive;
+mod dispatch;
+mod info;
+mod inspect;
 pub mod io;
+mod replication;
+mod replies;
+mod server;
+mod session;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod transaction;
+mod watch;
 
-use crate::base::ids::{DbIndex, Origin};
-use crate::base::io::{Effects, Input};
-use crate::base::time::{Mono, Now};
-use crate::base::vector::Vector;
-use crate::store::StoreStats;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use bytes::BytesMut;
+
+use crate::active::{Active, ActiveConfig, Core, Life};
+use crate::base::clock::HybridClock;
+use crate::base::fact::LogLevel;
+use crate::base::ids::{ConnId, Origin, RunId};
+use crate::base::io::{CloseReason, ConnOrigin, Effect, Effects, HostStats, Input};
+use crate::base::rng::Rng;
+use crate::base::time::{Mono, Now, Span, UnixMs};
+use crate::store::{Store, StoreConfig};
 
 use self::config::Config;
+use self::server::{Server, Stats};
+use self::session::{Session, State};
+use self::watch::WatchTable;
+
+pub use self::inspect::{Inspection, VisibleKey};
+
+/// The version of Redis whose replies and errors are given.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+const MAX_CLIENTS_REACHED: &[u8] = b"-ERR max number of clients reached\r\n";
+const DENIED: &[u8] = b"-DENIED Quorate is running in protected mode because protected mode is \
+    enabled and no password is set for the default user. In this mode connections are only \
+    accepted from the loopback interface. If you want to connect from external computers to \
+    Quorate you may adopt one of the following solutions: 1) Just disable protected mode sending \
+    the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to \
+    Quorate from the same host the server is running, however MAKE SURE Quorate is not publicly \
+    accessible from internet if you do so. 2) Alternatively you can just disable the protected \
+    mode by editing the configuration file, and setting the protected mode option to 'no', and \
+    then restarting the server. 3) If you started the server manually just for testing, restart \
+    it with the '--protected-mode no' option. 4) Set up an authentication password for the default \
+    user. NOTE: You only need to do one of the above things in order for the server to start \
+    accepting connections from the outside.\r\n";
 
 /// How much [`Node::check_invariants`] looks at.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -18,72 +63,321 @@ pub enum Scope {
     All,
 }
 
-/// What a checker or a test may see of a node's inside.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Inspection {
-    /// Digest of the live data: equal exactly if two nodes show the same.
-    pub digest: u64,
-    pub vector: Vector,
-    pub origin: Origin,
-    /// The stamp time up to which tombstones have been collected.
-    pub collected: u64,
-    pub backlog_bytes: u64,
-    pub stats: StoreStats,
-    /// Masters configured and masters whose link is up and not in a resync.
-    pub masters: usize,
-    pub masters_up: usize,
-    /// Origins paused for stamps too far ahead.
-    pub paused: Vec<Origin>,
-}
-
-/// One key as a client would see it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct VisibleKey {
-    pub db: DbIndex,
-    pub key: bytes::Bytes,
-    pub value: bytes::Bytes,
-    pub deadline: Option<crate::base::time::UnixMs>,
-}
-
 /// A server without I/O.
 pub struct Node {
-    _config: Config,
+    server: Server,
+    data: Data,
+    sessions: BTreeMap<ConnId, Box<Session>>,
+    /// Sessions that have something to send, or to be closed, at the end of the batch.
+    listed: Vec<ConnId>,
+    /// Sessions blocked by WAIT.
+    blocked: BTreeSet<ConnId>,
+    /// Sessions that have become links of peers, accepted here.
+    links: BTreeSet<ConnId>,
+    timers: Timers,
+    /// Nothing more is taken in: [`Effect::Halt`] is out.
+    halted: bool,
+}
+
+/// The data and the clock that stamps writes to it.
+struct Data {
+    store: Store,
+    clock: HybridClock,
+}
+
+/// When the node's own work is due.
+#[derive(Clone, Debug, Default)]
+struct Timers {
+    /// What the clocks showed when they were looked at last.
+    clock_seen: (Mono, UnixMs),
+    /// Expired keys are not looked for before.
+    expire_from: Mono,
+    /// No client is idle for too long before that.
+    idle: Option<Mono>,
 }
 
 impl Node {
     /// A node at its start. `seed` feeds everything random in it.
-    pub fn new(config: Config, _seed: u64, _now: Now) -> Node {
-        Node { _config: config }
+    pub fn new(config: Config, seed: u64, now: Now) -> Node {
+        let mut rng = Rng::fork(seed, "node");
+        let identity = config.identity;
+        let life = Life {
+            node: identity.node_id,
+            run: RunId(rng.next_u128()),
+            epoch: identity.epoch,
+            origin: Origin(1 + rng.below(u64::from(u32::MAX)) as u32),
+        };
+        let store = Store::new(StoreConfig {
+            databases: config.databases,
+            hash_seed: rng.next_u64(),
+            mutants: config.mutants,
+        });
+        let mut data = Data { store, clock: HybridClock::new(life.origin, config.mutants) };
+        // Configured masters are dialed from the first timeout on; nothing leaves before.
+        let mut out = Effects::new(false);
+        let mut core = Core { now, store: &mut data.store, clock: &mut data.clock, out: &mut out };
+        let active =
+            Active::new(active_config(&config), life, Rng::fork(seed, "active"), &mut core);
+        assert!(out.is_empty(), "a start asks nothing of the driver");
+        let server = Server {
+            config,
+            config_before: None,
+            active,
+            watch: WatchTable::default(),
+            run_id: life.run,
+            started: now.mono,
+            started_wall: now.wall,
+            host: HostStats::default(),
+            stats: Stats::default(),
+        };
+        Node {
+            server,
+            data,
+            sessions: BTreeMap::new(),
+            listed: Vec::new(),
+            blocked: BTreeSet::new(),
+            links: BTreeSet::new(),
+            timers: Timers { clock_seen: (now.mono, now.wall.ms()), ..Timers::default() },
+            halted: false,
+        }
     }
 
     /// Takes one input and says what the driver has to do. Never fails.
-    pub fn handle(&mut self, _now: Now, _input: Input<'_>, _out: &mut Effects) {
-        unimplemented!()
+    pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
+        if self.halted {
+            return;
+        }
+        match input {
+            Input::Opened { conn, origin } => self.on_opened(now, conn, origin, out),
+            Input::DialFailed { dial, why } => {
+                let (server, mut core) = self.core(now, out);
+                server.active.on_dial_failed(dial, why, &mut core);
+            }
+            Input::Bytes { conn, buf } => self.on_bytes(now, conn, buf, out),
+            Input::Drained { conn, bytes } => self.on_drained(now, conn, bytes, out),
+            Input::Closed { conn, why } => self.on_closed(now, conn, why, out),
+            Input::Host(host) => self.server.host = host,
+            Input::Shutdown { save } => self.on_shutdown(now, save, out),
+            Input::Timeout => self.on_timeout(now, out),
+        }
     }
 
     /// End of a batch of inputs: replies and frames gathered meanwhile leave.
-    pub fn flush(&mut self, _now: Now, _out: &mut Effects) {
-        unimplemented!()
+    pub fn flush(&mut self, now: Now, out: &mut Effects) {
+        if self.halted {
+            return;
+        }
+        let mut listed = std::mem::take(&mut self.listed);
+        for conn in listed.drain(..) {
+            self.flush_session(now, conn, out);
+        }
+        self.listed = listed;
+        let (server, mut core) = self.core(now, out);
+        server.active.flush(&mut core);
+        self.drop_closed_links();
     }
 
-    /// When [`Input::Timeout`] is wanted next.
-    pub fn poll_timeout(&self) -> Option<Mono> {
-        unimplemented!()
+    fn core<'a>(&'a mut self, now: Now, out: &'a mut Effects) -> (&'a mut Server, Core<'a>) {
+        let core = Core { now, store: &mut self.data.store, clock: &mut self.data.clock, out };
+        (&mut self.server, core)
     }
 
-    /// # Panics
-    /// If a named invariant does not hold.
-    pub fn check_invariants(&self, _scope: Scope) {
-        unimplemented!()
+    fn on_opened(&mut self, now: Now, conn: ConnId, origin: ConnOrigin, out: &mut Effects) {
+        let (ip, port) = match origin {
+            ConnOrigin::Accepted { ip, port } => (ip, port),
+            ConnOrigin::Dialed { dial } => {
+                let (server, mut core) = self.core(now, out);
+                if !server.active.on_dialed(conn, dial, &mut core) {
+                    out.push(Effect::Close { conn });
+                }
+                return;
+            }
+        };
+        let stats = &mut self.server.stats;
+        let config = &self.server.config;
+        if stats.clients >= u64::from(config.maxclients) {
+            stats.connections_rejected += 1;
+            return refuse(conn, MAX_CLIENTS_REACHED, out);
+        }
+        let protects = config.protected_mode && !config.wants_password() && config.bind.is_empty();
+        if protects && !is_loopback(ip) {
+            stats.connections_rejected += 1;
+            return refuse(conn, DENIED, out);
+        }
+        stats.connections_received += 1;
+        stats.clients += 1;
+        stats.next_client_id += 1;
+        let id = stats.next_client_id;
+        let mut session = Session::new(conn, id, (ip, port), now.mono);
+        session.authenticated = !config.wants_password();
+        let earlier = self.sessions.insert(conn, Box::new(session));
+        assert!(earlier.is_none(), "a connection id names one connection");
+        self.expect_idle(now);
     }
 
-    /// For checkers and tests.
-    pub fn inspect(&self, _now: Now) -> Inspection {
-        unimplemented!()
+    fn on_bytes(&mut self, now: Now, conn: ConnId, buf: &mut BytesMut, out: &mut Effects) {
+        if let Some(session) = self.sessions.get_mut(&conn)
+            && !matches!(session.state(), State::Peer)
+        {
+            session.last_seen = now.mono;
+            return self.execute_all(now, conn, buf, out);
+        }
+        if self.server.active.owns(conn) {
+            let (server, mut core) = self.core(now, out);
+            server.active.on_bytes(conn, buf, &mut core);
+            self.after_merges(now, out);
+        } else {
+            // Of a connection whose close is under way.
+            buf.clear();
+        }
     }
 
-    /// All live keys in the order of (database, key), as clients would see them at `now`.
-    pub fn visible(&self, _now: Now) -> Vec<VisibleKey> {
-        unimplemented!()
+    fn on_drained(&mut self, now: Now, conn: ConnId, bytes: u64, out: &mut Effects) {
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            // A link's first bytes went out before it was one.
+            let own = session.undrained_bytes.min(bytes);
+            session.undrained_bytes -= own;
+            if session.undrained_bytes <= self.server.config.client_output_soft_bytes {
+                session.soft_limit_since = None;
+            }
+            if !matches!(session.state(), State::Peer) || own == bytes {
+                return;
+            }
+            let (server, mut core) = self.core(now, out);
+            server.active.on_drained(conn, bytes - own, &mut core);
+        } else {
+            let (server, mut core) = self.core(now, out);
+            server.active.on_drained(conn, bytes, &mut core);
+        }
+    }
+
+    fn on_closed(&mut self, now: Now, conn: ConnId, why: CloseReason, out: &mut Effects) {
+        self.forget_session(conn);
+        if self.server.active.owns(conn) {
+            let (server, mut core) = self.core(now, out);
+            server.active.on_closed(conn, why, &mut core);
+            self.after_merges(now, out);
+        }
+    }
+
+    /// Ends the process in good order: what is due to clients and peers leaves first.
+    fn on_shutdown(&mut self, now: Now, save: Option<bool>, out: &mut Effects) {
+        if save == Some(true) {
+            let text = "There is no persistence in this version: the data is not saved";
+            out.facts.log(LogLevel::Warning, text);
+        }
+        self.flush(now, out);
+        out.facts.log(LogLevel::Notice, "Quorate is now ready to exit, bye bye...");
+        out.push(Effect::Halt { code: 0, reason: "shutdown".to_owned() });
+        self.halted = true;
+    }
+
+    /// After anything that may have merged cells from elsewhere, or moved what others have.
+    fn after_merges(&mut self, now: Now, out: &mut Effects) {
+        self.server.watch.on_changes(&mut self.data.store);
+        self.wake_waiting(now, out);
+    }
+
+    /// Marks a session to be looked at when the batch ends.
+    fn list(listed: &mut Vec<ConnId>, session: &mut Session) {
+        if !session.is_listed {
+            session.is_listed = true;
+            listed.push(session.conn);
+        }
+    }
+
+    /// Sends what is ready, checks how much is unread, closes what is to be closed.
+    fn flush_session(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.is_listed = false;
+        if session.replies.has_ready() {
+            let bytes = session.replies.take_ready().freeze();
+            session.undrained_bytes += bytes.len() as u64;
+            self.server.stats.output_bytes += bytes.len() as u64;
+            out.push(Effect::Send { conn, bytes });
+        }
+        if matches!(session.state(), State::Closing) {
+            out.push(Effect::Close { conn });
+            self.forget_session(conn);
+            return;
+        }
+        let config = &self.server.config;
+        let unread = session.output_bytes();
+        let hard = config.client_output_bytes_max;
+        let soft = config.client_output_soft_bytes;
+        let mut over = hard > 0 && unread > hard;
+        if soft > 0 && unread > soft {
+            let since = *session.soft_limit_since.get_or_insert(now.mono);
+            over |= now.mono.since(since) > Span::from_secs(config.client_output_soft_secs);
+        }
+        if over {
+            let (ip, port) = session.address;
+            let text = format!(
+                "Client id={} addr={ip}:{port} scheduled to be closed ASAP for overcoming of \
+                 output buffer limits: {unread} bytes not read",
+                session.client_id
+            );
+            out.facts.log(LogLevel::Warning, text);
+            self.server.stats.output_limit_disconnections += 1;
+            out.push(Effect::Close { conn });
+            self.forget_session(conn);
+        }
+    }
+
+    /// A session is gone, whoever ended it.
+    fn forget_session(&mut self, conn: ConnId) {
+        let Some(mut session) = self.sessions.remove(&conn) else { return };
+        self.server.watch.unwatch(conn, &mut session.watched, &mut self.data.store);
+        self.server.stats.clients -= 1;
+        self.blocked.remove(&conn);
+        self.links.remove(&conn);
+        self.server.stats.clients_blocked = self.blocked.len() as u64;
+    }
+
+    /// Links that active mode has closed: no [`Input::Closed`] comes for them.
+    fn drop_closed_links(&mut self) {
+        if self.links.is_empty() {
+            return;
+        }
+        let active = &self.server.active;
+        let gone: Vec<ConnId> =
+            self.links.iter().copied().filter(|&conn| !active.owns(conn)).collect();
+        for conn in gone {
+            self.forget_session(conn);
+        }
+    }
+}
+
+/// What active mode is told of the configuration.
+fn active_config(config: &Config) -> ActiveConfig {
+    ActiveConfig {
+        active_replica: config.active_replica,
+        multi_master: config.multi_master,
+        replica_read_only: config.replica_read_only,
+        masteruser: config.masteruser.clone(),
+        masterauth: config.masterauth.clone(),
+        replicaof: config.replicaof.clone(),
+        backlog_bytes: config.repl_backlog_bytes,
+        repl_timeout: Span::from_secs(config.repl_timeout_secs),
+        max_clock_skew_ms: config.max_clock_skew_ms,
+        port: config.port,
+        limits: config.limits.clone(),
+        mutants: config.mutants,
+    }
+}
+
+/// Answers one line and closes.
+fn refuse(conn: ConnId, text: &'static [u8], out: &mut Effects) {
+    out.push(Effect::Send { conn, bytes: bytes::Bytes::from_static(text) });
+    out.push(Effect::Close { conn });
+}
+
+/// Loopback in either family, also an IPv4 address within IPv6.
+fn is_loopback(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => {
+            ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
+        }
     }
 }

@@ -38,6 +38,15 @@ pub enum Admission {
     BelowHorizon,
 }
 
+/// One live key.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct LiveKey<'a> {
+    pub db: DbIndex,
+    pub key: &'a [u8],
+    pub value: Value<'a>,
+    pub deadline: Option<UnixMs>,
+}
+
 /// Where a walk over all cells stands.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct WalkPosition {
@@ -138,6 +147,16 @@ impl Store {
         _keys_max: usize,
         _facts: &mut Facts,
     ) -> Option<UnixMs> {
+        unimplemented!()
+    }
+
+    /// The deadline of the key that [`Store::expire`] will hide next.
+    pub fn next_due(&self) -> Option<UnixMs> {
+        unimplemented!()
+    }
+
+    /// Calls `each` with every key that is live at `clock`, in no order.
+    pub fn visit(&self, _clock: UnixMs, _each: &mut dyn FnMut(LiveKey<'_>)) {
         unimplemented!()
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// Splits an inline command by Redis's rules: blanks separate, `"…"` with escapes, `'…'` with `\'`; a
 /// closing quote must be followed by a blank or the end. False if it is not, or a quote stays open.
-pub(super) fn split_inline(line: &[u8], out: &mut Vec<u8>, spans: &mut Vec<Range<usize>>) -> bool {
+pub fn split_inline(line: &[u8], out: &mut Vec<u8>, spans: &mut Vec<Range<usize>>) -> bool {
     let mut at = 0;
     loop {
         while line.get(at).is_some_and(|&byte| is_space(byte)) {

@@ -2,6 +2,6 @@
 
 pub mod args;
 pub mod frame;
-mod inline;
+pub mod inline;
 pub mod reply;
 pub mod resp;

@@ -24,10 +24,10 @@ pub(super) const COMMANDS: &[Command] = &[
         "",
         "Commands about the configuration",
     ),
-    Command::session("replicaof", 3, REPLICAOF, SessionCommand::ReplicaOf)
+    Command::session("replicaof", -3, REPLICAOF, SessionCommand::ReplicaOf)
         .docs(Group::Server, "5.0.0", "O(1)", "Names a server to replicate from, or none")
         .args(MASTER),
-    Command::session("slaveof", 3, REPLICAOF, SessionCommand::ReplicaOf)
+    Command::session("slaveof", -3, REPLICAOF, SessionCommand::ReplicaOf)
         .docs(Group::Server, "1.0.0", "O(1)", "The old name of REPLICAOF")
         .args(MASTER),
     Command::session("role", 1, EVER.or(Flags::NOSCRIPT).or(Flags::FAST), SessionCommand::Role)
@@ -74,6 +74,15 @@ const CONFIG: &[Command] = &[
         "5.0.0",
         "O(1)",
         "The subcommands and what they do",
+    ),
+    Command::session("config|resetstat", 2, ADMIN, SessionCommand::ConfigResetStat)
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+        .docs(Group::Server, "2.0.0", "O(1)", "Begins the counters of INFO anew"),
+    Command::session("config|rewrite", 2, ADMIN, SessionCommand::ConfigRewrite).docs(
+        Group::Server,
+        "2.8.0",
+        "O(1)",
+        "Writes the configuration into its file",
     ),
     Command::session("config|set", -4, ADMIN, SessionCommand::ConfigSet)
         .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])

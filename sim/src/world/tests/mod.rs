@@ -1,6 +1,4 @@
 //! What worlds do, with a machine simple enough to be no suspect.
 
-mod faults;
 mod kit;
 mod network;
-mod turns;

@@ -1,0 +1,434 @@
+//! From bytes to commands to replies: parsing, the checks before a command, execution.
+
+use bytes::{Buf, BytesMut};
+
+use crate::active::Core;
+use crate::base::fact::LogLevel;
+use crate::base::ids::{ConnId, DbIndex};
+use crate::base::io::{Effect, Effects};
+use crate::base::time::{Now, UnixMs};
+use crate::base::unit::Unit;
+use crate::command::{self, Command, Ctx, DataHandler, Flags, Handler, SessionCommand};
+use crate::store::txn::Txn;
+use crate::wire::reply::Reply;
+use crate::wire::resp::{Args, Parser, RespLimits, Step};
+
+use super::replication::PeerRefusal;
+use super::server::{Cx, Server};
+use super::session::{Session, State, Wait};
+use super::{Data, Node, config_command, connection, info, replication};
+
+pub(super) const READONLY: &str = "READONLY You can't write against a read only replica.";
+const NOAUTH: &str = "NOAUTH Authentication required.";
+const NOT_IN_MULTI: &str = "ERR Command not allowed inside a transaction";
+
+/// One offer of bytes to one session: what it may use, and what came of it.
+pub(super) struct Turn<'a> {
+    pub server: &'a mut Server,
+    pub data: &'a mut Data,
+    pub session: &'a mut Session,
+    pub out: &'a mut Effects,
+    pub now: Now,
+    /// Corrected wall clock, for stamps.
+    pub wall: UnixMs,
+    pub expiry_clock: UnixMs,
+    /// SHUTDOWN was asked for.
+    shutdown: bool,
+}
+
+impl Node {
+    /// Executes the whole commands at the start of `buf`, as far as the session takes them.
+    pub(super) fn execute_all(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        buf: &mut BytesMut,
+        out: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let offered = buf.len();
+        let wall = self.server.active.wall(now);
+        let expiry_clock = self.server.active.expiry_clock(now);
+        let mut turn = Turn {
+            server: &mut self.server,
+            data: &mut self.data,
+            session,
+            out,
+            now,
+            wall,
+            expiry_clock,
+            shutdown: false,
+        };
+        turn.run(buf);
+        let shutdown = turn.shutdown;
+        self.timers.clock_seen = (now.mono, expiry_clock);
+        self.server.stats.input_bytes += (offered - buf.len()) as u64;
+        Node::list(&mut self.listed, session);
+        if let Some(before) = self.server.config_before.take() {
+            self.announce_changes(&before, now, out);
+        }
+        self.after_turn(now, conn, buf, out);
+        if shutdown {
+            self.on_shutdown(now, None, out);
+        }
+    }
+
+    /// What a change of the session's state means for the node.
+    fn after_turn(&mut self, now: Now, conn: ConnId, buf: &mut BytesMut, out: &mut Effects) {
+        let Some(session) = self.sessions.get(&conn) else { return };
+        match session.state() {
+            State::Command | State::Transaction(_) => {}
+            State::Blocked(_) => {
+                self.blocked.insert(conn);
+                self.server.stats.clients_blocked = self.blocked.len() as u64;
+            }
+            State::Peer => {
+                self.links.insert(conn);
+                let (server, mut core) = self.core(now, out);
+                server.active.on_bytes(conn, buf, &mut core);
+                self.after_merges(now, out);
+            }
+            State::Closing => buf.clear(),
+        }
+    }
+}
+
+/// Runs one command that works on data, as part of a unit. Needs no session: EXEC calls it for each of
+/// its commands, and what is to become one unit from elsewhere can too.
+#[inline]
+pub(super) fn run_data(
+    (command, handler): (&'static Command, DataHandler),
+    args: Args<'_>,
+    db: DbIndex,
+    bulk_bytes_max: usize,
+    txn: &mut Txn<'_>,
+    reply: Reply<'_>,
+) {
+    handler(&mut Ctx { txn, db, reply, command, bulk_bytes_max }, args);
+}
+
+impl Turn<'_> {
+    fn run(&mut self, buf: &mut BytesMut) {
+        // Beside the session while its arguments are borrowed from it.
+        let mut parser = std::mem::take(&mut self.session.parser);
+        let start = self.run_with(&mut parser, buf);
+        buf.advance(start);
+        self.session.parser = parser;
+        self.check_query_limit(buf.len());
+    }
+
+    /// Returns how many bytes were used up.
+    fn run_with(&mut self, parser: &mut Parser, buf: &[u8]) -> usize {
+        let mut start = 0;
+        loop {
+            match self.session.state() {
+                State::Command | State::Transaction(_) if !self.shutdown => {}
+                State::Command | State::Transaction(_) => return start,
+                State::Blocked(_) | State::Peer | State::Closing => return start,
+            }
+            let limits = self.resp_limits();
+            match parser.next(&buf[start..], &limits) {
+                Ok(Step::NeedMore) => return start,
+                Ok(Step::Empty { consumed }) => start += consumed,
+                Ok(Step::Command { consumed }) => {
+                    self.execute(parser.args(&buf[start..]));
+                    start += consumed;
+                }
+                Err(error) => {
+                    error.write(&mut self.session.reply());
+                    self.session.become_closing();
+                    return start;
+                }
+            }
+        }
+    }
+
+    fn resp_limits(&self) -> RespLimits {
+        let config = &self.server.config;
+        RespLimits {
+            inline_bytes_max: config.limits.inline_bytes_max,
+            arguments_max: config.limits.arguments_max,
+            bulk_bytes_max: config.proto_max_bulk_bytes,
+            unauthenticated: self.server.asks_password_of(self.session),
+        }
+    }
+
+    /// Closes a client that has sent too much of a command without its end, or queued too much.
+    fn check_query_limit(&mut self, unfinished_bytes: usize) {
+        let queued = self.session.transaction().map_or(0, |transaction| transaction.bytes);
+        let config = &self.server.config;
+        let max = config.client_query_bytes_max.min(config.limits.query_bytes_max as u64);
+        let bytes = (unfinished_bytes + queued) as u64;
+        let executes = matches!(self.session.state(), State::Command | State::Transaction(_));
+        if bytes > max && executes {
+            let (ip, port) = self.session.address;
+            let text = format!(
+                "Closing client that reached max query buffer length: id={} addr={ip}:{port}, \
+                 {bytes} bytes",
+                self.session.client_id
+            );
+            self.out.facts.log(LogLevel::Warning, text);
+            self.server.stats.query_limit_disconnections += 1;
+            self.session.become_closing();
+        }
+    }
+
+    /// The checks before a command, in Redis's order, then the command itself or its place in the queue.
+    fn execute(&mut self, args: Args<'_>) {
+        self.server.stats.commands_processed += 1;
+        let command = match command::resolve(args) {
+            Ok(command) => command,
+            Err(why) => {
+                self.refuse_in_transaction();
+                return why.write(&mut self.session.reply(), args);
+            }
+        };
+        if self.server.asks_password_of(self.session) && !command.flags.has(Flags::NO_AUTH) {
+            return self.refuse(NOAUTH);
+        }
+        let write = command.flags.has(Flags::WRITE);
+        if self.session.transaction().is_some() && !is_for_multi(command) {
+            return self.refuse(NOT_IN_MULTI);
+        }
+        if write && self.server.active.is_read_only_replica() {
+            return self.refuse(READONLY);
+        }
+        if let Some(transaction) = self.session.transaction()
+            && is_queued(command)
+        {
+            let owned = args.to_owned();
+            transaction.writes |= write;
+            transaction.bytes += owned.bytes();
+            transaction.queued.push((command, owned));
+            return self.session.reply().simple("QUEUED");
+        }
+        match command.handler {
+            Handler::Data(handler) => self.run_alone((command, handler), args),
+            Handler::Session(what) => self.run_session(what, args),
+        }
+    }
+
+    /// An error before execution: EXEC will refuse everything.
+    fn refuse(&mut self, text: &str) {
+        self.refuse_in_transaction();
+        self.session.reply().error(text);
+    }
+
+    fn refuse_in_transaction(&mut self) {
+        if let Some(transaction) = self.session.transaction() {
+            transaction.refused = true;
+        }
+    }
+
+    /// One data command outside of a transaction: a unit of its own.
+    #[inline]
+    fn run_alone(&mut self, command: (&'static Command, DataHandler), args: Args<'_>) {
+        let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
+        let mut txn = Txn {
+            gather: self.server.active.gathers(self.out.facts.is_on()),
+            store: &mut self.data.store,
+            clock: &mut self.data.clock,
+            wall: self.wall,
+            expiry_clock: self.expiry_clock,
+            facts: &mut self.out.facts,
+        };
+        let reply = Reply::new(self.session.replies.writer(), self.session.protocol);
+        run_data(command, args, self.session.db, bulk_bytes_max, &mut txn, reply);
+        if let Some(unit) = txn.finish() {
+            self.issue(unit);
+        }
+    }
+
+    /// A unit made by this client: logged and streamed, and what WAIT waits for.
+    pub(super) fn issue(&mut self, unit: Unit) {
+        self.server.stats.units += 1;
+        self.session.last_write = unit.dot;
+        let conn = Some(self.session.conn);
+        let mut core = core(self.data, self.now, self.out);
+        self.server.active.on_local_unit(unit, conn, &mut core);
+        self.server.watch.on_changes(&mut self.data.store);
+    }
+
+    fn cx(&mut self) -> Cx<'_> {
+        Cx { server: self.server, session: self.session, store: &self.data.store, now: self.now }
+    }
+
+    /// A command of the session or the server, outside of a transaction.
+    fn run_session(&mut self, what: SessionCommand, args: Args<'_>) {
+        match what {
+            SessionCommand::Auth
+            | SessionCommand::Hello
+            | SessionCommand::Select
+            | SessionCommand::ClientId
+            | SessionCommand::ClientGetName
+            | SessionCommand::ClientSetName
+            | SessionCommand::ClientSetInfo
+            | SessionCommand::ConfigGet
+            | SessionCommand::ConfigSet
+            | SessionCommand::ConfigResetStat
+            | SessionCommand::ConfigRewrite
+            | SessionCommand::Info
+            | SessionCommand::Role => run_quiet(&mut self.cx(), what, args),
+            SessionCommand::Quit => {
+                self.session.reply().ok();
+                self.session.become_closing();
+            }
+            SessionCommand::Multi => self.multi(),
+            SessionCommand::Exec => self.exec(),
+            SessionCommand::Discard => self.discard(),
+            SessionCommand::Watch => self.watch(args),
+            SessionCommand::Unwatch => self.unwatch(),
+            SessionCommand::Wait => self.wait(args),
+            SessionCommand::Shutdown => self.shutdown(args),
+            SessionCommand::ReplicaOf => {
+                let mut core = core(self.data, self.now, self.out);
+                replication::replicaof(self.server, self.session, args, &mut core);
+            }
+            SessionCommand::QuoratePeer => self.become_link(args),
+            SessionCommand::QuorateClock => {
+                let mut core = core(self.data, self.now, self.out);
+                replication::clock_accept(self.server, self.session, args, &mut core);
+            }
+            SessionCommand::QuorateDigest => {
+                // Keys that expired are no part of it, whether or not their time has been noticed.
+                let facts = &mut self.out.facts;
+                self.data.store.expire(self.expiry_clock, usize::MAX, facts);
+                let digest = format!("{:016x}", self.data.store.digest());
+                self.session.reply().bulk(digest.as_bytes());
+            }
+        }
+    }
+
+    /// `WAIT replicas ms`: answers at once if it can, else blocks the session.
+    fn wait(&mut self, args: Args<'_>) {
+        let wanted = match replication::wait_for(self.server, args, self.now.mono) {
+            Ok(wanted) => wanted,
+            Err(text) => return self.session.reply().error(text),
+        };
+        let dot = self.session.last_write;
+        let acked = self.server.active.replicas_acked(dot) as u64;
+        if acked >= wanted.replicas {
+            return self.session.reply().count(acked);
+        }
+        let slot = self.session.replies.defer();
+        let replication::WaitFor { replicas, deadline } = wanted;
+        self.session.become_blocked(Wait { slot, dot, replicas, deadline });
+        self.out.push(Effect::PauseReads { conn: self.session.conn, paused: true });
+        self.out.facts.sometimes("WAIT had to wait");
+    }
+
+    /// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE]`: no reply if it succeeds.
+    fn shutdown(&mut self, args: Args<'_>) {
+        let (mut save, mut nosave) = (false, false);
+        for option in args.from(1).iter() {
+            let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
+            if is(b"SAVE") && !nosave {
+                save = true;
+            } else if is(b"NOSAVE") && !save {
+                nosave = true;
+            } else if !is(b"NOW") && !is(b"FORCE") {
+                return self.session.reply().error("ERR syntax error");
+            }
+        }
+        if save {
+            let text = "ERR SHUTDOWN SAVE is not possible: this version has no persistence";
+            return self.session.reply().error(text);
+        }
+        self.shutdown = true;
+    }
+
+    /// `QUORATE PEER version`: from here on the bytes are active mode's.
+    fn become_link(&mut self, args: Args<'_>) {
+        let (conn, ip) = (self.session.conn, self.session.address.0);
+        let words: Vec<&[u8]> = args.from(2).iter().collect();
+        let mut core = core(self.data, self.now, self.out);
+        match self.server.active.accept_peer(conn, &words, ip, &mut core) {
+            Err(error) => self.session.reply().error(&PeerRefusal(error).to_string()),
+            Ok(()) => {
+                // What was answered before leaves before the first byte of the link.
+                if self.session.replies.has_ready() {
+                    let bytes = self.session.replies.take_ready().freeze();
+                    self.session.undrained_bytes += bytes.len() as u64;
+                    self.out.push(Effect::Send { conn, bytes });
+                }
+                let session = &mut *self.session;
+                self.server.watch.unwatch(conn, &mut session.watched, &mut self.data.store);
+                self.session.become_peer();
+            }
+        }
+    }
+}
+
+/// A command that needs to look at the data at most: also within EXEC.
+pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
+    match what {
+        SessionCommand::Auth => connection::auth(cx, args),
+        SessionCommand::Hello => connection::hello(cx, args),
+        SessionCommand::Select => connection::select(cx, args),
+        SessionCommand::ClientId => connection::client_id(cx),
+        SessionCommand::ClientGetName => connection::client_get_name(cx),
+        SessionCommand::ClientSetName => connection::client_set_name(cx, args),
+        SessionCommand::ClientSetInfo => connection::client_set_info(cx, args),
+        SessionCommand::ConfigGet => config_command::get(cx, args),
+        SessionCommand::ConfigSet => config_command::set(cx, args),
+        SessionCommand::ConfigResetStat => config_command::reset_stat(cx),
+        SessionCommand::ConfigRewrite => config_command::rewrite(cx),
+        SessionCommand::Info => info::info(cx, args),
+        SessionCommand::Role => replication::role(cx),
+        // EXEC has let go of all keys already.
+        SessionCommand::Unwatch => cx.session.reply().ok(),
+        SessionCommand::Wait => match replication::wait_for(cx.server, args, cx.now.mono) {
+            Err(text) => cx.session.reply().error(text),
+            Ok(_) => {
+                let acked = cx.server.active.replicas_acked(cx.session.last_write);
+                cx.session.reply().count(acked as u64);
+            }
+        },
+        SessionCommand::Quit
+        | SessionCommand::Multi
+        | SessionCommand::Exec
+        | SessionCommand::Discard
+        | SessionCommand::Watch
+        | SessionCommand::Shutdown
+        | SessionCommand::ReplicaOf
+        | SessionCommand::QuoratePeer
+        | SessionCommand::QuorateClock
+        | SessionCommand::QuorateDigest => unreachable!("{what:?} is never queued"),
+    }
+}
+
+/// Whether a command may be given inside MULTI at all. Those that change who this node is to others, or
+/// end it, may not: they are no part of a unit.
+fn is_for_multi(command: &Command) -> bool {
+    let fits = match command.handler {
+        Handler::Data(_) => true,
+        Handler::Session(what) => !matches!(
+            what,
+            SessionCommand::Shutdown
+                | SessionCommand::ReplicaOf
+                | SessionCommand::QuoratePeer
+                | SessionCommand::QuorateClock
+                | SessionCommand::QuorateDigest
+        ),
+    };
+    fits && !command.flags.has(Flags::NO_MULTI)
+}
+
+/// Whether a command inside MULTI waits for EXEC.
+fn is_queued(command: &Command) -> bool {
+    match command.handler {
+        Handler::Data(_) => true,
+        Handler::Session(what) => !matches!(
+            what,
+            SessionCommand::Exec
+                | SessionCommand::Discard
+                | SessionCommand::Multi
+                | SessionCommand::Watch
+                | SessionCommand::Quit
+        ),
+    }
+}
+
+fn core<'a>(data: &'a mut Data, now: Now, out: &'a mut Effects) -> Core<'a> {
+    Core { now, store: &mut data.store, clock: &mut data.clock, out }
+}

@@ -1,0 +1,94 @@
+//! What checkers and tests see of a node's inside.
+
+use bytes::Bytes;
+
+use crate::base::ids::{DbIndex, Origin};
+use crate::base::time::{Now, UnixMs};
+use crate::base::vector::Vector;
+use crate::store::{LiveKey, StoreStats, Value};
+
+use super::session::State;
+use super::{Node, Scope};
+
+/// What a checker or a test may see of a node's inside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Inspection {
+    /// Digest of the live data: equal exactly if two nodes show the same.
+    pub digest: u64,
+    pub vector: Vector,
+    pub origin: Origin,
+    /// The stamp time up to which tombstones have been collected.
+    pub collected: u64,
+    pub backlog_bytes: u64,
+    pub stats: StoreStats,
+    /// Masters configured and masters whose link is up and not in a resync.
+    pub masters: usize,
+    pub masters_up: usize,
+    /// Origins paused for stamps too far ahead.
+    pub paused: Vec<Origin>,
+}
+
+/// One key as a client would see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VisibleKey {
+    pub db: DbIndex,
+    pub key: Bytes,
+    pub value: Bytes,
+    pub deadline: Option<UnixMs>,
+}
+
+impl Node {
+    /// # Panics
+    /// If a named invariant does not hold.
+    pub fn check_invariants(&self, scope: Scope) {
+        self.sessions_are_where_their_state_says();
+        self.server.watch.dirty_clients_watch();
+        self.server.active.check_invariants(&self.data.store, &self.data.clock);
+        match scope {
+            Scope::Touched => {}
+            Scope::All => self.data.store.check_invariants(),
+        }
+    }
+
+    /// For checkers and tests.
+    pub fn inspect(&self, _now: Now) -> Inspection {
+        let active = &self.server.active;
+        Inspection {
+            digest: self.data.store.digest(),
+            vector: active.vector().clone(),
+            origin: self.data.clock.origin(),
+            collected: self.data.store.collected(),
+            backlog_bytes: active.backlog_bytes(),
+            stats: self.data.store.stats(),
+            masters: active.masters(),
+            masters_up: active.masters_up(),
+            paused: active.paused(),
+        }
+    }
+
+    /// All live keys in the order of (database, key), as clients would see them at `now`.
+    pub fn visible(&self, now: Now) -> Vec<VisibleKey> {
+        let clock = self.server.active.expiry_clock_at(now);
+        let mut keys = Vec::new();
+        self.data.store.visit(clock, &mut |LiveKey { db, key, value, deadline }| {
+            let value = match value {
+                Value::Bytes(bytes) => Bytes::copy_from_slice(bytes),
+                Value::Int(number) => number.to_string().into(),
+            };
+            keys.push(VisibleKey { db, key: Bytes::copy_from_slice(key), value, deadline });
+        });
+        keys.sort_unstable_by(|a, b| (a.db, &a.key).cmp(&(b.db, &b.key)));
+        keys
+    }
+
+    fn sessions_are_where_their_state_says(&self) {
+        for (conn, session) in &self.sessions {
+            session.blocked_exactly_while_a_reply_waits();
+            let blocked = matches!(session.state(), State::Blocked(_));
+            assert_eq!(blocked, self.blocked.contains(conn), "{conn:?} blocked, or not");
+            let link = matches!(session.state(), State::Peer);
+            assert_eq!(link, self.links.contains(conn), "{conn:?} a link, or not");
+        }
+        assert_eq!(self.server.stats.clients, self.sessions.len() as u64, "clients counted");
+    }
+}

@@ -1,0 +1,65 @@
+//! What all sessions share, apart from the data.
+
+use crate::active::Active;
+use crate::base::ids::RunId;
+use crate::base::io::HostStats;
+use crate::base::time::{Mono, Now, Wall};
+use crate::store::Store;
+
+use super::config::Config;
+use super::session::Session;
+use super::watch::WatchTable;
+
+/// Configuration, the mode, counters. The data is beside it, so that a command can hold both.
+pub struct Server {
+    pub config: Config,
+    /// The configuration before CONFIG SET, until the change has been passed on.
+    pub config_before: Option<Config>,
+    pub active: Active,
+    pub watch: WatchTable,
+    pub run_id: RunId,
+    pub started: Mono,
+    pub started_wall: Wall,
+    pub host: HostStats,
+    pub stats: Stats,
+}
+
+/// Counters for INFO.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    pub connections_received: u64,
+    pub connections_rejected: u64,
+    pub commands_processed: u64,
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+    /// Units made here.
+    pub units: u64,
+    pub query_limit_disconnections: u64,
+    pub output_limit_disconnections: u64,
+    pub used_bytes_peak: u64,
+    /// Connections open now, links of peers included.
+    pub clients: u64,
+    pub clients_blocked: u64,
+    pub next_client_id: u64,
+}
+
+/// What a command about the session or the server gets. The data can be looked at, not changed.
+pub struct Cx<'a> {
+    pub server: &'a mut Server,
+    pub session: &'a mut Session,
+    pub store: &'a Store,
+    pub now: Now,
+}
+
+impl Server {
+    /// A replica that does not take part as an equal: it follows its masters.
+    pub fn is_plain_replica(&self) -> bool {
+        !self.config.active_replica && self.active.masters() > 0
+    }
+
+    /// Whether the client has yet to authenticate.
+    #[inline]
+    pub fn asks_password_of(&self, session: &Session) -> bool {
+        !session.authenticated && self.config.wants_password()
+    }
+}

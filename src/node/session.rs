@@ -1,0 +1,184 @@
+//! One connection of a client: what state it is in and which replies it still gets.
+
+use std::net::IpAddr;
+
+use crate::base::ids::{ConnId, DbIndex};
+use crate::base::stamp::Stamp;
+use crate::base::time::Mono;
+use crate::command::Command;
+use crate::wire::reply::{Protocol, Reply};
+use crate::wire::resp::{OwnedArgs, Parser};
+
+use super::replies::{ReplyQueue, SlotId};
+use super::watch::Watched;
+
+/// What a connection is used for at the moment.
+#[derive(Debug)]
+pub enum State {
+    /// Commands are executed as they come.
+    Command,
+    /// Between MULTI and EXEC or DISCARD.
+    Transaction(Transaction),
+    /// Executes nothing until something has happened.
+    Blocked(Wait),
+    /// Has become a link to a peer: the bytes are active mode's.
+    Peer,
+    /// What was answered leaves, then the connection is closed; what comes is not looked at.
+    Closing,
+}
+
+/// Commands queued for EXEC.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    pub queued: Vec<(&'static Command, OwnedArgs)>,
+    /// A command was refused when it was queued: EXEC refuses all.
+    pub refused: bool,
+    /// At least one queued command may write.
+    pub writes: bool,
+    pub bytes: usize,
+}
+
+/// WAIT: until so many replicas have acknowledged `dot`, or the time is over.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    pub slot: SlotId,
+    pub dot: Stamp,
+    pub replicas: u64,
+    /// `None`: however long it takes.
+    pub deadline: Option<Mono>,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Session {
+    pub conn: ConnId,
+    /// What CLIENT ID answers: counts up from 1.
+    pub client_id: u64,
+    pub address: (IpAddr, u16),
+    state: State,
+    pub replies: ReplyQueue,
+    pub parser: Parser,
+    pub protocol: Protocol,
+    pub db: DbIndex,
+    pub authenticated: bool,
+    pub name: Vec<u8>,
+    pub lib_name: Vec<u8>,
+    pub lib_version: Vec<u8>,
+    /// Keys under WATCH, sorted.
+    pub watched: Vec<Watched>,
+    /// The newest unit this client made: what WAIT waits for.
+    pub last_write: Stamp,
+    pub last_seen: Mono,
+    /// Bytes handed to the driver and not yet reported as written out.
+    pub undrained_bytes: u64,
+    /// Since when the soft limit of unread output has been passed without a break.
+    pub soft_limit_since: Option<Mono>,
+    /// In the node's list of sessions to look at when the batch ends.
+    pub is_listed: bool,
+}
+
+impl Session {
+    pub fn new(conn: ConnId, client_id: u64, address: (IpAddr, u16), now: Mono) -> Session {
+        Session {
+            conn,
+            client_id,
+            address,
+            state: State::Command,
+            replies: ReplyQueue::new(),
+            parser: Parser::new(),
+            protocol: Protocol::Resp2,
+            db: DbIndex(0),
+            authenticated: false,
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_version: Vec::new(),
+            watched: Vec::new(),
+            last_write: Stamp::ZERO,
+            last_seen: now,
+            undrained_bytes: 0,
+            soft_limit_since: None,
+            is_listed: false,
+        }
+    }
+
+    /// Writer of the next reply.
+    #[inline]
+    pub fn reply(&mut self) -> Reply<'_> {
+        Reply::new(self.replies.writer(), self.protocol)
+    }
+
+    pub fn become_transaction(&mut self) {
+        assert!(matches!(self.state, State::Command), "MULTI starts outside of a transaction");
+        self.state = State::Transaction(Transaction::default());
+    }
+
+    /// Ends a transaction and gives what was queued; `None` if there is none.
+    pub fn become_command(&mut self) -> Option<Transaction> {
+        let State::Transaction(transaction) = &mut self.state else { return None };
+        let transaction = std::mem::take(transaction);
+        self.state = State::Command;
+        Some(transaction)
+    }
+
+    pub fn become_blocked(&mut self, wait: Wait) {
+        assert!(matches!(self.state, State::Command), "only a client that executes may block");
+        self.state = State::Blocked(wait);
+    }
+
+    /// Ends a wait; `None` if there is none.
+    pub fn become_unblocked(&mut self) -> Option<Wait> {
+        let State::Blocked(wait) = &self.state else { return None };
+        let wait = wait.clone();
+        self.state = State::Command;
+        Some(wait)
+    }
+
+    pub fn become_peer(&mut self) {
+        assert!(!self.replies.is_waiting(), "a link begins when all replies are there");
+        self.state = State::Peer;
+    }
+
+    /// Nothing more is read; a reply that still waits is given up.
+    pub fn become_closing(&mut self) {
+        self.state = State::Closing;
+    }
+
+    #[inline]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The transaction under way.
+    #[inline]
+    pub fn transaction(&mut self) -> Option<&mut Transaction> {
+        match &mut self.state {
+            State::Transaction(transaction) => Some(transaction),
+            State::Command | State::Blocked(_) | State::Peer | State::Closing => None,
+        }
+    }
+
+    /// The wait under way.
+    pub fn wait(&self) -> Option<&Wait> {
+        match &self.state {
+            State::Blocked(wait) => Some(wait),
+            State::Command | State::Transaction(_) | State::Peer | State::Closing => None,
+        }
+    }
+
+    /// Bytes of output not yet written out.
+    pub fn output_bytes(&self) -> u64 {
+        self.undrained_bytes + self.replies.bytes() as u64
+    }
+
+    /// A waiting reply belongs to a blocked session and the other way round.
+    pub fn blocked_exactly_while_a_reply_waits(&self) {
+        match &self.state {
+            State::Blocked(_) => assert!(self.replies.is_waiting(), "blocked by nothing"),
+            State::Command | State::Transaction(_) | State::Peer => {
+                assert!(!self.replies.is_waiting(), "a reply waits that nobody will fill");
+            }
+            State::Closing => {}
+        }
+        self.replies.first_slot_waits();
+    }
+}

@@ -1,0 +1,135 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH. One EXEC is one unit.
+
+use bytes::Bytes;
+
+use crate::command::Handler;
+use crate::store::txn::Txn;
+use crate::wire::reply::Reply;
+use crate::wire::resp::Args;
+
+use super::dispatch::{READONLY, Turn, run_data, run_quiet};
+use super::server::Cx;
+use super::session::Transaction;
+use super::watch::Watched;
+
+impl Turn<'_> {
+    pub(super) fn multi(&mut self) {
+        if self.session.transaction().is_some() {
+            return self.session.reply().error("ERR MULTI calls can not be nested");
+        }
+        self.session.become_transaction();
+        self.session.reply().ok();
+    }
+
+    pub(super) fn discard(&mut self) {
+        if self.session.become_command().is_none() {
+            return self.session.reply().error("ERR DISCARD without MULTI");
+        }
+        self.let_go_of_keys();
+        self.session.reply().ok();
+    }
+
+    pub(super) fn watch(&mut self, args: Args<'_>) {
+        if self.session.transaction().is_some() {
+            return self.session.reply().error("ERR WATCH inside MULTI is not allowed");
+        }
+        let (conn, db) = (self.session.conn, self.session.db);
+        for key in args.from(1).iter() {
+            let existed = self.read().exists(db, key);
+            let new = Watched { db, key: Bytes::copy_from_slice(key), existed };
+            let watched = &mut self.session.watched;
+            self.server.watch.watch(conn, watched, new, &mut self.data.store);
+        }
+        self.session.reply().ok();
+    }
+
+    pub(super) fn unwatch(&mut self) {
+        self.let_go_of_keys();
+        self.session.reply().ok();
+    }
+
+    pub(super) fn exec(&mut self) {
+        let Some(transaction) = self.session.become_command() else {
+            return self.session.reply().error("ERR EXEC without MULTI");
+        };
+        let stale = self.watched_key_has_changed();
+        self.let_go_of_keys();
+        if transaction.refused {
+            let text = "EXECABORT Transaction discarded because of previous errors.";
+            return self.session.reply().error(text);
+        }
+        if stale {
+            return self.session.reply().null_array();
+        }
+        if transaction.writes && self.server.active.is_read_only_replica() {
+            let text = format!("EXECABORT Transaction discarded because of: {READONLY}");
+            return self.session.reply().error(&text);
+        }
+        self.execute_queued(transaction);
+    }
+
+    /// All queued commands against one state, as one unit.
+    fn execute_queued(&mut self, transaction: Transaction) {
+        self.session.reply().array(transaction.queued.len());
+        let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
+        let mut txn = Txn {
+            gather: self.server.active.gathers(self.out.facts.is_on()),
+            store: &mut self.data.store,
+            clock: &mut self.data.clock,
+            wall: self.wall,
+            expiry_clock: self.expiry_clock,
+            facts: &mut self.out.facts,
+        };
+        for (command, args) in &transaction.queued {
+            let args = args.args();
+            let session = &mut *self.session;
+            match command.handler {
+                Handler::Data(handler) => {
+                    let reply = Reply::new(session.replies.writer(), session.protocol);
+                    run_data((command, handler), args, session.db, bulk_bytes_max, &mut txn, reply);
+                }
+                Handler::Session(what) => {
+                    let (store, now) = (&*txn.store, self.now);
+                    run_quiet(&mut Cx { server: self.server, session, store, now }, what, args);
+                }
+            }
+        }
+        if let Some(unit) = txn.finish() {
+            self.issue(unit);
+        }
+    }
+
+    /// A key changed, was created, deleted, or has expired since it was put under WATCH.
+    fn watched_key_has_changed(&mut self) -> bool {
+        if self.session.watched.is_empty() {
+            return false;
+        }
+        if self.server.watch.is_dirty(self.session.conn) {
+            return true;
+        }
+        let watched = std::mem::take(&mut self.session.watched);
+        let changed = {
+            let read = self.read();
+            watched.iter().any(|w| w.existed != read.exists(w.db, &w.key))
+        };
+        self.session.watched = watched;
+        changed
+    }
+
+    fn let_go_of_keys(&mut self) {
+        let session = &mut *self.session;
+        self.server.watch.unwatch(session.conn, &mut session.watched, &mut self.data.store);
+    }
+
+    /// The data as a client sees it now; nothing is to be written through it.
+    fn read(&mut self) -> Txn<'_> {
+        Txn {
+            store: &mut self.data.store,
+            clock: &mut self.data.clock,
+            wall: self.wall,
+            expiry_clock: self.expiry_clock,
+            facts: &mut self.out.facts,
+            gather: false,
+        }
+    }
+}
