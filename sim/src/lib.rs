@@ -2,6 +2,7 @@
 //! clients, checkers.
 
 pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod decide;
 pub mod digest;

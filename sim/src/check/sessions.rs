@@ -110,6 +110,10 @@ pub fn stale_read<'a>(
         else {
             continue;
         };
+        // A plain replica that takes its master's data anew may step back.
+        if ledger.boots[boot.0].dropped {
+            continue;
+        }
         let command = command_of(attempt.client, attempt.command);
         let known = known.entry((attempt.client, boot)).or_default();
         // Within a transaction reads see what it has written so far, which is not on record by

@@ -1,6 +1,8 @@
 //! What one key must look like, given every cell that was written to it: plain comparisons over the
 //! whole history, nothing incremental and nothing collected.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use quorate::base::ids::Origin;
 use quorate::base::stamp::Stamp;
@@ -18,7 +20,7 @@ pub struct BaseWrite {
     pub resets: bool,
     pub seen: Seen,
     /// What the writer had from every origin; `None` if the cell's own issue is not on record.
-    pub had: Option<Vector>,
+    pub had: Option<Rc<Vector>>,
 }
 
 /// One acknowledged or executed increment.
@@ -282,7 +284,9 @@ mod tests {
         history.increments.push(incr(at(4, 1), 4, 3));
         let mut had = Vector::new();
         had.raise(Origin(1), 4);
-        history.bases.push(BaseWrite { had: Some(had), ..set(at(5, 2), "100", Seen::default()) });
+        history
+            .bases
+            .push(BaseWrite { had: Some(Rc::new(had)), ..set(at(5, 2), "100", Seen::default()) });
         assert_eq!(value(&history).as_deref(), Some("100"));
     }
 

@@ -2,6 +2,7 @@
 //! have had, gathered from facts as they happen.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use quorate::base::fact::Fact;
@@ -31,6 +32,8 @@ pub struct Issued {
     /// Its present dot: moved along when its origin's stamps were.
     pub dot: Stamp,
     pub changes: Vec<Change>,
+    /// What its issuer had then.
+    pub had: Rc<Vector>,
     /// By how much each contribution grew, in the order of `changes`.
     pub growth: Vec<(KeyId, i128)>,
 }
@@ -40,6 +43,8 @@ pub struct Issued {
 pub struct Boot {
     pub host: u16,
     pub alive: bool,
+    /// It took a master's data in place of its own at least once.
+    pub dropped: bool,
     /// Every vector entry it ever reported, at its highest.
     pub reached: Vector,
     /// The vector it reported last.
@@ -78,6 +83,7 @@ impl Ledger {
         self.boots.push(Boot {
             host,
             alive: true,
+            dropped: false,
             reached: Vector::new(),
             now: Vec::new(),
             last_dot: Stamp::ZERO,
@@ -118,6 +124,7 @@ impl Ledger {
             Fact::VectorMoved { vector } => self.vector_moved(boot, vector),
             Fact::DataDropped => {
                 let boot = &mut self.boots[boot.0];
+                boot.dropped = true;
                 boot.reached = Vector::new();
                 boot.now.clear();
                 boot.gone.clear();
@@ -163,6 +170,21 @@ impl Ledger {
         self.ids.iter().map(|(name, id)| (name, *id))
     }
 
+    /// Whether two nodes wrote one key without knowing of each other's write.
+    pub fn is_concurrent(&self) -> bool {
+        let mut by_key: BTreeMap<&[u8], Vec<&Issued>> = BTreeMap::new();
+        for unit in &self.units {
+            for change in &unit.changes {
+                let earlier = by_key.entry(&change.key).or_default();
+                if earlier.iter().any(|e| e.boot != unit.boot && !unit.had.covers(e.dot)) {
+                    return true;
+                }
+                earlier.push(unit);
+            }
+        }
+        false
+    }
+
     pub fn violate(&mut self, property: Property, evidence: String) {
         // The first of each run is what matters; a flood of followers is not kept.
         if self.violations.len() < 16 {
@@ -180,6 +202,7 @@ impl Ledger {
     ) {
         self.dot_rises(boot, unit.dot);
         let mut growth = Vec::new();
+        let had = Rc::new(vector.clone());
         for change in &unit.changes {
             if matches!(change.cell, Cell::DatabaseTombstone) {
                 self.flushes.push((change.db, change.stamp_in(unit.dot)));
@@ -187,7 +210,7 @@ impl Ledger {
             }
             let id = self.key_id(change.db, &change.key);
             let stamp = change.stamp_in(unit.dot);
-            let had = || Some(vector.clone());
+            let had = || Some(Rc::clone(&had));
             match &change.cell {
                 Cell::Register { value, resets, seen } => {
                     let value = Some(Bytes::copy_from_slice(value));
@@ -217,7 +240,7 @@ impl Ledger {
             }
         }
         let changes = unit.changes.clone();
-        self.units.push(Issued { boot, conn, at, dot: unit.dot, changes, growth });
+        self.units.push(Issued { boot, conn, at, dot: unit.dot, changes, had, growth });
     }
 
     /// Dots of one boot strictly rise.

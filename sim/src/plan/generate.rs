@@ -75,7 +75,8 @@ impl Plan {
             | FaultKind::Crash { .. }
             | FaultKind::Pause { .. }
             | FaultKind::Slow { .. }
-            | FaultKind::Reset { .. } => 0,
+            | FaultKind::Reset { .. }
+            | FaultKind::DeafClients { .. } => 0,
         });
         let skew = nodes.iter().map(|n| n.offset_ms.unsigned_abs()).max().unwrap_or(0);
         let bound_ms = 60_000 + 2 * skew + steps.sum::<u64>();
@@ -200,7 +201,7 @@ fn fault(class: FaultClass, draw: &mut Draw, hosts: u16, load_ms: u64) -> Fault 
         FaultClass::Loss => {
             FaultKind::Lossy { at, from: other, permille: draw.between(20, 600) as u32 }
         }
-        FaultClass::Crash => FaultKind::Crash { host: at },
+        FaultClass::Crash => FaultKind::Crash { host: at, power: draw.percent(40) },
         FaultClass::Pause => FaultKind::Pause { host: at },
         FaultClass::Step => {
             let size = draw.magnitude(5, 8000) as i64;
@@ -208,6 +209,7 @@ fn fault(class: FaultClass, draw: &mut Draw, hosts: u16, load_ms: u64) -> Fault 
         }
         FaultClass::Slow => FaultKind::Slow { a: at, b: other, latency_ms: draw.magnitude(5, 800) },
         FaultClass::Reset => FaultKind::Reset { a: at, b: other },
+        FaultClass::Clients => FaultKind::DeafClients { host: at },
     };
     Fault { at_ms, until_ms, kind }
 }

@@ -106,8 +106,8 @@ pub enum FaultKind {
     Reject { at: u16, from: u16, reset: bool },
     /// Some packets are dropped.
     Lossy { at: u16, from: u16, permille: u32 },
-    /// The process dies, its memory is lost; it starts again at the end.
-    Crash { host: u16 },
+    /// The process is killed, or its host loses power; it starts again at the end, without data.
+    Crash { host: u16, power: bool },
     /// The process stands still.
     Pause { host: u16 },
     /// The wall clock steps; it does not step back at the end.
@@ -116,6 +116,8 @@ pub enum FaultKind {
     Slow { a: u16, b: u16, latency_ms: u64 },
     /// All connections between two hosts are reset.
     Reset { a: u16, b: u16 },
+    /// What the node sends to its clients is dropped.
+    DeafClients { host: u16 },
 }
 
 /// Classes of faults that a plan switches on and off as a whole.
@@ -132,10 +134,11 @@ pub enum FaultClass {
     Step,
     Slow,
     Reset,
+    Clients,
 }
 
 impl FaultClass {
-    pub const ALL: [FaultClass; 10] = [
+    pub const ALL: [FaultClass; 11] = [
         FaultClass::Drop,
         FaultClass::OneWay,
         FaultClass::Split,
@@ -146,6 +149,7 @@ impl FaultClass {
         FaultClass::Step,
         FaultClass::Slow,
         FaultClass::Reset,
+        FaultClass::Clients,
     ];
 
     pub fn name(self) -> &'static str {
@@ -160,6 +164,7 @@ impl FaultClass {
             FaultClass::Step => "clock step",
             FaultClass::Slow => "slow",
             FaultClass::Reset => "reset",
+            FaultClass::Clients => "clients",
         }
     }
 }
@@ -177,6 +182,7 @@ impl FaultKind {
             FaultKind::Step { .. } => FaultClass::Step,
             FaultKind::Slow { .. } => FaultClass::Slow,
             FaultKind::Reset { .. } => FaultClass::Reset,
+            FaultKind::DeafClients { .. } => FaultClass::Clients,
         }
     }
 }

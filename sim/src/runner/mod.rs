@@ -1,6 +1,11 @@
 //! Runs: one seed, many seeds in parallel, and what they add up to.
 
+pub mod book;
 pub mod campaign;
+mod judge;
 pub mod labels;
 pub mod outcome;
+mod player;
+pub mod run;
 pub mod summary;
+mod watched;

@@ -41,7 +41,7 @@ pub struct Counts {
     pub concurrent_writes: u64,
     pub whole_healed: u64,
     /// By class, in the order of `FaultClass::ALL`: 0 or 1.
-    pub faults: [u64; 10],
+    pub faults: [u64; 11],
 }
 
 impl Counts {

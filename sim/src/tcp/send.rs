@@ -259,6 +259,12 @@ impl Sock {
     /// To be called at [`Sock::deadline`], not earlier.
     pub fn on_timer(&mut self, now: Time, config: &TcpConfig, out: &mut Vec<Segment>) -> Happened {
         let mut happened = Happened::default();
+        if now >= self.keep_at {
+            self.on_keepalive(now, config, out, &mut happened);
+        }
+        if now < self.rtx_at || happened.ended.is_some() {
+            return happened;
+        }
         match self.state {
             State::SynSent | State::SynReceived => {
                 let most = match self.state {
@@ -333,17 +339,16 @@ impl Sock {
         self.rtx_at = now + Span(wait);
     }
 
-    /// To be called at [`Sock::keepalive_at`], not earlier.
-    pub fn on_keepalive(
+    fn on_keepalive(
         &mut self,
         now: Time,
         config: &TcpConfig,
         out: &mut Vec<Segment>,
-    ) -> Happened {
-        let mut happened = Happened::default();
+        happened: &mut Happened,
+    ) {
         let Some(idle) = config.keepalive else {
             self.keep_at = Time::NEVER;
-            return happened;
+            return;
         };
         let interval = Span((idle.0 / 3).max(1_000_000_000));
         let quiet = now.since(self.last_heard);
@@ -351,17 +356,16 @@ impl Sock {
             // Heard of meanwhile, or the retransmissions find out.
             self.keep_probes = 0;
             self.keep_at = (self.last_heard + idle).max(now + interval);
-            return happened;
+            return;
         }
         if self.keep_probes >= config.keepalive_probes {
             self.reset(config, out);
             happened.ended = Some(CloseReason::TimedOut);
-            return happened;
+            return;
         }
         self.keep_probes += 1;
         self.keep_at = now + interval;
         out.push(self.segment(What::Probe, self.snd_nxt, Bytes::new(), config));
         self.note_acked_here(config);
-        happened
     }
 }

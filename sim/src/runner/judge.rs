@@ -1,0 +1,221 @@
+//! Judges a world whose load has ended: what the core must have reached, and why it has not.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use quorate::base::ids::Origin;
+use quorate::base::time::{Span, UnixMs};
+use quorate::base::vector::Vector;
+use quorate::node::Inspection;
+
+use super::player::{Player, name_of};
+use crate::check::loss::lost_unit;
+use crate::check::sessions::{match_units, stale_read};
+use crate::check::{Property, Violation};
+use crate::model::ledger::BootId;
+use crate::model::merge::{Coverage, Expected, NodeView, Shown, dishonest_list};
+use crate::plan::{FaultKind, Plan};
+
+/// Heartbeats that collecting may take once everything has converged.
+const HEARTBEATS_TO_COLLECT: u64 = 40;
+
+/// One host of the core, looked into.
+struct Member {
+    host: u16,
+    boot: BootId,
+    replica: bool,
+    inspection: Inspection,
+}
+
+fn members(player: &Player<'_>) -> Option<Vec<Member>> {
+    player
+        .plan
+        .core()
+        .into_iter()
+        .map(|host| {
+            let boot = player.boot(host)?;
+            let id = player.hosts[host as usize];
+            let machine = player.world.machine(id)?;
+            let inspection = machine.node.inspect(player.world.now_at(id));
+            let replica = player.plan.nodes[host as usize].replica;
+            Some(Member { host, boot, replica, inspection })
+        })
+        .collect()
+}
+
+/// Whether the core shows one and the same data, and all of it has all that any of it has.
+pub fn has_converged(player: &Player<'_>) -> bool {
+    let Some(members) = members(player) else { return false };
+    let digest = members[0].inspection.digest;
+    members.iter().all(|m| m.inspection.digest == digest)
+        && lagging(player, &members).is_none()
+        && (!player.plan.heals_all()
+            || members.iter().all(|m| m.inspection.masters_up == m.inspection.masters))
+}
+
+/// The newest unit of each origin that the core is to have: issued by a living member of it, or
+/// covered by the vector of one that writes.
+fn wanted(player: &Player<'_>, members: &[Member]) -> BTreeMap<Origin, u64> {
+    let mut wanted = BTreeMap::new();
+    for unit in &player.book.ledger.units {
+        let held = members
+            .iter()
+            .any(|m| m.boot == unit.boot || (!m.replica && m.inspection.vector.covers(unit.dot)));
+        if held {
+            let newest = wanted.entry(unit.dot.origin).or_insert(0);
+            *newest = unit.dot.time.max(*newest);
+        }
+    }
+    wanted
+}
+
+/// A member that does not have all that the core has, and the origin it lacks.
+fn lagging(player: &Player<'_>, members: &[Member]) -> Option<(u16, Origin, u64)> {
+    for (origin, time) in wanted(player, members) {
+        for member in members {
+            let has = member.inspection.vector.get(origin);
+            if has < time {
+                return Some((member.host, origin, has));
+            }
+        }
+    }
+    None
+}
+
+/// Why the core has not converged within its bound: what waits for what.
+pub fn stuck(player: &Player<'_>) -> Violation {
+    let property = Property::Convergence;
+    let bound = player.plan.bound_ms / 1000;
+    let mut evidence = format!("the core has not converged within {bound} s;");
+    let Some(members) = members(player) else {
+        evidence.push_str(" a host of the core does not run");
+        return Violation { property, evidence };
+    };
+    if let Some((host, origin, has)) = lagging(player, &members) {
+        let _ = write!(
+            evidence,
+            " {} waits for units of origin {origin} (has {has:x}, there are newer ones);",
+            name_of(host)
+        );
+    }
+    for member in &members {
+        let i = &member.inspection;
+        let _ = write!(
+            evidence,
+            " {}: digest {:016x}, {} of {} masters up, paused {:?}, vector {:x?};",
+            name_of(member.host),
+            i.digest,
+            i.masters_up,
+            i.masters,
+            i.paused,
+            i.vector.iter().map(|(o, t)| (o.0, t)).collect::<Vec<_>>()
+        );
+    }
+    if let Some(differs) = compared(player, &members) {
+        let _ = write!(evidence, " {}", differs.evidence);
+    }
+    Violation { property, evidence }
+}
+
+/// All checks on a converged core but the bound on memory.
+pub fn all_but_memory(player: &mut Player<'_>) -> Option<Violation> {
+    for host in 0..player.hosts.len() as u16 {
+        player.learn_accepted(host);
+    }
+    let ledger = &player.book.ledger;
+    let plan = player.plan;
+    let command_of = |client: usize, command: usize| &plan.clients[client].steps[command].command;
+    let matched = match match_units(ledger, &player.history, &command_of) {
+        Ok(matched) => matched,
+        Err(violation) => return Some(violation),
+    };
+    let members = members(player)?;
+    let core: Vec<BootId> = members.iter().filter(|m| !m.replica).map(|m| m.boot).collect();
+    let coverage = Coverage::new(ledger, had_by(&members));
+    stale_read(ledger, &player.history, &matched, &command_of)
+        .or_else(|| dishonest_list(ledger))
+        .or_else(|| lost_unit(ledger, &player.history, &matched, &coverage, &core))
+        .or_else(|| compared(player, &members))
+}
+
+/// Whether every node of the core shows what the reference merge gives.
+pub fn merged(player: &Player<'_>) -> Option<Violation> {
+    compared(player, &members(player)?)
+}
+
+fn had_by(members: &[Member]) -> Vector {
+    let mut had = Vector::new();
+    for member in members.iter().filter(|m| !m.replica) {
+        had.merge(&member.inspection.vector);
+    }
+    had
+}
+
+fn compared(player: &Player<'_>, members: &[Member]) -> Option<Violation> {
+    let ledger = &player.book.ledger;
+    let coverage = Coverage::new(ledger, had_by(members));
+    let expected = Expected::new(ledger, &coverage);
+    let clock = expiry_clocks(player);
+    members.iter().find_map(|member| {
+        let id = player.hosts[member.host as usize];
+        let machine = player.world.machine(id)?;
+        let visible = machine.node.visible(player.world.now_at(id));
+        let keys = visible
+            .into_iter()
+            .map(|v| Shown { db: v.db, key: v.key, value: v.value, deadline: v.deadline })
+            .collect();
+        expected.compare(ledger, &NodeView { name: name_of(member.host), keys, clock })
+    })
+}
+
+/// Between which times all expiry clocks stand: they follow wall clocks, or those of their peers, and
+/// never step back.
+fn expiry_clocks(player: &Player<'_>) -> (UnixMs, UnixMs) {
+    let slack = 1000 + steps_ms(player.plan);
+    let walls = || player.hosts.iter().map(|&h| player.world.now_at(h).wall.ms().0);
+    let low = walls().min().unwrap_or(0).saturating_sub(slack);
+    let high = walls().max().unwrap_or(0) + slack;
+    (UnixMs(low), UnixMs(high))
+}
+
+fn steps_ms(plan: &Plan) -> u64 {
+    let step = |kind: &FaultKind| match kind {
+        FaultKind::Step { by_ms, .. } => by_ms.unsigned_abs(),
+        FaultKind::DropIn { .. }
+        | FaultKind::DropOut { .. }
+        | FaultKind::Split { .. }
+        | FaultKind::Reject { .. }
+        | FaultKind::Lossy { .. }
+        | FaultKind::Crash { .. }
+        | FaultKind::Pause { .. }
+        | FaultKind::Slow { .. }
+        | FaultKind::Reset { .. }
+        | FaultKind::DeafClients { .. } => 0,
+    };
+    plan.faults.iter().map(|f| step(&f.kind)).sum()
+}
+
+/// How long after convergence everything that can be collected must be.
+pub fn collection_bound(plan: &Plan) -> Span {
+    let period = plan.limits.limits().ping_period.as_ms();
+    let skew = plan.nodes.iter().map(|n| n.offset_ms.unsigned_abs()).max().unwrap_or(0);
+    Span::from_ms(HEARTBEATS_TO_COLLECT * period + 2 * (skew + steps_ms(plan)))
+}
+
+/// What a member still holds that it should have let go.
+pub fn uncollected(player: &Player<'_>) -> Option<String> {
+    members(player)?.into_iter().find_map(|member| {
+        let Inspection { stats, backlog_bytes, collected, .. } = member.inspection;
+        let name = name_of(member.host);
+        if backlog_bytes > player.plan.backlog_bytes {
+            let bound = player.plan.backlog_bytes;
+            return Some(format!("{name}: backlog of {backlog_bytes} bytes, {bound} allowed"));
+        }
+        (stats.tombstones + stats.hidden > 0).then(|| {
+            format!(
+                "{name}: {} tombstones and {} expired keys are left, horizon {collected:x}",
+                stats.tombstones, stats.hidden
+            )
+        })
+    })
+}

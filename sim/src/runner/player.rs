@@ -1,0 +1,496 @@
+//! Plays a plan in a world: starts nodes and clients, lets faults begin and end, heals, waits for the
+//! core to converge.
+
+use std::net::Ipv4Addr;
+
+use quorate::base::io::HostPort;
+use quorate::base::mutant::{Mutant, Mutants};
+use quorate::base::time::Span;
+use quorate::node::config::Config;
+
+use super::book::Book;
+use super::watched::Watched;
+use crate::clock::ClockChange;
+use crate::decide::Decisions;
+use crate::ids::{ClientConn, HostId};
+use crate::link::{Latency, LinkConfig};
+use crate::model::ledger::BootId;
+use crate::plan::{FaultKind, Heal, Plan, Rest};
+use crate::time::Time;
+use crate::workload::client::{Action, Client};
+use crate::workload::history::{History, SessionId};
+use crate::world::{ClientEvent, Notice, ProcessState, World, WorldConfig};
+
+pub(super) const PORT: u16 = 6379;
+/// Clients keep out of the way of the servers' firewalls: they have a host of their own.
+const CLIENTS_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
+/// Commands still under way when the load ends are given so long.
+const LAST_REPLIES: Span = Span::from_ms(1000);
+
+/// What an alarm is for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Token {
+    Begin(usize),
+    End(usize),
+    Client(usize),
+}
+
+/// A world with a plan under way.
+pub struct Player<'p> {
+    pub plan: &'p Plan,
+    pub world: World<Watched>,
+    pub book: Book,
+    pub history: History,
+    pub hosts: Vec<HostId>,
+    clients_host: HostId,
+    clients: Vec<Client>,
+    /// Per client: the connection it uses.
+    conns: Vec<Option<ClientConn>>,
+    /// By connection: whose it is, which session it became, its local port.
+    opened: Vec<(usize, Option<SessionId>, u16)>,
+    /// Per client: when its next alarm is due.
+    alarms: Vec<Time>,
+    /// Something that must not happen has happened.
+    pub broken: Option<String>,
+    healed: bool,
+}
+
+impl Token {
+    fn encode(self) -> u64 {
+        match self {
+            Token::Begin(n) => 1 << 32 | n as u64,
+            Token::End(n) => 2 << 32 | n as u64,
+            Token::Client(n) => 3 << 32 | n as u64,
+        }
+    }
+
+    fn decode(token: u64) -> Token {
+        let n = (token & 0xffff_ffff) as usize;
+        match token >> 32 {
+            1 => Token::Begin(n),
+            2 => Token::End(n),
+            _ => Token::Client(n),
+        }
+    }
+}
+
+impl<'p> Player<'p> {
+    /// Sets everything up; nothing has happened yet.
+    pub fn new(plan: &'p Plan, traced: bool) -> Player<'p> {
+        let config = WorldConfig { link: link_of(plan), ..WorldConfig::default() };
+        let mut world = World::new(config, Decisions::from_seed(plan.seed));
+        let hosts: Vec<HostId> =
+            (0..plan.nodes.len() as u16).map(|n| world.add_host(&name_of(n), ip_of(n))).collect();
+        let clients_host = world.add_host("clients", CLIENTS_IP);
+        for &host in &hosts {
+            world.link(host, clients_host).config = LinkConfig::lan();
+            world.link(clients_host, host).config = LinkConfig::lan();
+        }
+        for (node, &host) in plan.nodes.iter().zip(&hosts) {
+            world.clock(host, ClockChange::SetWallOffset(node.offset_ms * 1_000_000));
+            world.clock(host, ClockChange::DriftWall(node.drift_ppm));
+            world.clock(host, ClockChange::DriftMono(node.drift_ppm));
+        }
+        let mut book = Book::new(hosts.len(), traced);
+        for (index, &host) in hosts.iter().enumerate() {
+            book.booted(index as u16);
+            world.start(host, config_of(plan, index));
+        }
+        let begin = Time::from_ms(1);
+        let clients: Vec<Client> = plan
+            .clients
+            .iter()
+            .enumerate()
+            .map(|(index, client)| Client::new(index, client, plan.password.clone(), begin.0))
+            .collect();
+        for (index, fault) in plan.faults.iter().enumerate() {
+            world.alarm(Time::from_ms(fault.at_ms), Token::Begin(index).encode());
+            if fault.until_ms < plan.load_ms {
+                world.alarm(Time::from_ms(fault.until_ms), Token::End(index).encode());
+            }
+        }
+        let count = clients.len();
+        let mut player = Player {
+            plan,
+            world,
+            book,
+            history: History::default(),
+            hosts,
+            clients_host,
+            clients,
+            conns: vec![None; count],
+            opened: Vec::new(),
+            alarms: vec![Time::NEVER; count],
+            broken: None,
+            healed: false,
+        };
+        for index in 0..count {
+            player.arm(index);
+        }
+        player
+    }
+
+    /// Faults and load, until the plan's load ends or `until`.
+    pub fn play_load(&mut self, until: Time) {
+        self.run(until.min(Time::from_ms(self.plan.load_ms)));
+    }
+
+    /// Goes on until `until`, or until something that must not happen.
+    pub fn run(&mut self, until: Time) {
+        while self.broken.is_none() {
+            let Some(notice) = self.world.next(until, &mut self.book) else { break };
+            match notice {
+                Notice::Client { conn, event } => self.on_client(conn, event),
+                Notice::Alarm { token } => self.on_alarm(Token::decode(token)),
+                Notice::Exited { host, exit } => {
+                    self.broken =
+                        Some(format!("{} stopped by itself: {}", name_of(host.0), exit.reason));
+                }
+            }
+        }
+    }
+
+    /// Ends the load and heals what the plan says.
+    pub fn heal(&mut self) {
+        self.healed = true;
+        let core = self.plan.core();
+        self.say(|| format!("the load ends; healed: {core:?}"));
+        let rest = match self.plan.heal {
+            Heal::All => None,
+            Heal::Core { rest, .. } => Some(rest),
+        };
+        for index in 0..self.hosts.len() {
+            let host = index as u16;
+            if core.contains(&host) {
+                self.iptables(host, "-F".to_owned());
+                for &other in &core {
+                    if other != host {
+                        let link = self.world.link(self.hosts[index], self.hosts[other as usize]);
+                        link.config = link_of(self.plan);
+                    }
+                }
+                self.resume(host);
+                self.start(host);
+            } else {
+                match rest {
+                    Some(Rest::Crashed) => self.stop(host, true),
+                    Some(Rest::Paused) => self.world.pause(self.hosts[index]),
+                    Some(Rest::Cut) => {
+                        for &other in &core {
+                            self.drop_between(other, host, "-A");
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+        for index in 0..self.clients.len() {
+            self.clients[index].stop(&self.plan.clients[index]);
+            self.carry_out(index);
+        }
+        // What is still unanswered soon after is given up.
+        let patience = self.world.now() + LAST_REPLIES;
+        self.run(patience);
+        for index in 0..self.clients.len() {
+            if let Some(conn) = self.conns[index].take() {
+                self.world.client_abort(conn);
+            }
+        }
+    }
+
+    /// Matches sessions with the connections the nodes accepted. Called before a process goes, too.
+    pub fn learn_accepted(&mut self, host: u16) {
+        let (Some(machine), Some(boot)) =
+            (self.world.machine(self.hosts[host as usize]), self.book.boots[host as usize])
+        else {
+            return;
+        };
+        for (_, session, port) in &self.opened {
+            let Some(session) = session.map(|s| &mut self.history.sessions[s.0]) else { continue };
+            if session.host != host || session.accepted.is_some() {
+                continue;
+            }
+            let found = machine
+                .accepted
+                .iter()
+                .find(|(ip, from, _)| *ip == CLIENTS_IP && from == port)
+                .map(|&(_, _, conn)| (boot, conn));
+            session.accepted = found;
+        }
+    }
+
+    pub fn boot(&self, host: u16) -> Option<BootId> {
+        let running = match self.world.host(self.hosts[host as usize]).state() {
+            ProcessState::Running | ProcessState::Paused => true,
+            ProcessState::Down | ProcessState::Exited(_) => false,
+        };
+        self.book.boots[host as usize].filter(|_| running)
+    }
+
+    pub fn say(&mut self, what: impl FnOnce() -> String) {
+        let now = self.world.now();
+        self.book.say(now, || "plan".to_owned(), what);
+    }
+
+    fn on_alarm(&mut self, token: Token) {
+        match token {
+            Token::Client(index) => {
+                if self.alarms[index] <= self.world.now() {
+                    self.alarms[index] = Time::NEVER;
+                    let now = self.world.now().0;
+                    self.clients[index].act(now, &self.plan.clients[index], &mut self.history);
+                    self.carry_out(index);
+                }
+            }
+            Token::Begin(_) | Token::End(_) if self.healed => {}
+            Token::Begin(index) => {
+                let plan = self.plan;
+                self.say(|| format!("begins: {:?}", plan.faults[index].kind));
+                self.fault(&plan.faults[index].kind, true);
+            }
+            Token::End(index) => {
+                let plan = self.plan;
+                self.say(|| format!("ends: {:?}", plan.faults[index].kind));
+                self.fault(&plan.faults[index].kind, false);
+            }
+        }
+    }
+
+    fn on_client(&mut self, conn: ClientConn, event: ClientEvent) {
+        let (index, _, _) = self.opened[conn.0 as usize];
+        if self.conns[index] != Some(conn) {
+            return;
+        }
+        let now = self.world.now().0;
+        let plan = &self.plan.clients[index];
+        let client = &mut self.clients[index];
+        match event {
+            ClientEvent::Connected => {
+                let session = self.history.open(index, plan.host);
+                let port = self.world.client_port(conn).unwrap_or(0);
+                self.opened[conn.0 as usize] = (index, Some(session), port);
+                client.on_connected(now, session);
+            }
+            ClientEvent::Failed(_) => {
+                self.conns[index] = None;
+                client.on_refused(now, plan);
+            }
+            ClientEvent::Readable => {
+                let answered = self.history.attempts.len();
+                let data = self.world.client_buf(conn).split();
+                let read = client.on_bytes(now, &data, plan, &mut self.history);
+                if let Err(why) = read {
+                    self.broken = Some(format!("client {index} got {why}"));
+                }
+                debug_assert!(answered <= self.history.attempts.len());
+                self.say_replies(index);
+            }
+            ClientEvent::Closed(_) => {
+                self.conns[index] = None;
+                client.on_closed(now, plan);
+            }
+        }
+        self.carry_out(index);
+    }
+
+    fn say_replies(&mut self, client: usize) {
+        if self.book.trace.is_none() {
+            return;
+        }
+        let now = self.world.now();
+        let plan = &self.plan.clients[client];
+        for attempt in self.history.attempts.iter().rev().take(16).rev() {
+            if attempt.client == client && attempt.done == now.0 && attempt.sent < attempt.done {
+                let command = &plan.steps[attempt.command].command;
+                let outcome = &attempt.outcome;
+                self.book.say(
+                    now,
+                    || format!("client{client}"),
+                    || format!("{} {command} -> {outcome:?}", name_of(plan.host)),
+                );
+            }
+        }
+    }
+
+    fn carry_out(&mut self, index: usize) {
+        while let Some(action) = self.clients[index].actions.pop_front() {
+            match action {
+                Action::Connect => {
+                    let to = ip_of(self.plan.clients[index].host);
+                    let conn = self.world.client_connect(self.clients_host, to, PORT);
+                    debug_assert_eq!(conn.0 as usize, self.opened.len());
+                    self.opened.push((index, None, 0));
+                    self.conns[index] = Some(conn);
+                }
+                Action::Send(bytes) => {
+                    if let Some(conn) = self.conns[index] {
+                        self.world.client_send(conn, bytes);
+                    }
+                }
+                Action::Close => {
+                    if let Some(conn) = self.conns[index].take() {
+                        self.world.client_close(conn);
+                    }
+                }
+            }
+        }
+        self.arm(index);
+    }
+
+    fn arm(&mut self, index: usize) {
+        let Some(wake) = self.clients[index].wake(&self.plan.clients[index]) else { return };
+        let wake = Time(wake).max(self.world.now());
+        if wake < self.alarms[index] {
+            self.alarms[index] = wake;
+            self.world.alarm(wake, Token::Client(index).encode());
+        }
+    }
+
+    fn fault(&mut self, kind: &FaultKind, begins: bool) {
+        let edit = if begins { "-A" } else { "-D" };
+        match *kind {
+            FaultKind::DropIn { at, from } => {
+                self.iptables(at, format!("{edit} INPUT -s {} -j DROP", ip_of(from)));
+            }
+            FaultKind::DropOut { at, to } => {
+                self.iptables(at, format!("{edit} OUTPUT -d {} -j DROP", ip_of(to)));
+            }
+            FaultKind::Split { ref left, ref right } => {
+                for &a in left {
+                    for &b in right {
+                        self.iptables(a, format!("{edit} INPUT -s {} -j DROP", ip_of(b)));
+                        self.iptables(b, format!("{edit} INPUT -s {} -j DROP", ip_of(a)));
+                    }
+                }
+            }
+            FaultKind::Reject { at, from, reset } => {
+                let with = if reset { " --reject-with tcp-reset" } else { "" };
+                let from = ip_of(from);
+                self.iptables(at, format!("{edit} INPUT -p tcp -s {from} -j REJECT{with}"));
+            }
+            FaultKind::Lossy { at, from, permille } => {
+                let from = ip_of(from);
+                let share = f64::from(permille) / 1000.0;
+                let rule = format!(
+                    "{edit} INPUT -s {from} -m statistic --mode random --probability {share} -j DROP"
+                );
+                self.iptables(at, rule);
+            }
+            FaultKind::Crash { host, power } if begins => self.stop(host, power),
+            FaultKind::Crash { host, .. } => self.start(host),
+            FaultKind::Pause { host } if begins => self.world.pause(self.hosts[host as usize]),
+            FaultKind::Pause { host } => self.resume(host),
+            FaultKind::Step { host, by_ms } => {
+                if begins {
+                    let change = ClockChange::StepWall(by_ms * 1_000_000);
+                    self.world.clock(self.hosts[host as usize], change);
+                }
+            }
+            FaultKind::Slow { a, b, latency_ms } => {
+                let mut slow = link_of(self.plan);
+                if begins {
+                    slow.latency.base = Span::from_ms(latency_ms);
+                }
+                let (a, b) = (self.hosts[a as usize], self.hosts[b as usize]);
+                self.world.link(a, b).config = slow;
+                self.world.link(b, a).config = slow;
+            }
+            FaultKind::Reset { a, b } => {
+                for (at, from) in [(a, b), (b, a)] {
+                    let from = ip_of(from);
+                    let rule = "-j REJECT --reject-with tcp-reset";
+                    self.iptables(at, format!("{edit} INPUT -p tcp -s {from} {rule}"));
+                }
+            }
+            FaultKind::DeafClients { host } => {
+                self.iptables(host, format!("{edit} OUTPUT -d {CLIENTS_IP} -j DROP"));
+            }
+        }
+    }
+
+    fn drop_between(&mut self, a: u16, b: u16, edit: &str) {
+        self.iptables(a, format!("{edit} INPUT -s {} -j DROP", ip_of(b)));
+        self.iptables(a, format!("{edit} OUTPUT -d {} -j DROP", ip_of(b)));
+    }
+
+    fn iptables(&mut self, at: u16, rule: String) {
+        if let Err(error) = self.world.iptables(self.hosts[at as usize], &rule) {
+            self.broken = Some(format!("iptables {rule}: {error}"));
+        }
+    }
+
+    fn stop(&mut self, at: u16, power: bool) {
+        let host = self.hosts[at as usize];
+        if self.world.machine(host).is_none() {
+            return;
+        }
+        // What it has reported so far is its own, not the next boot's.
+        self.learn_accepted(at);
+        if power {
+            self.world.crash(host);
+        } else {
+            self.world.kill(host);
+        }
+        self.book.counts.crashes += 1;
+        self.book.crashed(at);
+    }
+
+    fn start(&mut self, at: u16) {
+        let host = self.hosts[at as usize];
+        if self.world.machine(host).is_none() {
+            self.book.booted(at);
+            self.world.restart(host);
+        }
+    }
+
+    fn resume(&mut self, at: u16) {
+        self.world.resume(self.hosts[at as usize]);
+    }
+}
+
+pub fn name_of(host: u16) -> String {
+    format!("node{}", host + 1)
+}
+
+fn ip_of(host: u16) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, host as u8 + 1)
+}
+
+fn link_of(plan: &Plan) -> LinkConfig {
+    let network = &plan.network;
+    let base = Span(network.latency_min_us * 1000);
+    let tail = Span(20 * (network.latency_mean_us - network.latency_min_us) * 1000);
+    LinkConfig {
+        latency: Latency { base, jitter: Span(base.0 / 4), tail_ppm: 50_000, tail },
+        loss_ppm: network.loss_permille * 1000,
+        reorder_ppm: network.reorder_permille * 1000,
+        reorder_by: base,
+        ..LinkConfig::lan()
+    }
+}
+
+fn config_of(plan: &Plan, index: usize) -> Config {
+    let node = &plan.nodes[index];
+    let mutants = match plan.mutant.as_deref().and_then(Mutant::from_name) {
+        Some(mutant) => Mutants::only(mutant),
+        None => Mutants::NONE,
+    };
+    Config {
+        limits: plan.limits.limits(),
+        mutants,
+        port: PORT,
+        protected_mode: false,
+        requirepass: plan.password.clone(),
+        masterauth: plan.password.clone(),
+        replicaof: node
+            .masters
+            .iter()
+            .map(|&master| HostPort { host: name_of(master), port: PORT })
+            .collect(),
+        active_replica: !node.replica,
+        multi_master: !node.replica,
+        replica_read_only: node.replica,
+        repl_backlog_bytes: plan.backlog_bytes,
+        ..Config::default()
+    }
+}
