@@ -1,14 +1,42 @@
 //! Floor 1: cells, their merge, expiry, digests, memory accounting. State is indexed by (database,
 //! partition).
 
+mod apply;
+mod books;
+mod check;
+mod collect;
+mod commit;
+mod db;
+mod entry;
+mod expiry;
+mod local;
+mod merge;
+mod moves;
+mod state;
+mod table;
+#[cfg(test)]
+mod tests;
 pub mod txn;
+mod walk;
 
-use crate::base::fact::Facts;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::base::fact::{Fact, Facts};
 use crate::base::ids::DbIndex;
 use crate::base::mutant::Mutants;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
-use crate::base::unit::Change;
+
+use self::books::Books;
+use self::commit::{Eager, Terms, view_of};
+use self::db::{Db, Place};
+use self::state::{Content, View, clamp};
+use self::table::KeyHasher;
+use self::txn::{OpenUnit, Ttl};
+
+pub use self::state::parse_integer;
 
 /// What a store is made with.
 #[derive(Clone, Debug)]
@@ -32,9 +60,10 @@ pub enum Value<'a> {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Admission {
     Merge,
-    /// It was deleted or superseded here, and collected.
+    /// It was seen here once, and has been deleted or superseded, and collected, since.
     Ignore,
-    /// Never seen, and at or below the horizon up to which this store has collected.
+    /// Never seen here, and at or below what has been collected: merged as it is, it might bring back
+    /// what a newer delete had removed. Its bringer has to give it a new stamp.
     BelowHorizon,
 }
 
@@ -60,7 +89,8 @@ pub struct WalkPosition {
 pub struct StoreStats {
     /// Keys that are not hidden, per [`Store::len`], summed over all databases.
     pub keys: u64,
-    /// Entries without a live cell: key tombstones and what else waits for the horizon.
+    /// Entries without a live cell (key tombstones and what else waits for the horizon) and database
+    /// tombstones.
     pub tombstones: u64,
     /// Expired keys still held.
     pub hidden: u64,
@@ -74,151 +104,153 @@ pub struct StoreStats {
 
 /// All data of a node.
 pub struct Store {
-    _config: StoreConfig,
+    config: StoreConfig,
+    hasher: KeyHasher,
+    /// By index; those beyond the configured number exist only if a peer has them.
+    dbs: Vec<Option<Box<Db>>>,
+    /// Database tombstones.
+    flushed: BTreeMap<u16, Stamp>,
+    books: Books,
+    open: OpenUnit,
+    /// Nobody else has a copy.
+    alone: bool,
+    /// H.
+    collected: u64,
+    /// The newest expiry clock seen.
+    clock: UnixMs,
 }
 
 impl Store {
     pub fn new(config: StoreConfig) -> Store {
-        Store { _config: config }
+        Store {
+            hasher: KeyHasher::new(config.hash_seed),
+            config,
+            dbs: Vec::new(),
+            flushed: BTreeMap::new(),
+            books: Books::default(),
+            open: OpenUnit::default(),
+            alone: false,
+            collected: 0,
+            clock: UnixMs(0),
+        }
     }
 
-    /// Merges one cell: commutative, associative, idempotent, total. True if anything changed.
-    /// `clock` is the expiry clock.
-    pub fn apply(
-        &mut self,
-        _change: &Change,
-        _stamp: Stamp,
-        _clock: UnixMs,
-        _facts: &mut Facts,
-    ) -> bool {
-        unimplemented!()
-    }
-
-    /// Whether the node still holds this very cell, or a newer state of it.
-    pub fn holds(&self, _change: &Change, _stamp: Stamp) -> bool {
-        unimplemented!()
-    }
-
-    /// What to do with a cell that arrives with a stamp of its own; `covered`: the node's vector covers the stamp.
-    pub fn admits(&self, _change: &Change, _stamp: Stamp, _covered: bool) -> Admission {
-        unimplemented!()
-    }
-
-    /// Puts all cells of whole keys into `out`, each with its own stamp, until about `budget_bytes`
-    /// are gathered. Database tombstones come first; dead and hidden cells are included. Cells of one key stay
-    /// together. Returns where to go on, or `None` at the end.
-    pub fn walk(
-        &self,
-        _from: WalkPosition,
-        _budget_bytes: usize,
-        _out: &mut Vec<Change>,
-    ) -> Option<WalkPosition> {
-        unimplemented!()
-    }
-
-    /// Tombstones, stamp detail and covered contributions at or below `horizon` may go; expired keys
-    /// whose deadline lies before `expired_before` and whose cells are all at or below `horizon` too. Looks at no more than `keys_max`
-    /// keys that wait for it; the horizon reached is [`Store::collected`]. True if more is due now.
-    pub fn collect(
-        &mut self,
-        _horizon: u64,
-        _expired_before: UnixMs,
-        _keys_max: usize,
-        _facts: &mut Facts,
-    ) -> bool {
-        unimplemented!()
-    }
-
-    /// The stamp time up to which anything has been collected (H); 0 if nothing ever was.
-    pub fn collected(&self) -> u64 {
-        unimplemented!()
-    }
-
-    /// Nobody else has ever held, or will hold, a copy of this data: deletes leave nothing behind. Turning it off
-    /// sets the collected horizon back to 0 (what was collected concerned only cells nobody else has seen).
-    pub fn set_alone(&mut self, _alone: bool) {
-        unimplemented!()
-    }
-
-    /// Hides the keys whose deadline has passed; at most `keys_max`. Returns when the next is due.
-    pub fn expire(
-        &mut self,
-        _clock: UnixMs,
-        _keys_max: usize,
-        _facts: &mut Facts,
-    ) -> Option<UnixMs> {
-        unimplemented!()
-    }
-
-    /// The deadline of the key that [`Store::expire`] will hide next.
-    pub fn next_due(&self) -> Option<UnixMs> {
-        unimplemented!()
-    }
-
-    /// Calls `each` with every key that is live at `clock`, in no order.
-    pub fn visit(&self, _clock: UnixMs, _each: &mut dyn FnMut(LiveKey<'_>)) {
-        unimplemented!()
-    }
-
-    /// Replaces stamp times: every stamp of origin `from` gets origin `to` and the time given for it (pairs in rising
-    /// order of the first); other stamps stay. Used when an epoch's writes, seen by nobody else yet, are moved.
-    pub fn move_stamps(
-        &mut self,
-        _from: crate::base::ids::Origin,
-        _to: crate::base::ids::Origin,
-        _times: &[(u64, u64)],
-    ) {
-        unimplemented!()
-    }
-
-    /// All distinct stamp times of one origin that occur in any cell, rising.
-    pub fn stamp_times(&self, _origin: crate::base::ids::Origin) -> Vec<u64> {
-        unimplemented!()
+    /// Nobody else has ever held, or will hold, a copy of this data: deletes leave nothing behind.
+    /// Turning it off sets the collected horizon back to 0 (what was collected concerned only cells
+    /// nobody else has seen).
+    pub fn set_alone(&mut self, alone: bool) {
+        if self.alone && !alone {
+            self.collected = 0;
+        }
+        self.alone = alone;
     }
 
     /// Forgets everything, also what was collected.
-    pub fn clear(&mut self, _facts: &mut Facts) {
-        unimplemented!()
+    pub fn clear(&mut self, facts: &mut Facts) {
+        let clock = self.clock;
+        let terms = Terms { clock, cut: None, cause: Stamp::ZERO, eager: Eager::No };
+        for db in 0..self.dbs.len() {
+            self.edit_all(db as u16, terms, facts, |draft| {
+                draft.remove_all();
+                true
+            });
+        }
+        self.dbs = Vec::new();
+        self.books.memory_bytes = 0;
+        self.flushed.clear();
+        self.collected = 0;
+        facts.fact(|| Fact::DataDropped);
+    }
+
+    /// From now on keys of `db` named here are reported by [`Store::take_touched`] whenever they
+    /// change; counted.
+    pub fn watch(&mut self, db: DbIndex, key: &[u8]) {
+        self.books.watch(db, key);
+    }
+
+    pub fn unwatch(&mut self, db: DbIndex, key: &[u8]) {
+        self.books.unwatch(db, key);
+    }
+
+    /// The watched keys that have changed since the last call, sorted, without repetition.
+    pub fn take_touched(&mut self) -> Vec<(DbIndex, Bytes)> {
+        self.books.take_touched()
+    }
+
+    /// What a client sees of a key at `clock`.
+    #[inline]
+    pub fn get(&self, db: DbIndex, key: &[u8], clock: UnixMs) -> Option<Value<'_>> {
+        let view = self.view(Place::of(db, key, &self.hasher), key)?;
+        view.content(clock).map(value_of)
+    }
+
+    pub fn exists(&self, db: DbIndex, key: &[u8], clock: UnixMs) -> bool {
+        let view = self.view(Place::of(db, key, &self.hasher), key);
+        view.is_some_and(|view| view.is_visible(clock))
+    }
+
+    pub fn ttl(&self, db: DbIndex, key: &[u8], clock: UnixMs) -> Ttl {
+        let view = self.view(Place::of(db, key, &self.hasher), key);
+        match view.filter(|view| view.is_visible(clock)) {
+            None => Ttl::NoKey,
+            Some(view) => view.deadline().map_or(Ttl::NoExpiry, Ttl::At),
+        }
     }
 
     /// Digest of the live cells of all databases: equal on two nodes exactly if they show the same data
     /// (up to hash collisions).
     pub fn digest(&self) -> u64 {
-        unimplemented!()
+        self.books.digest
     }
 
     /// Live keys of a database.
-    pub fn len(&self, _db: DbIndex) -> u64 {
-        unimplemented!()
+    pub fn len(&self, db: DbIndex) -> u64 {
+        self.books.live(db)
     }
 
+    /// Whether nothing at all is held, not even a tombstone.
     pub fn is_empty(&self) -> bool {
-        unimplemented!()
+        self.flushed.is_empty() && self.dbs.iter().flatten().all(|db| db.is_empty())
+    }
+
+    /// The stamp time up to which anything has been collected (H); 0 if nothing ever was.
+    pub fn collected(&self) -> u64 {
+        self.collected
     }
 
     pub fn stats(&self) -> StoreStats {
-        unimplemented!()
+        StoreStats {
+            keys: self.books.live.iter().sum(),
+            tombstones: self.books.dead + self.flushed.len() as u64,
+            hidden: self.books.hidden,
+            contributions: self.books.contributions,
+            used_bytes: self.books.memory_bytes + self.books.index_bytes(),
+            conflicts: self.books.conflicts,
+            expired: self.books.expired,
+        }
     }
 
-    /// From now on keys of `db` named here are reported by [`Store::take_touched`] whenever they change; counted.
-    pub fn watch(&mut self, _db: DbIndex, _key: &[u8]) {
-        unimplemented!()
+    /// Number of databases, those included that only a peer has.
+    pub(super) fn databases(&self) -> u16 {
+        let held = u16::try_from(self.dbs.len()).unwrap_or(u16::MAX);
+        self.config.databases.max(held)
     }
 
-    pub fn unwatch(&mut self, _db: DbIndex, _key: &[u8]) {
-        unimplemented!()
+    fn db(&self, db: u16) -> Option<&Db> {
+        self.dbs.get(usize::from(db))?.as_deref()
     }
 
-    /// The watched keys that have changed since the last call, sorted, without repetition.
-    pub fn take_touched(&mut self) -> Vec<(DbIndex, bytes::Bytes)> {
-        unimplemented!()
+    #[inline]
+    fn view(&self, place: Place, key: &[u8]) -> Option<View<'_>> {
+        let table = self.db(place.db)?.table(place.partition);
+        let at = table.find(place.hash, key)?;
+        table.get(at).map(view_of)
     }
+}
 
-    /// Named invariants, checked after each input in simulation.
-    ///
-    /// # Panics
-    /// If one does not hold.
-    pub fn check_invariants(&self) {
-        unimplemented!()
+fn value_of(content: Content<'_>) -> Value<'_> {
+    match content {
+        Content::Bytes(bytes) => Value::Bytes(bytes),
+        Content::Number(number) => Value::Int(clamp(number)),
     }
 }

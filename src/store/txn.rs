@@ -1,12 +1,20 @@
 //! Local execution: reads and writes of one command, one EXEC or one script. Writes are computed from
 //! the current state, merged at once and gathered as one unit of net changes under one stamp.
 
+use bytes::Bytes;
+
 use crate::base::clock::HybridClock;
 use crate::base::fact::Facts;
 use crate::base::ids::DbIndex;
+use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
-use crate::base::unit::Unit;
+use crate::base::unit::{Cell, Change, Unit};
 
+use super::commit::Terms;
+use super::db::Place;
+use super::local::Writer;
+use super::merge::Draft;
+use super::state::{Content, clamp, parse_integer};
 use super::{Store, Value};
 
 /// What a write does to the key's expiry.
@@ -16,6 +24,7 @@ pub enum SetExpiry {
     Clear,
     /// Stays as it is (KEEPTTL, APPEND, SETRANGE).
     Keep,
+    /// A deadline that has passed deletes the key.
     At(UnixMs),
 }
 
@@ -34,7 +43,28 @@ pub enum Ttl {
     At(UnixMs),
 }
 
-/// One unit in the making. Reading sees what was written before in the same unit.
+/// What the store remembers of the unit in the making.
+#[derive(Default)]
+pub struct OpenUnit {
+    /// Given with the first write.
+    stamp: Option<Stamp>,
+    gathers: bool,
+    noted: Vec<(DbIndex, Bytes)>,
+    flushed: Vec<DbIndex>,
+}
+
+impl OpenUnit {
+    pub fn is_open(&self) -> bool {
+        self.stamp.is_some()
+    }
+
+    pub fn gathers(&self) -> bool {
+        self.stamp.is_some() && self.gathers
+    }
+}
+
+/// One unit in the making. Reading sees what was written before in the same unit. Whoever has written
+/// has to call [`Txn::finish`].
 pub struct Txn<'a> {
     pub store: &'a mut Store,
     pub clock: &'a mut HybridClock,
@@ -48,67 +78,177 @@ pub struct Txn<'a> {
 }
 
 impl<'a> Txn<'a> {
-    pub fn get(&self, _db: DbIndex, _key: &[u8]) -> Option<Value<'_>> {
-        unimplemented!()
+    pub fn get(&self, db: DbIndex, key: &[u8]) -> Option<Value<'_>> {
+        self.store.get(db, key, self.expiry_clock)
     }
 
-    pub fn exists(&self, _db: DbIndex, _key: &[u8]) -> bool {
-        unimplemented!()
+    pub fn exists(&self, db: DbIndex, key: &[u8]) -> bool {
+        self.store.exists(db, key, self.expiry_clock)
     }
 
-    pub fn ttl(&self, _db: DbIndex, _key: &[u8]) -> Ttl {
-        unimplemented!()
+    pub fn ttl(&self, db: DbIndex, key: &[u8]) -> Ttl {
+        self.store.ttl(db, key, self.expiry_clock)
     }
 
-    /// SET and everything that replaces or edits a string. On a hidden key a key tombstone of the same stamp goes first.
-    pub fn set(&mut self, _db: DbIndex, _key: &[u8], _value: &[u8], _expiry: SetExpiry) {
-        unimplemented!()
+    /// SET and everything that replaces or edits a string. On a hidden key it counts as a key tombstone
+    /// too.
+    pub fn set(&mut self, db: DbIndex, key: &[u8], value: &[u8], expiry: SetExpiry) {
+        if let SetExpiry::At(deadline) = expiry
+            && deadline <= self.expiry_clock
+        {
+            self.delete(db, key);
+            return;
+        }
+        let place = Place::of(db, key, &self.store.hasher);
+        self.write(place, key, |draft, by| draft.write_value(value, expiry, by));
     }
 
     /// True if there was a live key.
-    pub fn delete(&mut self, _db: DbIndex, _key: &[u8]) -> bool {
-        unimplemented!()
+    pub fn delete(&mut self, db: DbIndex, key: &[u8]) -> bool {
+        let place = Place::of(db, key, &self.store.hasher);
+        if !self.is_visible(place, key) {
+            return false;
+        }
+        self.write(place, key, |draft, by| draft.write_tombstone(by));
+        true
     }
 
     /// The new value. A key that does not exist counts as 0.
-    pub fn add(&mut self, _db: DbIndex, _key: &[u8], _delta: i64) -> Result<i64, AddError> {
-        unimplemented!()
+    pub fn add(&mut self, db: DbIndex, key: &[u8], delta: i64) -> Result<i64, AddError> {
+        let place = Place::of(db, key, &self.store.hasher);
+        let content = self.store.view(place, key).and_then(|view| view.content(self.expiry_clock));
+        let held = match content {
+            None => 0,
+            Some(Content::Number(number)) => number,
+            Some(Content::Bytes(text)) => {
+                i128::from(parse_integer(text).ok_or(AddError::NotAnInteger)?)
+            }
+        };
+        clamp(held).checked_add(delta).ok_or(AddError::Overflow)?;
+        self.write(place, key, |draft, by| draft.write_increment(delta, by));
+        Ok(clamp(held.saturating_add(i128::from(delta))))
     }
 
     /// `None` takes the expiry away. A deadline that has passed deletes. False if there is no key
     /// (or, for `None`, no expiry): nothing was written.
-    pub fn expire(&mut self, _db: DbIndex, _key: &[u8], _deadline: Option<UnixMs>) -> bool {
-        unimplemented!()
+    pub fn expire(&mut self, db: DbIndex, key: &[u8], deadline: Option<UnixMs>) -> bool {
+        let place = Place::of(db, key, &self.store.hasher);
+        let Some(view) = self.store.view(place, key) else { return false };
+        if !view.is_visible(self.expiry_clock) {
+            return false;
+        }
+        match deadline {
+            None if view.deadline().is_none() => return false,
+            Some(deadline) if deadline <= self.expiry_clock => {
+                self.write(place, key, |draft, by| draft.write_tombstone(by));
+            }
+            None | Some(_) => {
+                self.write(place, key, |draft, by| draft.write_expiry(deadline, by));
+            }
+        }
+        true
     }
 
     /// FLUSHDB, or FLUSHALL with `None`: one tombstone a database, constant work to replicate.
-    pub fn flush(&mut self, _db: Option<DbIndex>) {
-        unimplemented!()
+    pub fn flush(&mut self, db: Option<DbIndex>) {
+        let stamp = self.open();
+        let all = match db {
+            Some(db) => db.0..db.0.saturating_add(1),
+            None => 0..self.store.databases(),
+        };
+        for db in all.map(DbIndex) {
+            self.store.flush_local(db, stamp, self.expiry_clock, self.facts);
+            let open = &mut self.store.open;
+            if self.gather && !open.flushed.contains(&db) {
+                open.flushed.push(db);
+            }
+        }
     }
 
-    pub fn len(&self, _db: DbIndex) -> u64 {
-        unimplemented!()
+    pub fn len(&self, db: DbIndex) -> u64 {
+        self.store.len(db)
+    }
+
+    pub fn is_empty(&self, db: DbIndex) -> bool {
+        self.len(db) == 0
     }
 
     /// Calls `each` with every live key of `db`.
-    pub fn keys(&self, _db: DbIndex, _each: &mut dyn FnMut(&[u8])) {
-        unimplemented!()
+    pub fn keys(&self, db: DbIndex, each: &mut dyn FnMut(&[u8])) {
+        self.store.keys(db, self.expiry_clock, each);
     }
 
-    /// One SCAN step: at least `count` keys looked at (fewer only at the end), live ones handed to `each`; returns the next cursor, 0 at the
-    /// end. Keys present from the first to the last step are met at least once.
-    pub fn scan(
-        &self,
-        _db: DbIndex,
-        _cursor: u64,
-        _count: usize,
-        _each: &mut dyn FnMut(&[u8]),
-    ) -> u64 {
-        unimplemented!()
+    /// One SCAN step: at least `count` keys looked at (fewer only at the end), live ones handed to
+    /// `each`; returns the next cursor, 0 at the end. Keys present from the first to the last step are
+    /// met at least once.
+    pub fn scan(&self, db: DbIndex, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8])) -> u64 {
+        self.store.scan(db, cursor, count, self.expiry_clock, each)
     }
 
-    /// Ends the unit. `None` if nothing was written. With `gather` off the unit has a dot but no changes.
+    /// Ends the unit. `None` if nothing was written. With `gather` off the unit has a dot but no
+    /// changes.
     pub fn finish(self) -> Option<Unit> {
-        unimplemented!()
+        let open = std::mem::take(&mut self.store.open);
+        let dot = open.stamp?;
+        if !open.gathers {
+            return Some(Unit { dot, changes: Vec::new() });
+        }
+        let mut changes = Vec::with_capacity(open.flushed.len() + open.noted.len());
+        for &db in &open.flushed {
+            let (key, cell) = (Bytes::new(), Cell::DatabaseTombstone);
+            changes.push(Change { db, key, stamp: None, cell });
+        }
+        let mut noted = open.noted;
+        noted.sort();
+        noted.dedup();
+        for (db, key) in &noted {
+            self.store.cells_with_stamp(*db, key, dot, &mut changes);
+        }
+        self.store.settle_unit(&noted, &open.flushed, dot, self.expiry_clock, self.facts);
+        Some(Unit { dot, changes })
+    }
+
+    fn is_visible(&self, place: Place, key: &[u8]) -> bool {
+        self.store.view(place, key).is_some_and(|view| view.is_visible(self.expiry_clock))
+    }
+
+    /// The unit's stamp, given with its first write.
+    fn open(&mut self) -> Stamp {
+        let open = &mut self.store.open;
+        match open.stamp {
+            Some(stamp) => stamp,
+            None => {
+                let stamp = self.clock.tick(self.wall);
+                open.stamp = Some(stamp);
+                open.gathers = self.gather;
+                stamp
+            }
+        }
+    }
+
+    fn write<'v>(
+        &mut self,
+        place: Place,
+        key: &[u8],
+        change: impl FnOnce(&mut Draft<'_, 'v>, Writer) -> bool,
+    ) {
+        let stamp = self.open();
+        let store = &mut *self.store;
+        if self.gather {
+            let db = DbIndex(place.db);
+            let again = store.open.noted.last().is_some_and(|last| last.0 == db && last.1 == key);
+            if !again {
+                store.open.noted.push((db, Bytes::copy_from_slice(key)));
+            }
+        }
+        let eager = store.eager_now();
+        let terms: Terms = store.terms(place.db, self.expiry_clock, stamp, eager);
+        let by = Writer {
+            stamp,
+            clock: terms.clock,
+            horizon: if store.alone { 0 } else { store.collected },
+            mutants: store.config.mutants,
+        };
+        store.edit(place, key, terms, self.facts, |draft| change(draft, by));
     }
 }

@@ -1,0 +1,166 @@
+//! Cells that come from elsewhere: merged, or first judged where they arrive with stamps of their own.
+
+use crate::base::fact::{Fact, Facts};
+use crate::base::ids::DbIndex;
+use crate::base::mutant::Mutant;
+use crate::base::stamp::Stamp;
+use crate::base::time::UnixMs;
+use crate::base::unit::{Cell, Change};
+
+use super::commit::{Eager, Terms};
+use super::db::Place;
+use super::merge::{Cut, Merged};
+use super::state::{ExpiryCell, View, list_key};
+use super::{Admission, Store};
+
+impl Store {
+    /// Merges one cell: commutative, associative, idempotent, total. True if anything changed.
+    /// `clock` is the expiry clock.
+    pub fn apply(
+        &mut self,
+        change: &Change,
+        stamp: Stamp,
+        clock: UnixMs,
+        facts: &mut Facts,
+    ) -> bool {
+        let flushed = self.flushed.get(&change.db.0).copied();
+        if change.cell == Cell::DatabaseTombstone {
+            if flushed >= Some(stamp) {
+                return false;
+            }
+            self.flushed.insert(change.db.0, stamp);
+            let terms = self.terms(change.db.0, clock, stamp, Eager::No);
+            self.edit_all(change.db.0, terms, facts, |draft| draft.prune(terms.cut));
+            return true;
+        }
+        let is_removed = match &change.cell {
+            Cell::KeyCell { floor } => flushed.is_some_and(|flushed| *floor < flushed.time),
+            Cell::Register { .. }
+            | Cell::Tombstone { .. }
+            | Cell::Contribution { .. }
+            | Cell::Expiry { .. }
+            | Cell::DatabaseTombstone => flushed.is_some_and(|flushed| stamp < flushed),
+        };
+        if is_removed {
+            return false;
+        }
+        let mutants = self.config.mutants;
+        let forgets =
+            matches!(change.cell, Cell::Tombstone { .. }) && mutants.has(Mutant::TombstoneDropped);
+        let eager = if forgets { Eager::Dead } else { Eager::No };
+        let terms = self.terms(change.db.0, clock, stamp, eager);
+        let place = Place::of(change.db, &change.key, &self.hasher);
+        let mut merged = Merged::default();
+        let changed = self.edit(place, &change.key, terms, facts, |draft| {
+            merged = draft.merge(&change.cell, stamp, mutants);
+            merged.changed
+        });
+        self.note_conflict(change, merged, facts);
+        changed
+    }
+
+    /// Whether the node still holds this very cell, or a newer state of it.
+    pub fn holds(&self, change: &Change, stamp: Stamp) -> bool {
+        if change.cell == Cell::DatabaseTombstone {
+            return self.flushed.get(&change.db.0) >= Some(&stamp);
+        }
+        let place = Place::of(change.db, &change.key, &self.hasher);
+        self.view(place, &change.key).is_some_and(|view| view.holds(&change.cell, stamp))
+    }
+
+    /// What to do with a cell that arrives outside its origin's stream: in a state transfer, or adopted
+    /// by somebody. `covered`: the own vector covers the stamp.
+    pub fn admits(&self, change: &Change, stamp: Stamp, covered: bool) -> Admission {
+        if stamp.time > self.collected || self.holds(change, stamp) {
+            Admission::Merge
+        } else if covered {
+            Admission::Ignore
+        } else {
+            Admission::BelowHorizon
+        }
+    }
+
+    /// FLUSHDB by a local command: also what the same unit has written before goes.
+    pub(super) fn flush_local(
+        &mut self,
+        db: DbIndex,
+        stamp: Stamp,
+        clock: UnixMs,
+        facts: &mut Facts,
+    ) {
+        let eager = self.eager_now();
+        if eager != Eager::Alone {
+            let held = self.flushed.entry(db.0).or_default();
+            *held = stamp.max(*held);
+        }
+        let cut = Some(Cut { stamp, inclusive: true });
+        let terms = self.terms(db.0, clock, stamp, eager);
+        self.edit_all(db.0, terms, facts, |draft| draft.prune(cut));
+    }
+
+    /// After a unit whose changes were gathered: what goes at once goes now.
+    pub(super) fn settle_unit(
+        &mut self,
+        noted: &[(DbIndex, bytes::Bytes)],
+        flushed: &[DbIndex],
+        dot: Stamp,
+        clock: UnixMs,
+        facts: &mut Facts,
+    ) {
+        let eager = self.eager_now();
+        if eager == Eager::No {
+            return;
+        }
+        if eager == Eager::Alone {
+            self.flushed.retain(|db, _| !flushed.contains(&DbIndex(*db)));
+        }
+        for (db, key) in noted {
+            let terms: Terms = self.terms(db.0, clock, dot, eager);
+            let place = Place::of(*db, key, &self.hasher);
+            self.edit(place, key, terms, facts, |_| true);
+        }
+    }
+
+    /// What goes at once in a local write.
+    pub(super) fn eager_now(&self) -> Eager {
+        if self.open.gathers() {
+            // Not before the changes have been gathered from the state.
+            Eager::No
+        } else if self.alone {
+            Eager::Alone
+        } else if self.config.mutants.has(Mutant::TombstoneDropped) {
+            Eager::Dead
+        } else {
+            Eager::No
+        }
+    }
+
+    fn note_conflict(&mut self, change: &Change, merged: Merged, facts: &mut Facts) {
+        let Some((stamp, kept)) = merged.met else { return };
+        // A newer write may have seen the one held; an older one cannot have seen what it lost against.
+        self.books.conflicts += u64::from(merged.late);
+        facts.fact(|| Fact::StaleDropped { db: change.db, key: change.key.clone(), stamp, kept });
+    }
+}
+
+impl View<'_> {
+    /// Whether the slot of this cell has this state of it or a newer one.
+    fn holds(&self, cell: &Cell, stamp: Stamp) -> bool {
+        match cell {
+            Cell::Register { .. } | Cell::Tombstone { .. } => {
+                self.base.is_some_and(|base| base.stamp >= stamp)
+            }
+            Cell::Contribution { generation, .. } => self
+                .contributions()
+                .iter()
+                .any(|c| list_key(c) == (stamp.origin.0, *generation) && c.last >= stamp.time),
+            Cell::Expiry { deadline } => {
+                self.expiry >= Some(ExpiryCell { stamp, deadline: *deadline })
+            }
+            Cell::KeyCell { floor } => {
+                self.side.and_then(|side| side.floor).is_some_and(|held| held.time >= *floor)
+            }
+            Cell::DatabaseTombstone => false,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What goes once the horizon has passed it. No step looks at more than the keys that wait for it.
+
+use crate::base::fact::{Fact, Facts};
+use crate::base::stamp::Stamp;
+use crate::base::time::UnixMs;
+
+use super::Store;
+use super::commit::{Eager, Terms};
+use super::db::{Db, Place};
+use super::merge::Draft;
+use super::state::View;
+
+impl View<'_> {
+    /// The smallest horizon at which something of a visible key can be dropped.
+    pub fn next_droppable(&self) -> Option<u64> {
+        let base_time = self.base.map_or(0, |base| base.stamp.time);
+        let covered = self
+            .contributions()
+            .iter()
+            .filter(|c| self.live_part(c).is_none())
+            .map(|c| c.last.max(base_time))
+            .min();
+        let dead = self.base.filter(|base| !base.live && !self.affects_any()).map(|_| base_time);
+        let implied = super::state::implied_expiry(self.base.as_ref());
+        let persisted = self
+            .expiry
+            .filter(|cell| cell.deadline.is_none() && Some(*cell) != implied)
+            .map(|cell| cell.stamp.time);
+        [covered, dead, persisted].into_iter().flatten().min()
+    }
+
+    /// Whether the base takes anything away from a contribution held.
+    fn affects_any(&self) -> bool {
+        self.contributions().iter().any(|contribution| self.is_affected(contribution))
+    }
+}
+
+impl Draft<'_, '_> {
+    /// Drops what is at or below `horizon` and means nothing any more. A hidden key goes if its
+    /// deadline lies before `expired_before`, too.
+    pub fn collect(&mut self, horizon: u64, expired_before: UnixMs, clock: UnixMs) {
+        let view = self.view();
+        let settled = view.newest_time() <= horizon;
+        if !view.exists() {
+            if settled {
+                self.remove_all();
+            }
+            return;
+        }
+        if view.is_expired(clock) {
+            let past = view.deadline().is_some_and(|deadline| deadline < expired_before);
+            if settled && past {
+                self.remove_all();
+            } else {
+                self.deferred = !settled;
+            }
+            return;
+        }
+        self.drop_covered(horizon);
+        self.drop_dead_base(horizon);
+        let implied = super::state::implied_expiry(self.base.as_ref());
+        if self.expiry != implied
+            && self.expiry.is_some_and(|cell| cell.deadline.is_none() && cell.stamp.time <= horizon)
+        {
+            self.expiry = None;
+        }
+    }
+
+    /// Everything that a horizon in infinity would let go, and seen lists: nobody else holds a
+    /// contribution that they could cover.
+    pub fn collect_alone(&mut self, clock: UnixMs) {
+        self.collect(u64::MAX, UnixMs(u64::MAX), clock);
+        let view = self.view();
+        let needless =
+            !view.contributions().iter().any(|contribution| view.is_affected(contribution));
+        if !needless {
+            return;
+        }
+        if let Some(base) = &mut self.base {
+            base.horizon = 0;
+        }
+        if let Some(side) = self.side_if_any() {
+            side.seen = Vec::new();
+            side.floor = None;
+        }
+    }
+
+    /// The deliberate fault that a delete leaves no tombstone.
+    pub fn collect_dead(&mut self, clock: UnixMs) {
+        if self.base.is_some_and(|base| !base.live) {
+            self.collect(u64::MAX, UnixMs(u64::MAX), clock);
+        }
+    }
+
+    /// Contributions that the base covers, both at or below `horizon`.
+    fn drop_covered(&mut self, horizon: u64) {
+        let view = self.view();
+        let Some(base) = view.base.filter(|base| base.stamp.time <= horizon) else { return };
+        let goes: Vec<bool> = view
+            .contributions()
+            .iter()
+            .map(|c| c.last <= horizon && view.live_part(c).is_none())
+            .collect();
+        debug_assert!(base.stamp.time <= horizon);
+        if let Some(side) = self.side_if_any() {
+            let mut goes = goes.into_iter();
+            side.contributions.retain(|_| !goes.next().unwrap_or(false));
+        }
+    }
+
+    /// A dead base of which no contribution held depends.
+    fn drop_dead_base(&mut self, horizon: u64) {
+        let view = self.view();
+        let Some(base) = view.base else { return };
+        if base.live || base.stamp.time > horizon || view.affects_any() {
+            return;
+        }
+        if self.expiry == super::state::implied_expiry(Some(&base)) {
+            self.expiry = None;
+        }
+        self.remove_base();
+    }
+}
+
+impl Store {
+    /// Tombstones, stamp detail and covered contributions at or below `horizon` may go; expired keys
+    /// whose deadline lies before `expired_before` and whose cells are all at or below `horizon` too.
+    /// Looks at no more than `keys_max` keys that wait for it; the horizon reached is
+    /// [`Store::collected`]. True if more is due now.
+    pub fn collect(
+        &mut self,
+        horizon: u64,
+        expired_before: UnixMs,
+        keys_max: usize,
+        facts: &mut Facts,
+    ) -> bool {
+        if horizon > self.collected {
+            self.collected = horizon;
+            facts.fact(|| Fact::Collected { horizon });
+        }
+        self.flushed.retain(|_, stamp| stamp.time > horizon);
+        let mut left = keys_max;
+        while let Some(place) = self.next_collectable(horizon, expired_before) {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
+            self.collect_place(place, horizon, expired_before, facts);
+        }
+        self.release_empty();
+        false
+    }
+
+    fn next_collectable(&self, horizon: u64, expired_before: UnixMs) -> Option<Place> {
+        let waiting = self.books.waiting.first().filter(|&&(time, _)| time <= horizon);
+        let buried = || self.books.buried.first().filter(|&&(at, _)| at < expired_before.0);
+        waiting.or_else(buried).map(|&(_, place)| place)
+    }
+
+    fn collect_place(
+        &mut self,
+        place: Place,
+        horizon: u64,
+        expired_before: UnixMs,
+        facts: &mut Facts,
+    ) {
+        let clock = self.clock;
+        let terms = Terms { clock, cut: None, cause: Stamp::ZERO, eager: Eager::No };
+        self.edit_indexed(place, terms, true, facts, |draft, clock| {
+            draft.collect(horizon, expired_before, clock);
+            true
+        });
+    }
+
+    /// Gives back the tables of databases without a key.
+    fn release_empty(&mut self) {
+        for held in &mut self.dbs {
+            if held.as_ref().is_some_and(|db| db.is_empty()) {
+                *held = None;
+                self.books.memory_bytes -= Db::own_bytes() as u64;
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Hiding what has expired. That writes nothing: a newer EXPIRE or PERSIST may still arrive and brings
+//! the key back.
+
+use crate::base::fact::Facts;
+use crate::base::ids::DbIndex;
+use crate::base::stamp::Stamp;
+use crate::base::time::UnixMs;
+
+use super::Store;
+use super::commit::{Eager, Terms};
+use super::db::Place;
+
+impl Store {
+    /// Hides the keys whose deadline has passed; at most `keys_max`. Returns when the next is due.
+    pub fn expire(&mut self, clock: UnixMs, keys_max: usize, facts: &mut Facts) -> Option<UnixMs> {
+        self.clock = self.clock.max(clock);
+        for _ in 0..keys_max {
+            let Some(&(deadline, place)) = self.books.due.first() else { break };
+            if deadline > self.clock.0 {
+                break;
+            }
+            self.hide(place, facts);
+        }
+        self.books.next_due()
+    }
+
+    /// The deadline of the key that [`Store::expire`] will hide next.
+    pub fn next_due(&self) -> Option<UnixMs> {
+        self.books.next_due()
+    }
+
+    /// Hides one key if its deadline has passed, ahead of the sweep.
+    pub fn expire_key(&mut self, db: DbIndex, key: &[u8], clock: UnixMs, facts: &mut Facts) {
+        self.clock = self.clock.max(clock);
+        let place = Place::of(db, key, &self.hasher);
+        let clock = self.clock;
+        let due = self.view(place, key).is_some_and(|view| {
+            view.is_expired(clock) && view.side.is_some_and(|side| !side.hidden)
+        });
+        if due {
+            self.hide(place, facts);
+        }
+    }
+
+    fn hide(&mut self, place: Place, facts: &mut Facts) {
+        let eager = if self.alone { Eager::Alone } else { Eager::No };
+        let clock = self.clock;
+        let terms = Terms { clock, cut: None, cause: Stamp::ZERO, eager };
+        self.edit_indexed(place, terms, false, facts, |draft, _| {
+            // Whether it is hidden is worked out anew after every change.
+            draft.view().is_expired(clock)
+        });
+    }
+}

@@ -1,0 +1,116 @@
+//! Giving the writes of one origin new stamps, where nobody else has seen them yet.
+
+use std::collections::BTreeSet;
+
+use crate::base::fact::Facts;
+use crate::base::ids::Origin;
+use crate::base::stamp::Stamp;
+use crate::base::unit::SeenContribution;
+
+use super::Store;
+use super::commit::{Eager, Terms, view_of};
+use super::merge::Draft;
+use super::state::list_key;
+
+/// Which stamps become which.
+#[derive(Copy, Clone)]
+struct Moves<'t> {
+    from: Origin,
+    to: Origin,
+    /// Rising.
+    times: &'t [(u64, u64)],
+}
+
+impl Moves<'_> {
+    fn time(self, time: u64) -> u64 {
+        match self.times.binary_search_by_key(&time, |pair| pair.0) {
+            Ok(at) => self.times[at].1,
+            Err(_) => time,
+        }
+    }
+
+    fn stamp(self, stamp: Stamp) -> Stamp {
+        if stamp.origin != self.from {
+            return stamp;
+        }
+        Stamp::new(self.time(stamp.time), self.to)
+    }
+
+    fn contribution(self, held: SeenContribution) -> SeenContribution {
+        if held.origin != self.from {
+            return held;
+        }
+        SeenContribution {
+            origin: self.to,
+            generation: self.time(held.generation),
+            last: self.time(held.last),
+            sum: held.sum,
+        }
+    }
+
+    fn list(self, list: &mut [SeenContribution]) {
+        for item in list.iter_mut() {
+            *item = self.contribution(*item);
+        }
+        list.sort_by_key(list_key);
+    }
+
+    fn draft(self, draft: &mut Draft<'_, '_>) {
+        if let Some(base) = &mut draft.base {
+            base.stamp = self.stamp(base.stamp);
+        }
+        if let Some(expiry) = &mut draft.expiry {
+            expiry.stamp = self.stamp(expiry.stamp);
+        }
+        if let Some(side) = draft.side_if_any() {
+            self.list(&mut side.seen);
+            self.list(&mut side.contributions);
+            if let Some(floor) = &mut side.floor {
+                floor.stamp = self.stamp(floor.stamp);
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Replaces stamp times: every stamp of origin `from` gets origin `to` and the time given for it
+    /// (pairs in rising order of the first); other stamps stay. Used when an epoch's writes, seen by
+    /// nobody else yet, are moved. Looks at every key.
+    pub fn move_stamps(&mut self, from: Origin, to: Origin, times: &[(u64, u64)]) {
+        let moves = Moves { from, to, times };
+        for stamp in self.flushed.values_mut() {
+            *stamp = moves.stamp(*stamp);
+        }
+        let cause = Stamp::new(times.last().map_or(0, |pair| pair.1), to);
+        let terms = Terms { clock: self.clock, cut: None, cause, eager: Eager::No };
+        let mut facts = Facts::default();
+        for db in 0..self.dbs.len() {
+            self.edit_all(db as u16, terms, &mut facts, |draft| {
+                moves.draft(draft);
+                true
+            });
+        }
+    }
+
+    /// All distinct stamp times of one origin that occur in any cell, rising.
+    pub fn stamp_times(&self, origin: Origin) -> Vec<u64> {
+        let mut times = BTreeSet::new();
+        let mut add = |stamp: Stamp| {
+            if stamp.origin == origin {
+                times.insert(stamp.time);
+            }
+        };
+        self.flushed.values().copied().for_each(&mut add);
+        for entry in self.dbs.iter().flatten().flat_map(|db| db.entries()).map(|(_, e)| e) {
+            let view = view_of(entry);
+            view.base.iter().for_each(|base| add(base.stamp));
+            view.expiry.iter().for_each(|cell| add(cell.stamp));
+            view.side.and_then(|side| side.floor).iter().for_each(|floor| add(floor.stamp));
+            for listed in view.seen().iter().chain(view.contributions()) {
+                add(Stamp::new(listed.generation, listed.origin));
+                add(Stamp::new(listed.last, listed.origin));
+            }
+        }
+        times.into_iter().collect()
+    }
+}

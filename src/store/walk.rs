@@ -1,0 +1,199 @@
+//! Reading many keys: SCAN and KEYS in hash order, all cells for a state transfer, and the cells one
+//! unit has written.
+
+use bytes::Bytes;
+
+use crate::base::ids::{DbIndex, PARTITION_COUNT};
+use crate::base::mutant::Mutant;
+use crate::base::stamp::Stamp;
+use crate::base::time::UnixMs;
+use crate::base::unit::{Cell, Change, Seen};
+
+use super::commit::view_of;
+use super::db::Place;
+use super::entry::Entry;
+use super::state::View;
+use super::{LiveKey, Store, WalkPosition, value_of};
+
+/// Bits of a hash in a SCAN cursor: with the partition that makes 53, which clients that read cursors as
+/// floating-point numbers keep exactly.
+const CURSOR_HASH_BITS: u32 = 41;
+
+/// What a change takes in a frame besides key and value, about.
+const CHANGE_BYTES: usize = 24;
+const SEEN_BYTES: usize = 32;
+
+impl Store {
+    /// Calls `each` with every visible key of `db`.
+    pub fn keys(&self, db: DbIndex, clock: UnixMs, each: &mut dyn FnMut(&[u8])) {
+        let Some(tables) = self.db(db.0) else { return };
+        for (_, entry) in tables.entries() {
+            if view_of(entry).is_visible(clock) {
+                each(entry.key());
+            }
+        }
+    }
+
+    /// Calls `each` with every key that is live at `clock`, in no order that means anything.
+    pub fn visit(&self, clock: UnixMs, each: &mut dyn FnMut(LiveKey<'_>)) {
+        for (number, tables) in self.dbs.iter().enumerate() {
+            for (_, entry) in tables.iter().flat_map(|tables| tables.entries()) {
+                let view = view_of(entry);
+                let Some(content) = view.content(clock) else { continue };
+                each(LiveKey {
+                    db: DbIndex(number as u16),
+                    key: entry.key(),
+                    value: value_of(content),
+                    deadline: view.deadline(),
+                });
+            }
+        }
+    }
+
+    /// One SCAN step, see [`super::txn::Txn::scan`].
+    pub fn scan(
+        &self,
+        db: DbIndex,
+        cursor: u64,
+        count: usize,
+        clock: UnixMs,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> u64 {
+        const SHIFT: u32 = 64 - CURSOR_HASH_BITS;
+        let Some(tables) = self.db(db.0) else { return 0 };
+        let Ok(first) = u16::try_from(cursor >> CURSOR_HASH_BITS) else { return 0 };
+        let mut hash = cursor << SHIFT;
+        let mut looked_at = 0;
+        let mut next = (first < PARTITION_COUNT).then_some(first);
+        while let Some(partition) = next.and_then(|from| tables.next_occupied(from)) {
+            if partition != first {
+                hash = 0;
+            }
+            let table = tables.table(partition);
+            let from = table.seek(hash, &self.hasher).unwrap_or(table.slot_count());
+            let mut last = None;
+            for entry in table.iter_from(from) {
+                // What a cursor cannot tell apart is met in one step.
+                let group = self.hasher.hash(entry.key()) >> SHIFT;
+                if looked_at >= count.max(1) && last != Some(group) {
+                    return (u64::from(partition) << CURSOR_HASH_BITS) | group;
+                }
+                last = Some(group);
+                looked_at += 1;
+                if view_of(entry).is_visible(clock) {
+                    each(entry.key());
+                }
+            }
+            next = (partition + 1 < PARTITION_COUNT).then_some(partition + 1);
+        }
+        0
+    }
+
+    /// Puts all cells of whole keys into `out`, each with its own stamp, until about `budget_bytes`
+    /// are gathered. Database tombstones come first; dead and hidden cells are included. Cells of one
+    /// key stay together. Returns where to go on, or `None` at the end.
+    pub fn walk(
+        &self,
+        from: WalkPosition,
+        budget_bytes: usize,
+        out: &mut Vec<Change>,
+    ) -> Option<WalkPosition> {
+        let leaves_out_dead = self.config.mutants.has(Mutant::ResyncWithoutTombstones);
+        let mut gathered = 0;
+        if from == WalkPosition::default() && !leaves_out_dead {
+            for (&db, &stamp) in &self.flushed {
+                let (key, cell) = (Bytes::new(), Cell::DatabaseTombstone);
+                out.push(Change { db: DbIndex(db), key, stamp: Some(stamp), cell });
+                gathered += CHANGE_BYTES;
+            }
+        }
+        let mut met_key = false;
+        let mut position = from;
+        while usize::from(position.db) < self.dbs.len() {
+            let Some(partition) = self
+                .db(position.db)
+                .filter(|_| position.partition < PARTITION_COUNT)
+                .and_then(|tables| tables.next_occupied(position.partition))
+            else {
+                position = WalkPosition { db: position.db + 1, partition: 0, hash: 0 };
+                continue;
+            };
+            if partition != position.partition {
+                position = WalkPosition { partition, hash: 0, ..position };
+            }
+            let table = self.db(position.db)?.table(partition);
+            let first = table.seek(position.hash, &self.hasher).unwrap_or(table.slot_count());
+            let mut last = None;
+            for entry in table.iter_from(first) {
+                let hash = self.hasher.hash(entry.key());
+                if met_key && gathered >= budget_bytes && last != Some(hash) {
+                    return Some(WalkPosition { hash, ..position });
+                }
+                last = Some(hash);
+                met_key = true;
+                gathered += cells_of(entry, position.db, leaves_out_dead, out);
+            }
+            position = WalkPosition { partition: partition + 1, hash: 0, ..position };
+        }
+        None
+    }
+
+    /// The cells of a key that carry this stamp, as changes without one of their own.
+    pub(super) fn cells_with_stamp(
+        &self,
+        db: DbIndex,
+        key: &Bytes,
+        dot: Stamp,
+        out: &mut Vec<Change>,
+    ) {
+        let Some(view) = self.view(Place::of(db, key, &self.hasher), key) else { return };
+        each_cell(&view, &mut |stamp, cell| {
+            if stamp == dot {
+                out.push(Change { db, key: key.clone(), stamp: None, cell: cell() });
+            }
+        });
+    }
+}
+
+/// Appends all cells of an entry; returns about how many bytes they are.
+fn cells_of(entry: &Entry, db: u16, leaves_out_dead: bool, out: &mut Vec<Change>) -> usize {
+    let view = view_of(entry);
+    let key = Bytes::copy_from_slice(entry.key());
+    let mut bytes = view.value.len() + view.seen().len() * SEEN_BYTES;
+    each_cell(&view, &mut |stamp, cell| {
+        let cell = cell();
+        if leaves_out_dead && matches!(cell, Cell::Tombstone { .. }) {
+            return;
+        }
+        bytes += key.len() + CHANGE_BYTES;
+        out.push(Change { db: DbIndex(db), key: key.clone(), stamp: Some(stamp), cell });
+    });
+    bytes
+}
+
+/// Calls `each` with every cell of a key that is not implied by another, and its stamp.
+fn each_cell(view: &View<'_>, each: &mut dyn FnMut(Stamp, &dyn Fn() -> Cell)) {
+    if let Some(base) = view.base {
+        each(base.stamp, &|| {
+            let seen = Seen { list: view.seen().to_vec(), horizon: base.horizon };
+            if base.live {
+                let value = Bytes::copy_from_slice(view.value);
+                Cell::Register { value, resets: base.resets, seen }
+            } else {
+                Cell::Tombstone { seen }
+            }
+        });
+    }
+    let Some(side) = view.side else { return };
+    if let Some(expiry) = side.expiry {
+        each(expiry.stamp, &|| Cell::Expiry { deadline: expiry.deadline });
+    }
+    for contribution in &side.contributions {
+        let stamp = Stamp::new(contribution.last, contribution.origin);
+        let (generation, sum) = (contribution.generation, contribution.sum);
+        each(stamp, &|| Cell::Contribution { generation, sum });
+    }
+    if let Some(floor) = side.floor {
+        each(floor.stamp, &|| Cell::KeyCell { floor: floor.time });
+    }
+}
