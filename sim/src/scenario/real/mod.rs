@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rand_core::Rng;
+use quorate::base::rng::Rng;
 
 use super::ast::{HostIndex, LinkQuality, Scenario, Step, What};
 use super::stage::{Stage, StageConn, Trouble};
@@ -56,7 +56,7 @@ pub fn cannot_play(steps: &[Step]) -> Option<(usize, String)> {
             What::Repeat { body, .. } => return cannot_play(body),
             _ => return None,
         };
-        Some((step.line, format!("`{}`: --real has no {lacks} here", step.text)))
+        Some((step.line, format!("`{}`: --real lacks {lacks} here", step.text)))
     })
 }
 
@@ -69,7 +69,7 @@ pub struct RealStage {
     dir: Dir,
     program: PathBuf,
     began: Instant,
-    rng: rand_chacha::ChaCha8Rng,
+    rng: Rng,
     /// Last, so that Ctrl-C waits for all of the above.
     _running: signals::Running,
 }
@@ -116,7 +116,7 @@ impl RealStage {
             dir,
             program,
             began: Instant::now(),
-            rng: rand_core::SeedableRng::seed_from_u64(seed),
+            rng: Rng::fork(seed, "scenario"),
             _running: running,
         })
     }
@@ -305,7 +305,7 @@ impl Stage for RealStage {
     }
 
     fn below(&mut self, n: u64) -> u64 {
-        self.rng.next_u64() % n
+        self.rng.below(n)
     }
 }
 
