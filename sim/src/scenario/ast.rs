@@ -44,29 +44,71 @@ pub type HostIndex = usize;
 #[derive(Clone, PartialEq, Debug)]
 pub enum What {
     /// `NAME$ quorate server FLAG …`
-    Server { host: HostIndex, flags: Vec<Word>, expect: Expect },
+    Server {
+        host: HostIndex,
+        flags: Vec<Word>,
+        expect: Expect,
+    },
     /// `NAME$ iptables WORD …`
-    Iptables { host: HostIndex, words: Vec<Word> },
+    Iptables {
+        host: HostIndex,
+        words: Vec<Word>,
+    },
     /// `[within TIME] NAME> COMMAND …` and the other checks.
-    Check { within: Option<Duration>, check: Check },
+    Check {
+        within: Option<Duration>,
+        check: Check,
+    },
     /// `async NAME> COMMAND`: the answer is looked at later.
-    Async { call: Call },
+    Async {
+        call: Call,
+    },
     /// `await`: all answers of `async` lines are in and as expected.
     Await,
-    Sleep { low: Duration, high: Duration },
+    Sleep {
+        low: Duration,
+        high: Duration,
+    },
     /// SIGKILL.
-    Kill { host: HostIndex },
+    Kill {
+        host: HostIndex,
+    },
     /// Kills if need be, then starts with the same flags on the same data.
-    Restart { host: HostIndex },
-    Pause { host: HostIndex },
-    Resume { host: HostIndex },
-    Clock { host: HostIndex, by_ms: i64 },
-    Link { a: HostIndex, b: HostIndex, quality: LinkQuality },
+    Restart {
+        host: HostIndex,
+    },
+    Pause {
+        host: HostIndex,
+    },
+    Resume {
+        host: HostIndex,
+    },
+    Clock {
+        host: HostIndex,
+        by_ms: i64,
+    },
+    Link {
+        a: HostIndex,
+        b: HostIndex,
+        quality: LinkQuality,
+    },
     /// `client NAME@HOST [noauth]`
-    Client { name: String, host: HostIndex, auth: bool },
-    Repeat { count: u64, name: String, body: Vec<Step> },
+    Client {
+        name: String,
+        host: HostIndex,
+        auth: bool,
+    },
+    Repeat {
+        count: u64,
+        name: String,
+        body: Vec<Step>,
+    },
     /// `load NAME RATE/s COMMAND …`
-    Load { on: Who, per_sec: u32, words: Vec<Word> },
+    Load {
+        on: Who,
+        per_sec: u32,
+        words: Vec<Word>,
+    },
     StopLoad,
 }
 
@@ -75,9 +117,15 @@ pub enum What {
 pub enum Check {
     Call(Call),
     /// `every COMMAND …`: on each host whose server runs.
-    Every { words: Vec<Word>, expect: Expect },
+    Every {
+        words: Vec<Word>,
+        expect: Expect,
+    },
     /// `log NAME ~ PATTERN`
-    Log { host: HostIndex, pattern: Word },
+    Log {
+        host: HostIndex,
+        pattern: Word,
+    },
     Converged,
 }
 

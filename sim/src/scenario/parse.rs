@@ -155,7 +155,9 @@ impl Parser {
         }
         let file = self.blocks.pop().expect("the file's own block");
         if self.hosts.is_empty() || file.steps.is_empty() {
-            return Err(self.error("the end of the file".to_owned(), "a `host` and something to do"));
+            return Err(
+                self.error("the end of the file".to_owned(), "a `host` and something to do")
+            );
         }
         Ok(Scenario { real: self.real, hosts: self.hosts, steps: file.steps })
     }

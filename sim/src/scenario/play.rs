@@ -523,7 +523,13 @@ impl Player<'_> {
 enum Halt {
     Here(Why),
     /// The answer of an `async` line before this one is not what that line expects.
-    Earlier { line: usize, text: String, expected: String, got: String, host: HostIndex },
+    Earlier {
+        line: usize,
+        text: String,
+        expected: String,
+        got: String,
+        host: HostIndex,
+    },
 }
 
 fn why_at(step: &Step, halt: Halt) -> Stop {

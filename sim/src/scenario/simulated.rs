@@ -141,7 +141,11 @@ impl Stage for SimulatedStage {
         })
     }
 
-    fn connect(&mut self, host: HostIndex, port: u16) -> Result<Result<StageConn, String>, Trouble> {
+    fn connect(
+        &mut self,
+        host: HostIndex,
+        port: u16,
+    ) -> Result<Result<StageConn, String>, Trouble> {
         let conn = self.world.client_connect(id(host), Ipv4Addr::LOCALHOST, port);
         let until = self.world.now() + CONNECT_MAX;
         while self.world.client_state(conn) == ClientState::Connecting {

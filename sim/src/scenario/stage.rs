@@ -37,7 +37,8 @@ pub trait Stage {
     fn iptables(&mut self, host: HostIndex, words: &[String]) -> Result<(), Trouble>;
 
     /// Connects a client on the host itself over its loopback device. The error says why not.
-    fn connect(&mut self, host: HostIndex, port: u16) -> Result<Result<StageConn, String>, Trouble>;
+    fn connect(&mut self, host: HostIndex, port: u16)
+    -> Result<Result<StageConn, String>, Trouble>;
 
     fn send(&mut self, conn: StageConn, bytes: &[u8]);
 

@@ -174,7 +174,8 @@ impl Stage for RealStage {
         match stream {
             Some(stream) => {
                 // A closed stream ends the wait like an arrival: `take` then tells.
-                let waited = stream.set_read_timeout(Some(nap)).and_then(|()| stream.peek(&mut [0]));
+                let waited =
+                    stream.set_read_timeout(Some(nap)).and_then(|()| stream.peek(&mut [0]));
                 if let Err(e) = waited
                     && !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
                 {
@@ -216,7 +217,11 @@ impl Stage for RealStage {
         self.network.iptables(host, words).map_err(Trouble::Failed)
     }
 
-    fn connect(&mut self, host: HostIndex, port: u16) -> Result<Result<StageConn, String>, Trouble> {
+    fn connect(
+        &mut self,
+        host: HostIndex,
+        port: u16,
+    ) -> Result<Result<StageConn, String>, Trouble> {
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let connected = self.network.within(host, || {
             let stream = TcpStream::connect_timeout(&to, CONNECT_MAX)?;

@@ -153,7 +153,8 @@ fn remove(name: &str) {
 fn remove_leftovers() {
     let entries = fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
     for name in entries.filter_map(|e| e.file_name().into_string().ok()) {
-        let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(pid, _)| pid);
+        let pid =
+            name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(pid, _)| pid);
         let pid = pid.filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
         if pid.is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()) {
             remove(&name);
