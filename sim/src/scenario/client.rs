@@ -3,16 +3,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::BytesMut;
+
 use super::ast::{Expect, HostIndex};
-use super::reply::{NotResp, Reply, take_reply, write_command};
+use super::reply::{is_as, show};
 use super::stage::{Stage, StageConn, Trouble};
 use super::words::Numbers;
+use crate::resp_client::{Reply, command};
 
 /// The longest a single attempt of a `within` line waits for its answer.
 pub const ATTEMPT_MAX: Duration = Duration::from_secs(1);
 
 /// What came of a command.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Asked {
     Answer(Reply),
     /// No answer: why.
@@ -32,7 +35,7 @@ pub struct Client {
     port: u16,
     password: Option<String>,
     conn: Option<StageConn>,
-    buf: Vec<u8>,
+    buf: BytesMut,
     owed: VecDeque<Owed>,
     late: Option<Late>,
 }
@@ -44,7 +47,7 @@ impl Client {
             port,
             password,
             conn: None,
-            buf: Vec::new(),
+            buf: BytesMut::new(),
             owed: VecDeque::new(),
             late: None,
         }
@@ -69,17 +72,13 @@ impl Client {
         if let Err(why) = self.open(stage, until)? {
             return Ok(Asked::Nothing(why));
         }
-        let mut bytes = Vec::new();
-        write_command(words, &mut bytes);
-        if let Some(conn) = self.conn {
-            stage.send(conn, &bytes);
-        }
+        self.send(stage, words);
         let asked = self.answer(stage, until)?;
         let shutdown = words.first().is_some_and(|w| w.eq_ignore_ascii_case(b"SHUTDOWN"));
         match asked {
             // A server that shuts down closes the connection instead of answering.
             Asked::Nothing(_) if shutdown && self.conn.is_none() => {
-                Ok(Asked::Answer(Reply::Simple(b"OK".to_vec())))
+                Ok(Asked::Answer(Reply::Simple("OK".to_owned())))
             }
             asked => Ok(asked),
         }
@@ -90,7 +89,7 @@ impl Client {
     pub fn send_later(
         &mut self,
         stage: &mut dyn Stage,
-        bytes: &[u8],
+        words: &[Vec<u8>],
         owed: Owed,
         until: Duration,
     ) -> Result<Result<(), String>, Trouble> {
@@ -98,9 +97,7 @@ impl Client {
         if let Err(why) = self.open(stage, until)? {
             return Ok(Err(why));
         }
-        if let Some(conn) = self.conn {
-            stage.send(conn, bytes);
-        }
+        self.send(stage, words);
         self.owed.push_back(owed);
         Ok(Ok(()))
     }
@@ -147,14 +144,12 @@ impl Client {
         };
         self.conn = Some(conn);
         let Some(password) = &self.password else { return Ok(Ok(())) };
-        let mut bytes = Vec::new();
-        write_command(&[b"AUTH".to_vec(), password.clone().into_bytes()], &mut bytes);
-        stage.send(conn, &bytes);
+        stage.send(conn, command(&["AUTH", password]));
         match self.answer(stage, until)? {
             Asked::Answer(Reply::Simple(_)) => Ok(Ok(())),
             Asked::Answer(other) => {
                 self.hang_up(stage);
-                Ok(Err(format!("AUTH answered {other}")))
+                Ok(Err(format!("AUTH answered {}", show(&other))))
             }
             Asked::Nothing(why) => Ok(Err(why)),
         }
@@ -190,16 +185,16 @@ impl Client {
             return Some(Asked::Nothing("the connection was given up".to_owned()));
         };
         let open = stage.take(conn, &mut self.buf);
-        match take_reply(&mut self.buf) {
+        match Reply::take(&mut self.buf) {
             Ok(Some(reply)) => Some(Asked::Answer(reply)),
             Ok(None) if open => None,
             Ok(None) => {
                 self.hang_up(stage);
                 Some(Asked::Nothing("the connection was closed".to_owned()))
             }
-            Err(NotResp { near }) => {
+            Err(bad) => {
                 self.hang_up(stage);
-                Some(Asked::Nothing(format!("bytes that are no answer: {near:?}")))
+                Some(Asked::Nothing(format!("bytes that are no answer: {bad:?}")))
             }
         }
     }
@@ -207,8 +202,8 @@ impl Client {
     fn settle(&mut self, asked: Asked) {
         let Some((line, text, expect, numbers)) = self.owed.pop_front() else { return };
         let got = match asked {
-            Asked::Answer(reply) if reply.is_as(&expect, &numbers) => return,
-            Asked::Answer(reply) => reply.to_string(),
+            Asked::Answer(reply) if is_as(&reply, &expect, &numbers) => return,
+            Asked::Answer(reply) => show(&reply),
             Asked::Nothing(why) => why,
         };
         if self.late.is_none() {
@@ -222,10 +217,10 @@ impl Client {
         self.arrived(stage)
     }
 
-    /// Sends bytes if the connection is open.
-    pub fn send(&mut self, stage: &mut dyn Stage, bytes: &[u8]) {
+    /// Sends a command if the connection is open.
+    pub fn send(&mut self, stage: &mut dyn Stage, words: &[Vec<u8>]) {
         if let Some(conn) = self.conn {
-            stage.send(conn, bytes);
+            stage.send(conn, command(words));
         }
     }
 

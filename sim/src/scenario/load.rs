@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ast::HostIndex;
 use super::client::{Asked, Client};
-use super::reply::write_command;
+use super::reply::{is_error, show};
 use super::stage::{Stage, Trouble};
 use super::words::{Numbers, Word};
 
@@ -75,9 +75,7 @@ impl Load {
             self.unanswered += 1;
             self.numbers.insert("n".to_owned(), self.sent);
             let words: Vec<Vec<u8>> = self.words.iter().map(|w| w.fill(&self.numbers)).collect();
-            let mut bytes = Vec::new();
-            write_command(&words, &mut bytes);
-            self.client.send(stage, &bytes);
+            self.client.send(stage, &words);
         }
         Ok(())
     }
@@ -108,8 +106,8 @@ impl Load {
                 Asked::Answer(reply) => {
                     self.unanswered = self.unanswered.saturating_sub(1);
                     self.answered += 1;
-                    if reply.is_error() && self.first_error.is_none() {
-                        self.first_error = Some(reply.to_string());
+                    if is_error(&reply) && self.first_error.is_none() {
+                        self.first_error = Some(show(&reply));
                     }
                 }
                 Asked::Nothing(_) => self.unanswered = 0,

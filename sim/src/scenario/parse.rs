@@ -513,3 +513,7 @@ fn show_all(words: &[Word]) -> String {
     let shown: Vec<String> = words.iter().map(Word::to_string).collect();
     format!("`{}`", shown.join(" "))
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

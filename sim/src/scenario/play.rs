@@ -7,9 +7,10 @@ use super::ast::{Call, Check, Expect, HostIndex, Scenario, Step, What, Who};
 use super::client::{ATTEMPT_MAX, Asked, Client};
 use super::load::Load;
 use super::outcome::{Failure, Summary, Verdict};
-use super::reply::{Reply, like, write_command};
+use super::reply::{is_as, like, show};
 use super::stage::{Stage, Trouble};
 use super::words::{Numbers, Word};
+use crate::resp_client::Reply;
 
 /// How long a line without `within` may wait for its answer, and a server for its first one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -296,7 +297,7 @@ impl Player<'_> {
             match asked {
                 Asked::Answer(Reply::Bulk(digest)) => digests.push((name, digest)),
                 Asked::Answer(other) => {
-                    return Ok(Some(not_converged(format!("{name}: {other}"))));
+                    return Ok(Some(not_converged(format!("{name}: {}", show(&other)))));
                 }
                 Asked::Nothing(why) => return Ok(Some(not_converged(format!("{name}: {why}")))),
             }
@@ -313,8 +314,8 @@ impl Player<'_> {
 
     fn judge(&self, expect: &Expect, asked: Asked, host: Option<HostIndex>) -> Option<Unmet> {
         let got = match asked {
-            Asked::Answer(reply) if reply.is_as(expect, &self.numbers) => return None,
-            Asked::Answer(reply) => reply.to_string(),
+            Asked::Answer(reply) if is_as(&reply, expect, &self.numbers) => return None,
+            Asked::Answer(reply) => show(&reply),
             Asked::Nothing(why) => why,
         };
         let got = match host {
@@ -348,12 +349,10 @@ impl Player<'_> {
         self.checks += 1;
         self.drive_loads()?;
         let words = self.fill(&call.words);
-        let mut bytes = Vec::new();
-        write_command(&words, &mut bytes);
         let mut client = self.take_client(&call.who);
         let until = self.stage.now() + PATIENCE;
         let owed = (step.line, step.text.clone(), call.expect.clone(), self.numbers.clone());
-        let sent = client.send_later(self.stage, &bytes, owed, until);
+        let sent = client.send_later(self.stage, &words, owed, until);
         self.clients.insert(call.who.clone(), client);
         let host = call.who.host();
         match sent.map_err(|t| trouble(t, &[host]))? {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quorate::base::fact::Fact;
 use quorate::base::time::Span;
 use quorate::node::Node;
@@ -167,11 +167,11 @@ impl Stage for SimulatedStage {
         })
     }
 
-    fn send(&mut self, conn: StageConn, bytes: &[u8]) {
-        self.world.client_send(self.conns[conn.0], Bytes::copy_from_slice(bytes));
+    fn send(&mut self, conn: StageConn, bytes: Bytes) {
+        self.world.client_send(self.conns[conn.0], bytes);
     }
 
-    fn take(&mut self, conn: StageConn, buf: &mut Vec<u8>) -> bool {
+    fn take(&mut self, conn: StageConn, buf: &mut BytesMut) -> bool {
         let conn = self.conns[conn.0];
         let arrived = self.world.client_buf(conn);
         buf.extend_from_slice(arrived);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+
 use super::ast::{HostIndex, LinkQuality};
 
 /// Why a stage could not do what a line says.
@@ -40,10 +42,10 @@ pub trait Stage {
     fn connect(&mut self, host: HostIndex, port: u16)
     -> Result<Result<StageConn, String>, Trouble>;
 
-    fn send(&mut self, conn: StageConn, bytes: &[u8]);
+    fn send(&mut self, conn: StageConn, bytes: Bytes);
 
     /// Appends what has arrived; false once the connection is closed and all of it was taken.
-    fn take(&mut self, conn: StageConn, buf: &mut Vec<u8>) -> bool;
+    fn take(&mut self, conn: StageConn, buf: &mut BytesMut) -> bool;
 
     /// Closes a client's connection.
     fn hang_up(&mut self, conn: StageConn);

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use quorate::base::rng::Rng;
@@ -238,15 +239,15 @@ impl Stage for RealStage {
         })
     }
 
-    fn send(&mut self, conn: StageConn, bytes: &[u8]) {
+    fn send(&mut self, conn: StageConn, bytes: Bytes) {
         // A failure shows when the answer is taken: the connection is closed then.
         let stream = &mut self.conns[conn.0];
-        if stream.as_mut().is_some_and(|s| s.write_all(bytes).is_err()) {
+        if stream.as_mut().is_some_and(|s| s.write_all(&bytes).is_err()) {
             *stream = None;
         }
     }
 
-    fn take(&mut self, conn: StageConn, buf: &mut Vec<u8>) -> bool {
+    fn take(&mut self, conn: StageConn, buf: &mut BytesMut) -> bool {
         let slot = &mut self.conns[conn.0];
         let Some(stream) = slot else { return false };
         if stream.set_nonblocking(true).is_err() {
