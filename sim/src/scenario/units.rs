@@ -55,7 +55,7 @@ pub fn bandwidth(text: &str) -> Option<u64> {
         "gbit" => number * 1e9,
         _ => return None,
     };
-    (bits >= 1.0 && bits <= 1e12).then_some(bits as u64)
+    (1.0..=1e12).contains(&bits).then_some(bits as u64)
 }
 
 /// Splits at the first character that cannot be part of a plain decimal number.

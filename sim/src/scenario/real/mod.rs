@@ -55,7 +55,20 @@ pub fn cannot_play(steps: &[Step]) -> Option<(usize, String)> {
             }
             What::Link { quality, .. } if quality.bits_per_sec.is_some() => "bandwidth on links",
             What::Repeat { body, .. } => return cannot_play(body),
-            _ => return None,
+            What::Link { .. }
+            | What::Server { .. }
+            | What::Iptables { .. }
+            | What::Check { .. }
+            | What::Async { .. }
+            | What::Await
+            | What::Sleep { .. }
+            | What::Kill { .. }
+            | What::Restart { .. }
+            | What::Pause { .. }
+            | What::Resume { .. }
+            | What::Client { .. }
+            | What::Load { .. }
+            | What::StopLoad => return None,
         };
         Some((step.line, format!("`{}`: --real lacks {lacks} here", step.text)))
     })
