@@ -189,8 +189,7 @@ impl Hub {
         if tail.is_empty() {
             let read = pin!(inlet.read_buf(&mut self.scratch)).poll(cx);
             if let Poll::Ready(Ok(1..)) = read {
-                let now = self.clock.now();
-                self.hand_over(now, id, None);
+                self.hand_over(id, None);
                 if !self.scratch.is_empty() {
                     tail.extend_from_slice(&self.scratch);
                 }
@@ -209,8 +208,7 @@ impl Hub {
     }
 
     fn offer(&mut self, id: ConnId, tail: &mut BytesMut) {
-        let now = self.clock.now();
-        self.hand_over(now, id, Some(tail));
+        self.hand_over(id, Some(tail));
         if tail.is_empty() {
             *tail = BytesMut::new();
         }

@@ -65,7 +65,9 @@ impl Shared {
 pub(super) struct Hub {
     pub(super) node: Node,
     effects: Effects,
-    pub(super) clock: Clock,
+    clock: Clock,
+    /// The time of this turn, once somebody has asked for it.
+    now: Option<Now>,
     pub(super) conns: Table,
     /// Slots of the connections with something to write.
     pub(super) touched: Vec<u32>,
@@ -96,6 +98,7 @@ impl Hub {
             node,
             effects: Effects::new(false),
             clock,
+            now: None,
             conns: Table::default(),
             touched: Vec::new(),
             dials: BTreeMap::new(),
@@ -148,16 +151,23 @@ impl Hub {
 
     /// Hands over received bytes: those in `tail`, or without one those in the shared buffer.
     #[inline]
-    pub(super) fn hand_over(&mut self, now: Now, conn: ConnId, tail: Option<&mut BytesMut>) {
+    pub(super) fn hand_over(&mut self, conn: ConnId, tail: Option<&mut BytesMut>) {
+        let now = self.now();
         let buf = tail.unwrap_or(&mut self.scratch);
         self.node.handle(now, Input::Bytes { conn, buf }, &mut self.effects);
         self.want_flush();
     }
 
     fn input(&mut self, input: Input<'_>) {
-        let now = self.clock.now();
+        let now = self.now();
         self.node.handle(now, input, &mut self.effects);
         self.want_flush();
+    }
+
+    /// What the clocks said at this turn's first input: one turn is one moment.
+    #[inline]
+    fn now(&mut self) -> Now {
+        *self.now.get_or_insert_with(|| self.clock.now())
     }
 
     /// Makes the flusher run after the tasks that are ready now.
@@ -210,6 +220,7 @@ impl Hub {
     fn run_turn(&mut self, shared: &Arc<Shared>, now: Now) {
         self.flush_wanted = false;
         self.turn += 1;
+        self.now = None;
         for _ in 0..ROUNDS_MAX {
             self.node.flush(now, &mut self.effects);
             if self.effects.is_empty() && self.touched.is_empty() {

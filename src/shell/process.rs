@@ -46,8 +46,9 @@ fn run(args: &[String]) -> Result<i32, Refused> {
         .build()
         .map_err(|e| format!("cannot start: {e}"))?;
     runtime.block_on(async {
-        let listeners = super::bind(&addresses(&config), config.port);
-        let listeners = listeners.await.map_err(|e| e.to_string())?;
+        let addresses = addresses(&config);
+        let listeners =
+            super::bind(&addresses, config.port).await.map_err(|e| e.to_string())?;
         let random = |e| format!("the system gives no random numbers: {e}");
         let fresh_id = NodeId(u128::from(getrandom::u64().map_err(random)?) << 64
             | u128::from(getrandom::u64().map_err(random)?));
