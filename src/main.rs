@@ -34,7 +34,11 @@ mod cli {
         )]
         Server {
             /// A file of redis.conf directives, then directives as flags, which win over the file
-            #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FILE.conf | --directive value")]
+            #[arg(
+                trailing_var_arg = true,
+                allow_hyphen_values = true,
+                value_name = "FILE.conf | --directive value"
+            )]
             args: Vec<String>,
         },
     }

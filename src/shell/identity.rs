@@ -35,14 +35,34 @@ pub struct DataDir {
 /// Why a data directory cannot be used. Nothing in it was changed.
 #[derive(Debug)]
 pub enum DirError {
-    Create { path: PathBuf, source: io::Error },
-    InUse { path: PathBuf },
-    Lock { path: PathBuf, source: io::Error },
-    Read { path: PathBuf, source: io::Error },
+    Create {
+        path: PathBuf,
+        source: io::Error,
+    },
+    InUse {
+        path: PathBuf,
+    },
+    Lock {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Read {
+        path: PathBuf,
+        source: io::Error,
+    },
     /// The file is there and is not what was once written: `line` (from 1) and what it should be.
-    Garbage { path: PathBuf, line: usize, expected: &'static str },
-    Write { path: PathBuf, source: io::Error },
-    EpochsExhausted { path: PathBuf },
+    Garbage {
+        path: PathBuf,
+        line: usize,
+        expected: &'static str,
+    },
+    Write {
+        path: PathBuf,
+        source: io::Error,
+    },
+    EpochsExhausted {
+        path: PathBuf,
+    },
 }
 
 impl DataDir {

@@ -105,10 +105,8 @@ pub(super) fn prepare(stream: &TcpStream, keepalive_secs: u32) {
     if keepalive_secs > 0 {
         let period = Duration::from_secs(u64::from(keepalive_secs));
         let probe = Duration::from_secs(u64::from((keepalive_secs / 3).max(1)));
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(period)
-            .with_interval(probe)
-            .with_retries(3);
+        let keepalive =
+            socket2::TcpKeepalive::new().with_time(period).with_interval(probe).with_retries(3);
         let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
     }
 }

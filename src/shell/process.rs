@@ -33,9 +33,11 @@ pub fn serve(args: &[String]) -> ExitCode {
 
 fn run(args: &[String]) -> Result<i32, Refused> {
     if Mutants::compiled_in() {
-        return Err("this binary was built with deliberate faults (feature 'mutants'), which only the \
+        return Err(
+            "this binary was built with deliberate faults (feature 'mutants'), which only the \
                     simulator may use: build with 'cargo build --release -p quorate --bin quorate'"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let mut config = read_config(args)?;
     let levels = log::start(config.loglevel, &config.logfile)
@@ -47,11 +49,12 @@ fn run(args: &[String]) -> Result<i32, Refused> {
         .map_err(|e| format!("cannot start: {e}"))?;
     runtime.block_on(async {
         let addresses = addresses(&config);
-        let listeners =
-            super::bind(&addresses, config.port).await.map_err(|e| e.to_string())?;
+        let listeners = super::bind(&addresses, config.port).await.map_err(|e| e.to_string())?;
         let random = |e| format!("the system gives no random numbers: {e}");
-        let fresh_id = NodeId(u128::from(getrandom::u64().map_err(random)?) << 64
-            | u128::from(getrandom::u64().map_err(random)?));
+        let fresh_id = NodeId(
+            u128::from(getrandom::u64().map_err(random)?) << 64
+                | u128::from(getrandom::u64().map_err(random)?),
+        );
         let seed = getrandom::u64().map_err(random)?;
         let identity = dir.next_identity(fresh_id).map_err(|e| e.to_string())?;
         config.identity = identity;

@@ -1,14 +1,10 @@
 //! The clients people have, against the real binary: redis-cli, redis-benchmark, redis-py.
 
-mod real;
-
 use std::process::Command;
 
-use real::{Server, available, free_port, output, output_with_input};
-
-fn have_redis_cli() -> bool {
-    available("redis-cli (Debian: redis-tools)", Command::new("redis-cli").arg("--version"))
-}
+use crate::servers::{
+    Server, available, free_port, have_redis_cli, output, output_with_input, wait_for,
+};
 
 fn server(flags: &[&str]) -> (tempfile::TempDir, Server) {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -145,13 +141,13 @@ fn more_clients_than_allowed_are_told_so() {
     }
     let (_dir, s) = server(&["--maxclients", "1"]);
     let first = std::net::TcpStream::connect(("127.0.0.1", s.port)).expect("it listens");
-    let refused = real::wait_for("a refusal", || {
+    let refused = wait_for("a refusal", || {
         let text = s.cli_text("PING");
         (!text.contains("PONG")).then_some(text)
     });
     assert!(refused.contains("max number of clients reached"), "{refused}");
     drop(first);
-    real::wait_for("room again", || (s.cli_text("PING") == "PONG\n").then_some(()));
+    wait_for("room again", || (s.cli_text("PING") == "PONG\n").then_some(()));
 }
 
 #[test]

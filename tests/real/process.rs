@@ -1,16 +1,9 @@
 //! The real binary as a process: its command line, its data directory, two masters side by side.
 
-mod real;
-
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use real::{Server, available, free_port, refused, wait_for};
-
-fn have_redis_cli() -> bool {
-    available("redis-cli (Debian: redis-tools)", Command::new("redis-cli").arg("--version"))
-}
+use crate::servers::{Server, free_port, have_redis_cli, refused, wait_for};
 
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
@@ -76,8 +69,7 @@ fn one_directory_serves_one_process_and_one_port_one_server() {
 
     let port = first.port.to_string();
     let data = dir.path().join("b").to_string_lossy().into_owned();
-    let (code, text) =
-        refused(&["server", "--port", &port, "--bind", "127.0.0.1", "--dir", &data]);
+    let (code, text) = refused(&["server", "--port", &port, "--bind", "127.0.0.1", "--dir", &data]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains(&format!("port {port} of 127.0.0.1 is in use")), "{text}");
 }
@@ -119,7 +111,8 @@ fn a_configuration_file_is_obeyed_and_flags_win() {
     let file = dir.path().join("quorate.conf");
     fs::write(&file, "maxclients 77\ntimeout 33\nrequirepass \"my pass\"\n").expect("writable");
     let port = free_port();
-    let server = Server::start_with_file(&dir.path().join("data"), port, &file, &["--timeout", "44"]);
+    let server =
+        Server::start_with_file(&dir.path().join("data"), port, &file, &["--timeout", "44"]);
     let ask = |name| server.ask(&["-a", "my pass", "CONFIG", "GET", name]);
     assert_eq!(ask("maxclients"), "maxclients\n77");
     assert_eq!(ask("timeout"), "timeout\n44");

@@ -45,6 +45,10 @@ pub fn available(what: &str, probe: &mut Command) -> bool {
     false
 }
 
+pub fn have_redis_cli() -> bool {
+    available("redis-cli (Debian: redis-tools)", Command::new("redis-cli").arg("--version"))
+}
+
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     let probe = TcpListener::bind("127.0.0.1:0").expect("the loopback interface has free ports");
