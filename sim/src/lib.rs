@@ -16,7 +16,6 @@ pub mod plan;
 pub mod queue;
 pub mod resp_client;
 pub mod runner;
-pub mod scenario;
 pub mod tcp;
 pub mod time;
 pub mod workload;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::base::ids::DbIndex;
 use crate::command::Handler;
 use crate::store::txn::Txn;
 use crate::wire::reply::Reply;
@@ -35,8 +36,9 @@ impl Turn<'_> {
         }
         let (conn, db) = (self.session.conn, self.session.db);
         for key in args.from(1).iter() {
-            let existed = self.read().exists(db, key);
-            let new = Watched { db, key: Bytes::copy_from_slice(key), existed };
+            // What has expired before is no change later.
+            self.notice_expiry(db, key);
+            let new = Watched { db, key: Bytes::copy_from_slice(key) };
             let watched = &mut self.session.watched;
             self.server.watch.watch(conn, watched, new, &mut self.data.store);
         }
@@ -101,35 +103,23 @@ impl Turn<'_> {
 
     /// A key changed, was created, deleted, or has expired since it was put under WATCH.
     fn watched_key_has_changed(&mut self) -> bool {
-        if self.session.watched.is_empty() {
-            return false;
-        }
-        if self.server.watch.is_dirty(self.session.conn) {
-            return true;
-        }
         let watched = std::mem::take(&mut self.session.watched);
-        let changed = {
-            let read = self.read();
-            watched.iter().any(|w| w.existed != read.exists(w.db, &w.key))
-        };
+        for Watched { db, key } in &watched {
+            self.notice_expiry(*db, key);
+        }
         self.session.watched = watched;
-        changed
+        self.server.watch.is_dirty(self.session.conn)
+    }
+
+    /// Hides a key whose time is over, before the sweep comes to it.
+    fn notice_expiry(&mut self, db: DbIndex, key: &[u8]) {
+        let store = &mut self.data.store;
+        store.expire_key(db, key, self.expiry_clock, &mut self.out.facts);
+        self.server.watch.on_changes(store);
     }
 
     fn let_go_of_keys(&mut self) {
         let session = &mut *self.session;
         self.server.watch.unwatch(session.conn, &mut session.watched, &mut self.data.store);
-    }
-
-    /// The data as a client sees it now; nothing is to be written through it.
-    fn read(&mut self) -> Txn<'_> {
-        Txn {
-            store: &mut self.data.store,
-            clock: &mut self.data.clock,
-            wall: self.wall,
-            expiry_clock: self.expiry_clock,
-            facts: &mut self.out.facts,
-            gather: false,
-        }
     }
 }

@@ -12,8 +12,6 @@ use crate::store::Store;
 pub struct Watched {
     pub db: DbIndex,
     pub key: Bytes,
-    /// Whether there was such a key at the time of WATCH. One that expires since is a change too.
-    pub existed: bool,
 }
 
 /// Who watches what, over all clients.

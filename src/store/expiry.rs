@@ -45,6 +45,8 @@ impl Store {
     fn hide(&mut self, place: Place, facts: &mut Facts) {
         let eager = if self.alone { Eager::Alone } else { Eager::No };
         let clock = self.clock;
+        // It goes at once, without having been counted as hidden.
+        self.books.expired += u64::from(self.alone);
         let terms = Terms { clock, cut: None, cause: Stamp::ZERO, eager };
         self.edit_indexed(place, terms, false, facts, |draft, _| {
             // Whether it is hidden is worked out anew after every change.

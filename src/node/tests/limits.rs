@@ -1,0 +1,118 @@
+//! Bounds: clients, their requests, what they leave unread, how long they are silent.
+
+use crate::base::io::ShellSetting;
+use crate::base::time::Span;
+
+use super::{Driver, bulk, request};
+
+#[test]
+fn one_client_too_many_is_told_so() {
+    let mut driver = Driver::new("maxclients 2");
+    let (a, _) = (driver.open(), driver.open());
+    let third = driver.open();
+    assert_eq!(driver.take(third), "-ERR max number of clients reached\r\n");
+    assert!(driver.closed.contains(&third));
+    driver.hang_up(a);
+    let fourth = driver.open();
+    assert_eq!(driver.ask(fourth, "PING"), "+PONG\r\n");
+    assert!(driver.ask(fourth, "INFO stats").contains("rejected_connections:1\r\n"));
+}
+
+#[test]
+fn client_that_reads_nothing_is_closed_and_others_go_on() {
+    let mut driver = Driver::new("client-output-buffer-limit normal 10kb 0 0");
+    let (slow, other) = (driver.open(), driver.open());
+    let value = "v".repeat(1000);
+    driver.ask(slow, &format!("SET k {value}"));
+    driver.drains = false;
+    let mut reads = 0;
+    while !driver.closed.contains(&slow) {
+        driver.feed(slow, &request(&["GET", "k"]));
+        reads += 1;
+    }
+    assert_eq!(reads, 11, "closed at ten thousand bytes");
+    assert!(driver.log.iter().any(|line| line.contains("output buffer limits")));
+    driver.drains = true;
+    assert_eq!(driver.ask(other, "GET k"), bulk(&value));
+}
+
+#[test]
+fn client_that_reads_slowly_is_not_closed_until_the_soft_limit_has_lasted() {
+    let mut driver = Driver::new("client-output-buffer-limit normal 0 1kb 10");
+    let conn = driver.open();
+    driver.ask(conn, &format!("SET k {}", "v".repeat(2000)));
+    driver.drains = false;
+    driver.ask(conn, "GET k");
+    driver.pass(Span::from_secs(9));
+    driver.drain(conn, 2000);
+    driver.pass(Span::from_secs(9));
+    driver.ask(conn, "GET k");
+    driver.pass(Span::from_secs(9));
+    driver.ask(conn, "PING");
+    assert!(!driver.closed.contains(&conn));
+    driver.pass(Span::from_secs(2));
+    driver.ask(conn, "PING");
+    assert!(driver.closed.contains(&conn));
+}
+
+#[test]
+fn request_without_end_and_queue_without_exec_are_cut_off() {
+    let mut driver = Driver::new("client-query-buffer-limit 2kb");
+    let conn = driver.open();
+    driver.feed(conn, b"*2\r\n$4\r\nECHO\r\n$100000\r\n");
+    for _ in 0..3 {
+        driver.feed(conn, &[b'x'; 500]);
+    }
+    assert!(!driver.closed.contains(&conn));
+    driver.feed(conn, &[b'x'; 600]);
+    assert!(driver.closed.contains(&conn));
+    assert!(driver.log.iter().any(|line| line.contains("max query buffer length")));
+    let conn = driver.open();
+    driver.ask(conn, "MULTI");
+    for _ in 0..40 {
+        if !driver.closed.contains(&conn) {
+            driver.feed(conn, &request(&["SET", "k", &"v".repeat(100)]));
+        }
+    }
+    assert!(driver.closed.contains(&conn), "a transaction may not grow for ever");
+}
+
+#[test]
+fn argument_beyond_the_bulk_limit_is_a_protocol_error() {
+    let mut driver = Driver::new("proto-max-bulk-len 1mb");
+    let conn = driver.open();
+    driver.feed(conn, b"*2\r\n$4\r\nECHO\r\n$1048577\r\n");
+    assert_eq!(driver.take(conn), "-ERR Protocol error: invalid bulk length\r\n");
+    assert!(driver.closed.contains(&conn));
+}
+
+#[test]
+fn idle_client_is_closed_and_busy_or_waiting_ones_are_not() {
+    let mut driver = Driver::new("timeout 10");
+    let (idle, busy, waiting) = (driver.open(), driver.open(), driver.open());
+    driver.ask(waiting, "WAIT 1 30000");
+    for _ in 0..3 {
+        driver.pass(Span::from_secs(6));
+        driver.ask(busy, "PING");
+    }
+    assert!(driver.closed.contains(&idle));
+    assert!(!driver.closed.contains(&busy) && !driver.closed.contains(&waiting));
+    driver.pass(Span::from_secs(13));
+    assert!(driver.closed.contains(&busy));
+    assert_eq!(driver.take(waiting), ":0\r\n");
+    driver.pass(Span::from_secs(11));
+    assert!(driver.closed.contains(&waiting), "idle since its wait ended");
+}
+
+#[test]
+fn timeout_set_later_counts_from_the_last_command() {
+    let mut driver = Driver::new("");
+    let (a, b) = (driver.open(), driver.open());
+    driver.pass(Span::from_secs(100));
+    assert_eq!(driver.ask(b, "CONFIG SET timeout 5 maxclients 7"), "+OK\r\n");
+    assert_eq!(driver.settings, [ShellSetting::MaxClients(7)]);
+    driver.pass(Span::from_secs(1));
+    assert!(driver.closed.contains(&a) && !driver.closed.contains(&b));
+    driver.pass(Span::from_secs(5));
+    assert!(driver.closed.contains(&b));
+}
