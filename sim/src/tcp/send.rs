@@ -81,6 +81,11 @@ impl Sock {
             return;
         }
         let was_idle = self.flight.is_empty();
+        // After a retransmission timeout the congestion window is one segment, and that is the one that
+        // is retransmitted: nothing new leaves before it is acknowledged.
+        if self.retries > 0 && !was_idle {
+            return;
+        }
         let most = self.peer_window.min(config.send_buffer_bytes);
         while let Some(front) = self.unsent.front_mut() {
             let room = most.saturating_sub(self.snd_nxt - self.snd_una);

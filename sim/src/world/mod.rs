@@ -245,6 +245,11 @@ impl<M: Machine> World<M> {
         &self.stats
     }
 
+    /// Connection endpoints that some kernel still keeps.
+    pub fn endpoints(&self) -> usize {
+        self.socks.iter().count()
+    }
+
     /// For recording, and for drivers that draw from the same source.
     pub fn decisions(&mut self) -> &mut Decisions {
         &mut self.decisions

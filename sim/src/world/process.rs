@@ -151,10 +151,14 @@ impl<M: Machine> World<M> {
         let Some(sock) = self.socks.get_mut(at) else {
             return;
         };
-        if sock.offer_queued {
+        // What has stopped reading looks again when it goes on.
+        if sock.offer_queued || sock.reads_paused {
             return;
         }
-        if self.decisions.chance(Kind::Read, self.config.late_read_one_in) {
+        if self.hosts[host.index()].process.as_ref().is_some_and(|process| process.paused) {
+            sock.offer_queued = true;
+            self.turn(host, Todo::Offer { sock: at, again: false });
+        } else if self.decisions.chance(Kind::Read, self.config.late_read_one_in) {
             sock.offer_queued = true;
             let late = 1 + self.decisions.decide(Kind::Read, READ_LATE);
             self.queue.push(self.now + Span(late), Event::Offer { sock: at, again: false });
@@ -534,8 +538,6 @@ impl<M: Machine> World<M> {
         sock.owner = Owner::Nobody;
         sock.finish();
         self.pump(at);
-        // The other side may have closed before.
-        self.with_sock(at, |_, _, _, _| ());
     }
 
     /// Ends a connection with a reset, or an attempt with nothing.

@@ -180,13 +180,18 @@ impl Echo {
         }
     }
 
-    /// Everything received on any connection, one after the other.
+    /// Everything received on the first connection.
     pub fn received(&self) -> Vec<u8> {
+        self.received_on(ConnId(1))
+    }
+
+    pub fn received_on(&self, conn: ConnId) -> Vec<u8> {
         let mut all = Vec::new();
         for (_, told) in &self.told {
             match told {
-                Told::Bytes(_, bytes) => all.extend_from_slice(bytes),
-                Told::Opened(..)
+                Told::Bytes(on, bytes) if *on == conn => all.extend_from_slice(bytes),
+                Told::Bytes(..)
+                | Told::Opened(..)
                 | Told::Failed(_)
                 | Told::Closed(..)
                 | Told::Timeout

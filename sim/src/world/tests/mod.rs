@@ -1,4 +1,7 @@
 //! What worlds do, with a machine simple enough to be no suspect.
 
+mod faults;
 mod kit;
 mod network;
+mod node;
+mod turns;
