@@ -1,3 +1,53 @@
-fn main() {
-    println!("quorate");
+//! The command line of `quorate`.
+
+/// Under madsim the shell is driven by a test; there is no process to be.
+#[cfg(madsim)]
+fn main() {}
+
+#[cfg(not(madsim))]
+fn main() -> std::process::ExitCode {
+    use clap::Parser as _;
+
+    match cli::Cli::parse().command {
+        cli::Command::Server { args } => quorate::shell::process::serve(&args),
+    }
+}
+
+#[cfg(not(madsim))]
+mod cli {
+    use clap::{Parser, Subcommand};
+
+    /// A key-value server that speaks the Redis protocol and keeps its promises when the network splits.
+    #[derive(Parser)]
+    #[command(version, arg_required_else_help = true, subcommand_required = true)]
+    pub struct Cli {
+        #[command(subcommand)]
+        pub command: Command,
+    }
+
+    #[derive(Subcommand)]
+    pub enum Command {
+        /// Run a server: quorate server [FILE.conf] [--directive value ...]
+        #[command(
+            override_usage = "quorate server [FILE.conf] [--directive value ...]",
+            after_help = AFTER_HELP
+        )]
+        Server {
+            /// A file of redis.conf directives, then directives as flags, which win over the file
+            #[arg(
+                trailing_var_arg = true,
+                allow_hyphen_values = true,
+                value_name = "FILE.conf | --directive value"
+            )]
+            args: Vec<String>,
+        },
+    }
+
+    const AFTER_HELP: &str = "\
+Without arguments the server listens on port 6379 of all addresses and keeps its data in
+./quorate-data. Clients from other hosts need a password (requirepass) or 'protected-mode no'.
+
+Two masters that both take writes, one on each host:
+  quorate server --multi-master yes --active-replica yes --replicaof OTHER_HOST 6379 \\
+                 --requirepass SECRET --masterauth SECRET";
 }

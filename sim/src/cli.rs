@@ -16,6 +16,7 @@ use crate::runner::book::Line;
 use crate::runner::campaign::{Campaign, Report, guarded};
 use crate::runner::run::{Options, run_plan};
 use crate::runner::summary::digest_text;
+use crate::scenario;
 use crate::time::Time;
 
 pub const HELD: u8 = 0;
@@ -74,6 +75,16 @@ enum Command {
         #[arg(long)]
         quiet: bool,
     },
+    /// Plays a scenario file
+    Scenario {
+        file: PathBuf,
+        /// On real processes in network namespaces with the real iptables
+        #[arg(long)]
+        real: bool,
+        /// Feeds every random choice
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
     /// Checks the checkers: each deliberate fault must be found
     Mutants {
         /// Only this one
@@ -92,6 +103,11 @@ pub fn run(cli: Cli) -> u8 {
         Command::Replay { seed, profile, json, until, mutant, quiet } => {
             let until = until.map(|d| Time(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)));
             replay(seed, profile, json, until, mutant, quiet)
+        }
+        Command::Scenario { file, real, seed } => {
+            let outcome = scenario::run_file(&file, real, seed);
+            println!("{outcome}");
+            outcome.exit_code()
         }
         Command::Mutants { only } => mutants(only),
     }

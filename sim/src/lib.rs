@@ -16,6 +16,7 @@ pub mod plan;
 pub mod queue;
 pub mod resp_client;
 pub mod runner;
+pub mod scenario;
 pub mod tcp;
 pub mod time;
 pub mod workload;

@@ -1,1 +1,125 @@
-//! Floor 4: the tokio driver.
+//! Floor 4: the tokio driver. It owns sockets, clocks, files and the command line's surroundings, feeds
+//! the node with what happened and carries out what the node asks for.
+//!
+//! One thread, one [`hub::Hub`] behind one lock that is never contended: connection tasks read and call
+//! `Node::handle` at once; one flusher task, woken by the first of them in an event-loop turn and hence run
+//! after all of them, calls `Node::flush` and writes. No channel lies between a request and its reply.
+//!
+//! The same source runs under `--cfg madsim`; only `socket` (how bytes reach the kernel) and what needs a
+//! real operating system (signals, files, log output, host figures) differ.
+#![allow(clippy::disallowed_methods)]
+
+mod conn;
+mod dial;
+mod hub;
+mod listen;
+mod socket;
+
+#[cfg(not(madsim))]
+mod host;
+#[cfg(not(madsim))]
+mod identity;
+#[cfg(not(madsim))]
+mod log;
+#[cfg(not(madsim))]
+pub mod process;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::base::fact::LogLevel;
+use crate::base::time::{Mono, Now, Wall};
+use crate::node::Node;
+use crate::node::config::Config;
+
+pub use self::hub::Shared;
+pub use self::listen::{BindError, Listeners, bind};
+
+/// What a server needs from the process around it.
+pub trait Surroundings: Send {
+    /// Writes the number of the epoch down so that it survives a power failure.
+    ///
+    /// # Errors
+    /// The server halts then.
+    fn store_epoch(&mut self, epoch: u32) -> io::Result<()>;
+
+    /// From now on only lines at least this loud are logged.
+    fn set_log_level(&mut self, level: LogLevel);
+}
+
+/// How a server ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub reason: String,
+}
+
+/// The clocks of this process.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// Monotonic time starts at one second, so that "a little earlier" can always be expressed.
+    const START: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new() -> Clock {
+        Clock { start: Instant::now() - Clock::START }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let mono = self.start.elapsed().as_nanos() as u64;
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now { mono: Mono(mono), wall: Wall(wall.as_micros() as u64) }
+    }
+
+    pub(crate) fn instant(&self, at: Mono) -> Instant {
+        self.start + Duration::from_nanos(at.0)
+    }
+}
+
+/// Starts a node and serves it on `listeners`. Must be called inside the runtime. `seed` feeds everything
+/// random in the node.
+pub fn start(
+    config: Config,
+    seed: u64,
+    listeners: Listeners,
+    surroundings: Box<dyn Surroundings>,
+) -> Server {
+    let clock = Clock::new();
+    let maxclients = config.maxclients;
+    let keepalive_secs = config.tcp_keepalive_secs;
+    let node = Node::new(config, seed, clock.now());
+    let hub = hub::Hub::new(node, clock, surroundings, maxclients, keepalive_secs);
+    let shared = Arc::new(Shared::new(hub));
+    for listener in listeners.into_iter() {
+        tokio::spawn(listen::accept_loop(shared.clone(), listener));
+    }
+    let flusher = tokio::spawn(hub::flush_loop(shared.clone()));
+    Server { shared, flusher }
+}
+
+/// A running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    flusher: tokio::task::JoinHandle<Ended>,
+}
+
+impl Server {
+    /// A handle for what comes from outside: signals, host figures.
+    pub fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    /// Waits until the node halts.
+    pub async fn ended(self) -> Ended {
+        match self.flusher.await {
+            Ok(ended) => ended,
+            Err(_) => Ended { code: 1, reason: "the server's main task failed".to_owned() },
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What a scenario file says, line by line.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::words::{Numbers, Word};
+
+/// A whole file.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Scenario {
+    pub real: RealMode,
+    pub hosts: Vec<HostLine>,
+    /// Every line but `host`.
+    pub steps: Vec<Step>,
+}
+
+/// Whether the file may run on real processes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RealMode {
+    Yes,
+    No { line: usize, reason: String },
+}
+
+/// `host NAME ADDR`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostLine {
+    pub name: String,
+    pub ip: Ipv4Addr,
+}
+
+/// One line that does something.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Step {
+    /// From 1.
+    pub line: usize,
+    /// As it stands in the file, without blanks around it.
+    pub text: String,
+    pub what: What,
+}
+
+/// Index into [`Scenario::hosts`].
+pub type HostIndex = usize;
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum What {
+    /// `NAME$ quorate server FLAG …`
+    Server {
+        host: HostIndex,
+        flags: Vec<Word>,
+        expect: Expect,
+    },
+    /// `NAME$ iptables WORD …`
+    Iptables {
+        host: HostIndex,
+        words: Vec<Word>,
+    },
+    /// `[within TIME] NAME> COMMAND …` and the other checks.
+    Check {
+        within: Option<Duration>,
+        check: Check,
+    },
+    /// `async NAME> COMMAND`: the answer is looked at later.
+    Async {
+        call: Call,
+    },
+    /// `await`: all answers of `async` lines are in and as expected.
+    Await,
+    Sleep {
+        low: Duration,
+        high: Duration,
+    },
+    /// SIGKILL.
+    Kill {
+        host: HostIndex,
+    },
+    /// Kills if need be, then starts with the same flags on the same data.
+    Restart {
+        host: HostIndex,
+    },
+    Pause {
+        host: HostIndex,
+    },
+    Resume {
+        host: HostIndex,
+    },
+    Clock {
+        host: HostIndex,
+        by_ms: i64,
+    },
+    Link {
+        a: HostIndex,
+        b: HostIndex,
+        quality: LinkQuality,
+    },
+    /// `client NAME@HOST [noauth]`
+    Client {
+        name: String,
+        host: HostIndex,
+        auth: bool,
+    },
+    Repeat {
+        count: u64,
+        name: String,
+        body: Vec<Step>,
+    },
+    /// `load NAME RATE/s COMMAND …`
+    Load {
+        on: Who,
+        per_sec: u32,
+        words: Vec<Word>,
+    },
+    StopLoad,
+}
+
+/// What can be waited for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Check {
+    Call(Call),
+    /// `every COMMAND …`: on each host whose server runs.
+    Every {
+        words: Vec<Word>,
+        expect: Expect,
+    },
+    /// `log NAME ~ PATTERN`
+    Log {
+        host: HostIndex,
+        pattern: Word,
+    },
+    Converged,
+}
+
+/// A command and what it should answer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Call {
+    pub who: Who,
+    pub words: Vec<Word>,
+    pub expect: Expect,
+}
+
+/// Who asks.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Who {
+    /// The host's own client, on the loopback device.
+    Host(HostIndex),
+    /// `client NAME@HOST`.
+    Named { name: String, host: HostIndex },
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Expect {
+    /// Anything but an error.
+    NoError,
+    /// `= WORD …`: more than one word is an array.
+    Equal(Vec<Word>),
+    /// `~ PATTERN`
+    Like(Word),
+    /// `expect error PATTERN`
+    Error(Word),
+}
+
+/// `link A B …`, both directions; what is not named is unchanged.
+#[derive(Copy, Clone, PartialEq, Debug, Default)]
+pub struct LinkQuality {
+    pub latency: Option<Duration>,
+    /// 0.0 to 1.0.
+    pub loss: Option<f64>,
+    pub bits_per_sec: Option<u64>,
+}
+
+impl Who {
+    pub fn host(&self) -> HostIndex {
+        match self {
+            Who::Host(host) | Who::Named { host, .. } => *host,
+        }
+    }
+}
+
+impl Expect {
+    /// As it is printed after "expected:".
+    pub fn show(&self, numbers: &Numbers) -> String {
+        match self {
+            Expect::NoError => "anything but an error".to_owned(),
+            Expect::Equal(words) => {
+                let shown: Vec<String> = words.iter().map(|w| show_word(w, numbers)).collect();
+                shown.join(" ")
+            }
+            Expect::Like(word) => format!("something like {}", word.fill_text(numbers)),
+            Expect::Error(word) => format!("an error like {}", word.fill_text(numbers)),
+        }
+    }
+}
+
+fn show_word(word: &Word, numbers: &Numbers) -> String {
+    let text = word.fill_text(numbers);
+    if word.is_quoted() { format!("{text:?}") } else { text }
+}

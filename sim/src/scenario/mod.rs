@@ -1,0 +1,113 @@
+//! Scenario files: the words of the shell and of redis-cli, played in the simulated world or, `real`,
+//! on real processes. The language is described in [`parse`].
+
+pub mod ast;
+mod client;
+mod load;
+pub mod outcome;
+pub mod parse;
+mod play;
+#[cfg(target_os = "linux")]
+mod real;
+mod reply;
+mod simulated;
+mod stage;
+mod units;
+mod words;
+
+use std::path::Path;
+
+use self::ast::{RealMode, Scenario};
+use self::outcome::{Outcome, Verdict};
+use self::simulated::SimulatedStage;
+
+/// Plays a scenario file: `quorate-sim scenario FILE.scn [--real]`. `seed` feeds every random choice
+/// of the simulated world, and of the file's own `sleep LOW..HIGH`.
+pub fn run_file(path: &Path, real: bool, seed: u64) -> Outcome {
+    let verdict = match read(path) {
+        Ok(scenario) if real => run_real(&scenario, seed),
+        Ok(scenario) => run_simulated(&scenario, seed),
+        Err(verdict) => verdict,
+    };
+    Outcome { path: path.to_owned(), real, verdict }
+}
+
+/// Plays several files on real processes at the same time: they mostly sleep.
+pub fn run_files_real(paths: &[impl AsRef<Path> + Sync], seed: u64) -> Vec<Outcome> {
+    std::thread::scope(|scope| {
+        let run = |path| scope.spawn(move || run_file(path, true, seed));
+        let runs: Vec<_> = paths.iter().map(|path| run(path.as_ref())).collect();
+        let joined = runs.into_iter().map(|run| match run.join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.collect()
+    })
+}
+
+/// Whether a file says `real: yes`.
+///
+/// # Errors
+/// The file cannot be read or understood.
+pub fn may_be_real(path: &Path) -> Result<bool, Box<Outcome>> {
+    match read(path) {
+        Ok(scenario) => Ok(scenario.real == RealMode::Yes),
+        Err(verdict) => Err(Box::new(Outcome { path: path.to_owned(), real: true, verdict })),
+    }
+}
+
+/// What this machine lacks for real runs.
+pub fn real_runs_lack() -> Option<String> {
+    #[cfg(target_os = "linux")]
+    return real::missing();
+    #[cfg(not(target_os = "linux"))]
+    return Some("--real needs Linux".to_owned());
+}
+
+fn read(path: &Path) -> Result<Scenario, Verdict> {
+    let bad = |found: String, expected: &str| Verdict::BadFile {
+        line: 0,
+        found,
+        expected: expected.to_owned(),
+    };
+    let bytes = std::fs::read(path).map_err(|e| bad(e.to_string(), "a file to read"))?;
+    let source = String::from_utf8(bytes).map_err(|e| bad(e.to_string(), "text in UTF-8"))?;
+    parse::parse(&source).map_err(|e| Verdict::BadFile {
+        line: e.line,
+        found: e.found,
+        expected: e.expected,
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn run_real(scenario: &Scenario, seed: u64) -> Verdict {
+    if let RealMode::No { line, reason } = &scenario.real {
+        return Verdict::Unavailable { line: *line, why: format!("real: no ({reason})") };
+    }
+    if let Some((line, why)) = real::cannot_play(&scenario.steps) {
+        return Verdict::Unavailable { line, why };
+    }
+    let mut stage = match real::RealStage::new(scenario, seed) {
+        Ok(stage) => stage,
+        Err(why) => return Verdict::Unavailable { line: 0, why },
+    };
+    let mut verdict = play::play(scenario, &mut stage);
+    if let Verdict::Failed(failure) = &mut verdict {
+        failure.kept = Some(stage.keep_files());
+    }
+    verdict
+}
+
+#[cfg(not(target_os = "linux"))]
+fn run_real(_scenario: &Scenario, _seed: u64) -> Verdict {
+    Verdict::Unavailable { line: 0, why: "--real needs Linux".to_owned() }
+}
+
+fn run_simulated(scenario: &Scenario, seed: u64) -> Verdict {
+    let mut stage = SimulatedStage::new(scenario, seed);
+    let mut verdict = play::play(scenario, &mut stage);
+    if let Verdict::Held(summary) = &mut verdict {
+        summary.digest = Some(stage.digest());
+    }
+    verdict
+}

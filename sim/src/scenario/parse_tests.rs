@@ -1,0 +1,132 @@
+use super::*;
+
+const HEAD: &str = "# real: yes\nhost node1 10.0.0.1\nhost node2 10.0.0.2\n";
+
+fn step(line: &str) -> What {
+    let scenario = parse(&format!("{HEAD}{line}\n")).unwrap_or_else(|e| panic!("{line}: {e}"));
+    scenario.steps.into_iter().next().unwrap().what
+}
+
+fn error(line: &str) -> ParseError {
+    parse(&format!("{HEAD}{line}\n")).expect_err(line)
+}
+
+#[test]
+fn the_page_s_example_is_understood() {
+    let source = r#"
+        node1$ quorate server --multi-master yes --replicaof node2 6379
+        within 5s node1> INFO replication ~ master_link_status:up
+        node1> SET testkey "Hello from Node 1"          = OK
+        node1$ iptables -A INPUT -s 172.18.0.3 -j DROP
+        node1> SET testkey "Hello from Node 1 after split"
+        sleep 10ms
+        within 5s every GET testkey                     = "Hello from Node 2 after split"
+        converged within 5s"#;
+    let scenario = parse(&format!("{HEAD}{source}")).unwrap();
+    assert_eq!(scenario.real, RealMode::Yes);
+    assert_eq!(scenario.hosts.len(), 2);
+    assert_eq!(scenario.steps.len(), 8);
+    assert_eq!(scenario.steps[7].line, 12);
+    assert_eq!(scenario.steps[7].text, "converged within 5s");
+    let within = Some(Duration::from_secs(5));
+    assert_eq!(scenario.steps[7].what, What::Check { within, check: Check::Converged });
+    let What::Check { check: Check::Call(call), .. } = &scenario.steps[2].what else { panic!() };
+    assert_eq!(call.words.len(), 3);
+    assert_eq!(call.expect, Expect::Equal(split("OK").unwrap()));
+}
+
+#[test]
+fn every_line_of_the_language_is_understood() {
+    for line in [
+        "node2$ quorate server --bogus 1 expect error bogus",
+        "client c@node1",
+        "client c@node1 noauth",
+        "every GET k = 1",
+        "within 1.5s every GET k ~ x*y",
+        "log node1 ~ refused",
+        "converged",
+        "within 2m converged",
+        "async node1> SET k v = OK",
+        "await",
+        "load node1 200/s SET k:$n v",
+        "stop load",
+        "kill node1",
+        "restart node1",
+        "pause node1",
+        "resume node1",
+        "clock node1 -500ms",
+        "link node1 node2 latency 40ms loss 1% bandwidth 10mbit",
+        "sleep 0ms..50ms",
+        "node1> EXEC = OK (integer) 3",
+        "node1> GET k expect error WRONGTYPE",
+        "repeat 3\nrepeat 2 j\nnode1> SET k$i:$j v\nend\nend",
+    ] {
+        step(line);
+    }
+}
+
+#[test]
+fn quoted_signs_are_words_of_the_command() {
+    let What::Check { check: Check::Call(call), .. } = step("node1> SET '=' '~' = '='") else {
+        panic!()
+    };
+    assert_eq!(call.words.len(), 3);
+    assert_eq!(call.expect, Expect::Equal(split("'='").unwrap()));
+}
+
+#[test]
+fn a_client_is_asked_on_its_host() {
+    let source = format!("{HEAD}client c@node2\nc> PING\n");
+    let scenario = parse(&source).unwrap();
+    let What::Check { check: Check::Call(call), .. } = &scenario.steps[1].what else { panic!() };
+    assert_eq!(call.who, Who::Named { name: "c".to_owned(), host: 1 });
+}
+
+#[test]
+fn bad_lines_say_what_was_found_and_what_was_expected() {
+    for (line, found, expected) in [
+        ("frobnicate", "`frobnicate`", "`host`"),
+        ("node3> GET k", "`node3`", "node1, node2"),
+        ("node1> ", "the end of the line", "a command"),
+        ("node1> GET k =", "`=`", "`= VALUE`"),
+        ("node1> GET k ~ a b", "`~ a b`", "`~ PATTERN`"),
+        ("node1> GET \"k", "the end of the line", "a closing \""),
+        ("node1$ rm -rf x", "`rm -rf x`", "`iptables WORD …`"),
+        ("node1$ iptables", "`iptables`", "`iptables WORD …`"),
+        ("within 5 node1> GET k", "`5`", "a time"),
+        ("within 5s sleep 1s", "`sleep`", "`converged`"),
+        ("sleep 2s..1s", "`2s..1s`", "a range"),
+        ("clock node1 2s", "`2s`", "`+2s`"),
+        ("link node1 node1 loss 1%", "`node1 node1 loss 1%`", "`link A B`"),
+        ("link node1 node2 loss 1", "`1`", "`1%`"),
+        ("repeat 0\nend", "`0`", "1 to 1000000"),
+        ("repeat 3", "`repeat 3` without `end`", "`end`"),
+        ("end", "`end` without `repeat`", "`repeat`"),
+        ("repeat 2\nrepeat 2\nend\nend", "`$i` a second time", "a name of its own"),
+        ("node1> SET k $i", "`$i`", "a `repeat` around"),
+        ("host node1 10.0.0.3", "`node1` a second time", "a name of its own"),
+        ("host node3 10.0.0.2", "`10.0.0.2`, which `node2` has", "an address of its own"),
+        ("host node3 10.0.0", "`10.0.0`", "an IPv4 address"),
+        ("client c@nowhere", "`nowhere`", "node1, node2"),
+        ("load node1 fast SET k v", "`fast`", "`200/s`"),
+        ("async converged", "`converged`", "`async NAME> COMMAND`"),
+        ("", "the end of the file", "something to do"),
+    ] {
+        let error = error(line);
+        assert!(error.found.contains(found), "{line}: found {}", error.found);
+        assert!(error.expected.contains(expected), "{line}: expected {}", error.expected);
+        assert!((3..=6).contains(&error.line), "{line}: line {}", error.line);
+    }
+}
+
+#[test]
+fn a_file_says_whether_it_may_be_real() {
+    let body = "host node1 10.0.0.1\nkill node1\n";
+    let no = parse(&format!("# wan    real: no (no latency here)\n{body}")).unwrap();
+    assert_eq!(no.real, RealMode::No { line: 1, reason: "no latency here".to_owned() });
+    for head in ["", "# nothing\n", "# real: maybe\n", "# real: no\n", "# real: no ()\n"] {
+        let error = parse(&format!("{head}{body}")).unwrap_err();
+        assert_eq!(error.line, 1, "{head}");
+        assert!(error.expected.contains("real: yes"));
+    }
+}

@@ -1,0 +1,553 @@
+//! Plays the lines of a scenario on a stage.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::ast::{Call, Check, Expect, HostIndex, Scenario, Step, What, Who};
+use super::client::{ATTEMPT_MAX, Asked, Client};
+use super::load::Load;
+use super::outcome::{Failure, Summary, Verdict};
+use super::reply::{is_as, like, show};
+use super::stage::{Stage, Trouble};
+use super::words::{Numbers, Word};
+use crate::resp_client::Reply;
+
+/// How long a line without `within` may wait for its answer, and a server for its first one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often `within` asks again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Plays all lines; the stage is left as it is at the end.
+pub fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Verdict {
+    let hosts = scenario.hosts.iter().map(|_| Host::default()).collect();
+    let mut player = Player {
+        scenario,
+        stage,
+        hosts,
+        clients: BTreeMap::new(),
+        noauth: Vec::new(),
+        loads: Vec::new(),
+        numbers: Numbers::new(),
+        lines: 0,
+        checks: 0,
+    };
+    match player.play() {
+        Ok(()) => Verdict::Held(Summary {
+            lines: player.lines,
+            checks: player.checks,
+            took: player.stage.now(),
+            digest: None,
+        }),
+        Err(stop) => player.verdict(stop),
+    }
+}
+
+struct Player<'a> {
+    scenario: &'a Scenario,
+    stage: &'a mut dyn Stage,
+    hosts: Vec<Host>,
+    clients: BTreeMap<Who, Client>,
+    /// Named clients that do not authenticate by themselves.
+    noauth: Vec<String>,
+    loads: Vec<Load>,
+    numbers: Numbers,
+    lines: u64,
+    checks: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Host {
+    /// Of the server, once it was started.
+    flags: Vec<String>,
+    state: ServerState,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+enum ServerState {
+    #[default]
+    Down,
+    Up,
+    Paused,
+}
+
+/// Why the play stops at a line.
+struct Stop {
+    line: usize,
+    text: String,
+    why: Why,
+}
+
+enum Why {
+    Unmet { expected: String, got: String, hosts: Vec<HostIndex> },
+    Trouble { trouble: Trouble, hosts: Vec<HostIndex> },
+}
+
+/// A check that does not hold yet.
+struct Unmet {
+    expected: String,
+    got: String,
+}
+
+impl Player<'_> {
+    fn play(&mut self) -> Result<(), Stop> {
+        let scenario = self.scenario;
+        self.steps(&scenario.steps)?;
+        let Some(last) = scenario.steps.last() else { return Ok(()) };
+        self.wait_for_answers().map_err(|why| why_at(last, why))?;
+        self.stop_loads().map_err(|why| why_at(last, why))
+    }
+
+    fn steps(&mut self, steps: &[Step]) -> Result<(), Stop> {
+        for step in steps {
+            if let What::Repeat { count, name, body } = &step.what {
+                for number in 1..=*count {
+                    self.numbers.insert(name.clone(), number);
+                    self.steps(body)?;
+                }
+                self.numbers.remove(name);
+                continue;
+            }
+            self.lines += 1;
+            self.step(step).map_err(|why| why_at(step, why))?;
+            self.servers_are_alive().map_err(|why| why_at(step, why))?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Halt> {
+        match &step.what {
+            What::Server { host, flags, expect } => self.server(*host, flags, expect),
+            What::Iptables { host, words } => {
+                let words = self.fill_texts(words);
+                self.stage.iptables(*host, &words).map_err(|t| trouble(t, &[*host]))
+            }
+            What::Check { within, check } => {
+                self.checks += 1;
+                self.check(*within, check)
+            }
+            What::Async { call } => self.call_later(step, call),
+            What::Await => self.wait_for_answers(),
+            What::Sleep { low, high } => {
+                let spread = u64::try_from((*high - *low).as_micros()).unwrap_or(u64::MAX - 1);
+                let drawn = if spread == 0 { 0 } else { self.stage.below(spread + 1) };
+                let until = self.stage.now() + *low + Duration::from_micros(drawn);
+                self.pass_until(until)
+            }
+            What::Kill { host } => {
+                self.hosts[*host].state = ServerState::Down;
+                self.stage.kill(*host).map_err(|t| trouble(t, &[*host]))
+            }
+            What::Restart { host } => self.restart(*host),
+            What::Pause { host } => {
+                self.must_be(*host, ServerState::Up, "a running server")?;
+                self.hosts[*host].state = ServerState::Paused;
+                self.stage.pause(*host).map_err(|t| trouble(t, &[*host]))
+            }
+            What::Resume { host } => {
+                self.must_be(*host, ServerState::Paused, "a paused server")?;
+                self.hosts[*host].state = ServerState::Up;
+                self.stage.resume(*host).map_err(|t| trouble(t, &[*host]))
+            }
+            What::Clock { host, by_ms } => {
+                self.stage.step_clock(*host, *by_ms).map_err(|t| trouble(t, &[*host]))
+            }
+            What::Link { a, b, quality } => {
+                self.stage.link(*a, *b, *quality).map_err(|t| trouble(t, &[*a, *b]))
+            }
+            What::Client { name, host, auth } => {
+                if !auth {
+                    self.noauth.push(name.clone());
+                }
+                let who = Who::Named { name: name.clone(), host: *host };
+                self.connected(&who)
+            }
+            What::Load { on, per_sec, words } => {
+                let client = self.new_client(on);
+                let now = self.stage.now();
+                self.loads.push(Load::new(client, *per_sec, words.clone(), &self.numbers, now));
+                Ok(())
+            }
+            What::StopLoad => self.stop_loads(),
+            What::Repeat { .. } => unreachable!("taken apart by `steps`"),
+        }
+    }
+
+    fn server(&mut self, host: HostIndex, flags: &[Word], expect: &Expect) -> Result<(), Halt> {
+        self.must_be(host, ServerState::Down, "no server running on this host")?;
+        self.hosts[host].flags = self.fill_texts(flags);
+        let flags = self.hosts[host].flags.clone();
+        self.stage.serve(host, &flags).map_err(|t| trouble(t, &[host]))?;
+        let Expect::Error(pattern) = expect else { return self.first_answer(host) };
+        self.checks += 1;
+        let expected = expect.show(&self.numbers);
+        let pattern = pattern.fill(&self.numbers);
+        let until = self.stage.now() + PATIENCE;
+        loop {
+            if let Some(said) = self.stage.ended(host) {
+                if like(said.as_bytes(), &pattern) {
+                    return Ok(());
+                }
+                return Err(unmet(expected, said, &[host]));
+            }
+            if self.stage.now() >= until {
+                return Err(unmet(expected, "the server goes on running".to_owned(), &[host]));
+            }
+            self.pass_until(self.stage.now() + ASK_AGAIN)?;
+        }
+    }
+
+    fn restart(&mut self, host: HostIndex) -> Result<(), Halt> {
+        if self.hosts[host].flags.is_empty() && self.hosts[host].state == ServerState::Down {
+            return self.must_be(host, ServerState::Up, "a server that was started before");
+        }
+        self.hosts[host].state = ServerState::Down;
+        self.stage.kill(host).map_err(|t| trouble(t, &[host]))?;
+        let flags = self.hosts[host].flags.clone();
+        self.stage.serve(host, &flags).map_err(|t| trouble(t, &[host]))?;
+        self.first_answer(host)
+    }
+
+    /// Waits until a server that was just started answers at all.
+    fn first_answer(&mut self, host: HostIndex) -> Result<(), Halt> {
+        self.hosts[host].state = ServerState::Up;
+        let mut client = self.new_client(&Who::Host(host));
+        client.skip_auth();
+        let until = self.stage.now() + PATIENCE;
+        loop {
+            let asked = client.ask(self.stage, &[b"PING".to_vec()], until);
+            let got = match asked.map_err(|t| trouble(t, &[host]))? {
+                Asked::Answer(_) => {
+                    client.hang_up(self.stage);
+                    return Ok(());
+                }
+                Asked::Nothing(why) => why,
+            };
+            self.servers_are_alive()?;
+            if self.stage.now() >= until {
+                return Err(unmet("an answer to PING".to_owned(), got, &[host]));
+            }
+            self.pass_until(self.stage.now() + ASK_AGAIN)?;
+        }
+    }
+
+    /// Looks until the check holds or its time is over.
+    fn check(&mut self, within: Option<Duration>, check: &Check) -> Result<(), Halt> {
+        let began = self.stage.now();
+        let Some(within) = within else {
+            return match self.attempt(check, began + PATIENCE)? {
+                Some(Unmet { expected, got }) => {
+                    Err(self::unmet(expected, got, &self.hosts_of(check)))
+                }
+                None => Ok(()),
+            };
+        };
+        let until = began + within;
+        loop {
+            let patience = until.min(self.stage.now() + ATTEMPT_MAX);
+            let Some(Unmet { expected, got }) = self.attempt(check, patience)? else {
+                return Ok(());
+            };
+            self.servers_are_alive()?;
+            self.pass_until(until.min(self.stage.now() + ASK_AGAIN))?;
+            if self.stage.now() >= until {
+                let got = format!("{} (for {:.3} s)", got.trim_end(), within.as_secs_f64());
+                return Err(self::unmet(expected, got, &self.hosts_of(check)));
+            }
+        }
+    }
+
+    /// Looks once; what is wrong if the check does not hold.
+    fn attempt(&mut self, check: &Check, until: Duration) -> Result<Option<Unmet>, Halt> {
+        match check {
+            Check::Call(call) => {
+                let words = self.fill(&call.words);
+                let asked = self.ask(&call.who, &words, until)?;
+                Ok(self.judge(&call.expect, asked, None))
+            }
+            Check::Every { words, expect } => {
+                let words = self.fill(words);
+                for host in self.running()? {
+                    let asked = self.ask(&Who::Host(host), &words, until)?;
+                    if let Some(unmet) = self.judge(expect, asked, Some(host)) {
+                        return Ok(Some(unmet));
+                    }
+                }
+                Ok(None)
+            }
+            Check::Log { host, pattern } => {
+                let log = self.stage.log(*host);
+                if like(log.as_bytes(), &pattern.fill(&self.numbers)) {
+                    return Ok(None);
+                }
+                let expected = format!("a log line like {}", pattern.fill_text(&self.numbers));
+                let last = log.lines().last().unwrap_or("nothing logged");
+                Ok(Some(Unmet { expected, got: format!("last logged: {last}") }))
+            }
+            Check::Converged => self.converged(until),
+        }
+    }
+
+    fn converged(&mut self, until: Duration) -> Result<Option<Unmet>, Halt> {
+        let words = [b"QUORATE".to_vec(), b"DIGEST".to_vec()];
+        let mut digests = Vec::new();
+        for host in self.running()? {
+            let asked = self.ask(&Who::Host(host), &words, until)?;
+            let name = &self.scenario.hosts[host].name;
+            match asked {
+                Asked::Answer(Reply::Bulk(digest)) => digests.push((name, digest)),
+                Asked::Answer(other) => {
+                    return Ok(Some(not_converged(format!("{name}: {}", show(&other)))));
+                }
+                Asked::Nothing(why) => return Ok(Some(not_converged(format!("{name}: {why}")))),
+            }
+        }
+        if digests.windows(2).all(|pair| pair[0].1 == pair[1].1) {
+            return Ok(None);
+        }
+        let shown: Vec<String> = digests
+            .iter()
+            .map(|(name, digest)| format!("{name} {}", String::from_utf8_lossy(digest)))
+            .collect();
+        Ok(Some(not_converged(shown.join(", "))))
+    }
+
+    fn judge(&self, expect: &Expect, asked: Asked, host: Option<HostIndex>) -> Option<Unmet> {
+        let got = match asked {
+            Asked::Answer(reply) if is_as(&reply, expect, &self.numbers) => return None,
+            Asked::Answer(reply) => show(&reply),
+            Asked::Nothing(why) => why,
+        };
+        let got = match host {
+            Some(host) => format!("{got} from {}", self.scenario.hosts[host].name),
+            None => got,
+        };
+        Some(Unmet { expected: expect.show(&self.numbers), got })
+    }
+
+    /// Asks with the client's connection, after the answers it still waits for.
+    fn ask(&mut self, who: &Who, words: &[Vec<u8>], until: Duration) -> Result<Asked, Halt> {
+        if words.first().is_some_and(|w| w.eq_ignore_ascii_case(b"SHUTDOWN")) {
+            self.hosts[who.host()].state = ServerState::Down;
+        }
+        self.drive_loads()?;
+        let mut client = self.take_client(who);
+        let asked = client.ask(self.stage, words, until);
+        let late = client.unmet_before();
+        self.clients.insert(who.clone(), client);
+        let asked = asked.map_err(|t| trouble(t, &[who.host()]))?;
+        self.drive_loads()?;
+        match late {
+            Some((line, text, expected, got)) => {
+                Err(Halt::Earlier { line, text, expected, got, host: who.host() })
+            }
+            None => Ok(asked),
+        }
+    }
+
+    fn call_later(&mut self, step: &Step, call: &Call) -> Result<(), Halt> {
+        self.checks += 1;
+        self.drive_loads()?;
+        let words = self.fill(&call.words);
+        let mut client = self.take_client(&call.who);
+        let until = self.stage.now() + PATIENCE;
+        let owed = (step.line, step.text.clone(), call.expect.clone(), self.numbers.clone());
+        let sent = client.send_later(self.stage, &words, owed, until);
+        self.clients.insert(call.who.clone(), client);
+        let host = call.who.host();
+        match sent.map_err(|t| trouble(t, &[host]))? {
+            Ok(()) => Ok(()),
+            Err(why) => Err(unmet("a connection".to_owned(), why, &[host])),
+        }
+    }
+
+    fn wait_for_answers(&mut self) -> Result<(), Halt> {
+        let until = self.stage.now() + PATIENCE;
+        for who in self.clients.keys().cloned().collect::<Vec<Who>>() {
+            let mut client = self.take_client(&who);
+            let waited = client.wait_for_owed(self.stage, until);
+            let late = client.unmet_before();
+            self.clients.insert(who.clone(), client);
+            waited.map_err(|t| trouble(t, &[who.host()]))?;
+            if let Some((line, text, expected, got)) = late {
+                return Err(Halt::Earlier { line, text, expected, got, host: who.host() });
+            }
+        }
+        self.drive_loads()
+    }
+
+    /// `client` lines connect at once, so that what follows finds the connection there.
+    fn connected(&mut self, who: &Who) -> Result<(), Halt> {
+        let mut client = self.take_client(who);
+        let until = self.stage.now() + PATIENCE;
+        let opened = client.open(self.stage, until);
+        self.clients.insert(who.clone(), client);
+        match opened.map_err(|t| trouble(t, &[who.host()]))? {
+            Ok(()) => Ok(()),
+            Err(why) => Err(unmet("a connection".to_owned(), why, &[who.host()])),
+        }
+    }
+
+    fn stop_loads(&mut self) -> Result<(), Halt> {
+        let until = self.stage.now() + PATIENCE;
+        for mut load in std::mem::take(&mut self.loads) {
+            let host = load.host();
+            let stopped = load.stop(self.stage, until).map_err(|t| trouble(t, &[host]))?;
+            if let Err(got) = stopped {
+                return Err(unmet("answers other than errors".to_owned(), got, &[host]));
+            }
+            self.checks += 1;
+        }
+        Ok(())
+    }
+
+    fn drive_loads(&mut self) -> Result<(), Halt> {
+        for load in &mut self.loads {
+            let host = load.host();
+            load.drive(self.stage).map_err(|t| trouble(t, &[host]))?;
+        }
+        Ok(())
+    }
+
+    fn pass_until(&mut self, until: Duration) -> Result<(), Halt> {
+        loop {
+            self.drive_loads()?;
+            let now = self.stage.now();
+            if now >= until {
+                return Ok(());
+            }
+            let next = self.loads.iter().map(Load::due).min().unwrap_or(until).min(until);
+            let span = next.saturating_sub(now).max(Duration::from_micros(1));
+            self.stage.pass(span, None).map_err(|t| trouble(t, &[]))?;
+        }
+    }
+
+    /// A server that ended without being told to is a failure, whatever the line expects.
+    fn servers_are_alive(&mut self) -> Result<(), Halt> {
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].state == ServerState::Up
+                && let Some(said) = self.stage.ended(host)
+            {
+                let got = format!("the server has ended: {said}");
+                return Err(unmet("the server goes on running".to_owned(), got, &[host]));
+            }
+        }
+        Ok(())
+    }
+
+    fn must_be(&self, host: HostIndex, state: ServerState, expected: &str) -> Result<(), Halt> {
+        let actual = self.hosts[host].state;
+        if actual == state {
+            return Ok(());
+        }
+        let name = &self.scenario.hosts[host].name;
+        let found = match actual {
+            ServerState::Down => format!("no running server on `{name}`"),
+            ServerState::Up => format!("a running server on `{name}`"),
+            ServerState::Paused => format!("a paused server on `{name}`"),
+        };
+        Err(trouble(Trouble::BadLine { found, expected: expected.to_owned() }, &[host]))
+    }
+
+    /// Hosts whose server runs and is not paused.
+    fn running(&self) -> Result<Vec<HostIndex>, Halt> {
+        let up = |host: &HostIndex| self.hosts[*host].state == ServerState::Up;
+        let running: Vec<HostIndex> = (0..self.hosts.len()).filter(up).collect();
+        if running.is_empty() {
+            let found = "no running server".to_owned();
+            let expected = "a running server somewhere".to_owned();
+            return Err(trouble(Trouble::BadLine { found, expected }, &[]));
+        }
+        Ok(running)
+    }
+
+    fn hosts_of(&self, check: &Check) -> Vec<HostIndex> {
+        match check {
+            Check::Call(call) => vec![call.who.host()],
+            Check::Log { host, .. } => vec![*host],
+            Check::Every { .. } | Check::Converged => (0..self.hosts.len()).collect(),
+        }
+    }
+
+    fn take_client(&mut self, who: &Who) -> Client {
+        self.clients.remove(who).unwrap_or_else(|| self.new_client(who))
+    }
+
+    fn new_client(&self, who: &Who) -> Client {
+        let host = &self.hosts[who.host()];
+        let flag = |name: &str| {
+            let at = host.flags.iter().position(|f| f.eq_ignore_ascii_case(name))?;
+            host.flags.get(at + 1)
+        };
+        let port = flag("--port").and_then(|p| p.parse().ok()).unwrap_or(6379);
+        let noauth = matches!(who, Who::Named { name, .. } if self.noauth.contains(name));
+        let password = flag("--requirepass").filter(|_| !noauth);
+        Client::new(who.host(), port, password.cloned())
+    }
+
+    fn fill(&self, words: &[Word]) -> Vec<Vec<u8>> {
+        words.iter().map(|w| w.fill(&self.numbers)).collect()
+    }
+
+    fn fill_texts(&self, words: &[Word]) -> Vec<String> {
+        words.iter().map(|w| w.fill_text(&self.numbers)).collect()
+    }
+
+    fn verdict(&mut self, stop: Stop) -> Verdict {
+        let Stop { line, text, why } = stop;
+        let (expected, got, hosts) = match why {
+            Why::Unmet { expected, got, hosts } => (expected, got, hosts),
+            Why::Trouble { trouble, hosts } => match trouble {
+                Trouble::Failed(got) => ("the line to be carried out".to_owned(), got, hosts),
+                Trouble::BadLine { found, expected } => {
+                    return Verdict::BadFile { line, found, expected };
+                }
+                Trouble::Unavailable(why) => return Verdict::Unavailable { line, why },
+                Trouble::Interrupted => {
+                    return Verdict::Unavailable { line, why: "interrupted".to_owned() };
+                }
+            },
+        };
+        let mut facts = Vec::new();
+        for host in hosts {
+            let name = self.scenario.hosts[host].name.clone();
+            facts.push((name, self.stage.last_facts(host)));
+        }
+        let at = self.stage.now();
+        Verdict::Failed(Box::new(Failure { line, text, expected, got, at, facts, kept: None }))
+    }
+}
+
+/// Why a line stops the play.
+enum Halt {
+    Here(Why),
+    /// The answer of an `async` line before this one is not what that line expects.
+    Earlier {
+        line: usize,
+        text: String,
+        expected: String,
+        got: String,
+        host: HostIndex,
+    },
+}
+
+fn why_at(step: &Step, halt: Halt) -> Stop {
+    match halt {
+        Halt::Here(why) => Stop { line: step.line, text: step.text.clone(), why },
+        Halt::Earlier { line, text, expected, got, host } => {
+            Stop { line, text, why: Why::Unmet { expected, got, hosts: vec![host] } }
+        }
+    }
+}
+
+fn unmet(expected: String, got: String, hosts: &[HostIndex]) -> Halt {
+    Halt::Here(Why::Unmet { expected, got, hosts: hosts.to_vec() })
+}
+
+fn trouble(trouble: Trouble, hosts: &[HostIndex]) -> Halt {
+    Halt::Here(Why::Trouble { trouble, hosts: hosts.to_vec() })
+}
+
+fn not_converged(got: String) -> Unmet {
+    Unmet { expected: "one digest on all hosts".to_owned(), got }
+}

@@ -1,0 +1,380 @@
+//! The stage of real processes: every host a network namespace with the real iptables, a switch in a
+//! namespace of its own, the real release binary, the real kernel's TCP. The machine's own networks
+//! stay untouched and everything is removed afterwards, also after a failure, a panic or Ctrl-C.
+
+// Real time and real threads are the point of this stage.
+#![allow(clippy::disallowed_methods)]
+
+mod network;
+mod program;
+mod signals;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use quorate::base::rng::Rng;
+
+use super::ast::{HostIndex, LinkQuality, Scenario, Step, What};
+use super::stage::{Stage, StageConn, Trouble};
+use network::Network;
+
+/// How long one wait may last before Ctrl-C is looked for.
+const NAP_MAX: Duration = Duration::from_millis(50);
+
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+const WRITE_MAX: Duration = Duration::from_secs(1);
+
+/// Log lines shown for a failed line.
+const LOG_LINES_SHOWN: usize = 15;
+
+/// Why real runs are not possible on this machine, if they are not.
+pub fn missing() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("--real needs root, for network namespaces".to_owned());
+    }
+    [["ip", "-V"], ["iptables", "--version"]].iter().find_map(|[program, flag]| {
+        let ran = network::run(program, &[flag]);
+        ran.err().map(|why| format!("--real needs {program}: {why}"))
+    })
+}
+
+/// The first line that real processes cannot play here, and why.
+pub fn cannot_play(steps: &[Step]) -> Option<(usize, String)> {
+    steps.iter().find_map(|step| {
+        let lacks = match &step.what {
+            What::Clock { .. } => "a clock of its own for each host",
+            What::Link { quality, .. } if quality.latency.is_some_and(|l| !l.is_zero()) => {
+                "latency on links"
+            }
+            What::Link { quality, .. } if quality.bits_per_sec.is_some() => "bandwidth on links",
+            What::Repeat { body, .. } => return cannot_play(body),
+            What::Link { .. }
+            | What::Server { .. }
+            | What::Iptables { .. }
+            | What::Check { .. }
+            | What::Async { .. }
+            | What::Await
+            | What::Sleep { .. }
+            | What::Kill { .. }
+            | What::Restart { .. }
+            | What::Pause { .. }
+            | What::Resume { .. }
+            | What::Client { .. }
+            | What::Load { .. }
+            | What::StopLoad => return None,
+        };
+        Some((step.line, format!("`{}`: --real lacks {lacks} here", step.text)))
+    })
+}
+
+/// Hosts, processes and connections of one run. Dropping it removes everything.
+pub struct RealStage {
+    /// First, so that processes are gone before their namespaces.
+    hosts: Vec<RealHost>,
+    conns: Vec<Option<TcpStream>>,
+    network: Network,
+    dir: Dir,
+    program: PathBuf,
+    began: Instant,
+    rng: Rng,
+    /// Last, so that Ctrl-C waits for all of the above.
+    _running: signals::Running,
+}
+
+struct RealHost {
+    child: Option<Child>,
+    dir: PathBuf,
+    /// Where the log of the last start begins.
+    log_from: u64,
+    /// Loss rules that stand in the mangle table: source and share.
+    loss: Vec<(Ipv4Addr, f64)>,
+}
+
+/// A directory for data and logs that goes away unless it is to be kept.
+struct Dir {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl RealStage {
+    /// Builds the binary if need be, then the network.
+    ///
+    /// # Errors
+    /// What this machine lacks.
+    pub fn new(scenario: &Scenario, seed: u64) -> Result<RealStage, String> {
+        if let Some(why) = missing() {
+            return Err(why);
+        }
+        let running = signals::Running::begin()?;
+        let program = program::quorate()?;
+        let network = Network::build(&scenario.hosts)?;
+        let path = std::env::temp_dir().join(format!("quorate-{}", network.prefix()));
+        let dir = Dir { path, keep: false };
+        let mut hosts = Vec::new();
+        for host in &scenario.hosts {
+            let dir = dir.path.join(&host.name);
+            fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+            hosts.push(RealHost { child: None, dir, log_from: 0, loss: Vec::new() });
+        }
+        Ok(RealStage {
+            hosts,
+            conns: Vec::new(),
+            network,
+            dir,
+            program,
+            began: Instant::now(),
+            rng: Rng::fork(seed, "scenario"),
+            _running: running,
+        })
+    }
+
+    /// Leaves logs and data behind and says where.
+    pub fn keep_files(&mut self) -> PathBuf {
+        self.dir.keep = true;
+        self.dir.path.clone()
+    }
+
+    fn signal(&mut self, host: HostIndex, signal: Signal) -> Result<(), Trouble> {
+        let Some(child) = &self.hosts[host].child else { return Ok(()) };
+        let pid = i32::try_from(child.id()).map_err(|e| Trouble::Failed(e.to_string()))?;
+        kill(Pid::from_raw(pid), signal).map_err(|e| Trouble::Failed(format!("{signal}: {e}")))
+    }
+
+    /// Loss of what arrives at `host` from `from`; in a table that the scenario's own lines leave alone.
+    fn lose(&mut self, host: HostIndex, from: HostIndex, share: f64) -> Result<(), Trouble> {
+        let ip = self.network.ip(from);
+        let old = self.hosts[host].loss.iter().position(|(source, _)| *source == ip);
+        if let Some(at) = old {
+            let (_, old) = self.hosts[host].loss.remove(at);
+            self.loss_rule(host, "-D", ip, old)?;
+        }
+        if share > 0.0 {
+            self.loss_rule(host, "-A", ip, share)?;
+            self.hosts[host].loss.push((ip, share));
+        }
+        Ok(())
+    }
+
+    fn loss_rule(
+        &self,
+        host: HostIndex,
+        action: &str,
+        from: Ipv4Addr,
+        share: f64,
+    ) -> Result<(), Trouble> {
+        let rule = format!(
+            "-t mangle {action} PREROUTING -s {from} -m statistic --mode random --probability \
+             {share} -j DROP"
+        );
+        self.network.iptables(host, rule.split_whitespace()).map_err(Trouble::Failed)
+    }
+}
+
+impl Stage for RealStage {
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn pass(&mut self, span: Duration, waiting: Option<StageConn>) -> Result<(), Trouble> {
+        let nap = span.min(NAP_MAX).max(Duration::from_micros(1));
+        let stream = waiting.and_then(|conn| self.conns[conn.0].as_ref());
+        match stream {
+            Some(stream) => {
+                // A closed stream ends the wait like an arrival: `take` then tells.
+                let waited =
+                    stream.set_read_timeout(Some(nap)).and_then(|()| stream.peek(&mut [0]));
+                if let Err(e) = waited
+                    && !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            None => std::thread::sleep(nap),
+        }
+        if signals::interrupted() { Err(Trouble::Interrupted) } else { Ok(()) }
+    }
+
+    fn serve(&mut self, host: HostIndex, flags: &[String]) -> Result<(), Trouble> {
+        let mut command = self.network.command(host);
+        command.arg(&self.program).arg("server").args(flags);
+        let host = &mut self.hosts[host];
+        host.stop();
+        let path = host.log_path();
+        let log = OpenOptions::new().create(true).append(true).open(&path);
+        let started = log.and_then(|log| {
+            host.log_from = log.metadata()?.len();
+            let again = log.try_clone()?;
+            command.current_dir(&host.dir).stdin(Stdio::null()).stdout(log).stderr(again).spawn()
+        });
+        host.child = Some(started.map_err(|e| Trouble::Failed(e.to_string()))?);
+        Ok(())
+    }
+
+    fn ended(&mut self, host: HostIndex) -> Option<String> {
+        let host = &mut self.hosts[host];
+        let status = host.child.as_mut()?.try_wait().ok().flatten()?;
+        let log = host.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(5)..].join("\n");
+        Some(format!("{last} ({status})"))
+    }
+
+    fn iptables(&mut self, host: HostIndex, words: &[String]) -> Result<(), Trouble> {
+        let words = words.iter().map(String::as_str);
+        self.network.iptables(host, words).map_err(Trouble::Failed)
+    }
+
+    fn connect(
+        &mut self,
+        host: HostIndex,
+        port: u16,
+    ) -> Result<Result<StageConn, String>, Trouble> {
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let connected = self.network.within(host, || {
+            let stream = TcpStream::connect_timeout(&to, CONNECT_MAX)?;
+            stream.set_nodelay(true)?;
+            stream.set_write_timeout(Some(WRITE_MAX))?;
+            Ok(stream)
+        });
+        Ok(match connected {
+            Ok(stream) => {
+                self.conns.push(Some(stream));
+                Ok(StageConn(self.conns.len() - 1))
+            }
+            Err(e) => Err(e.to_string()),
+        })
+    }
+
+    fn send(&mut self, conn: StageConn, bytes: Bytes) {
+        // A failure shows when the answer is taken: the connection is closed then.
+        let stream = &mut self.conns[conn.0];
+        if stream.as_mut().is_some_and(|s| s.write_all(&bytes).is_err()) {
+            *stream = None;
+        }
+    }
+
+    fn take(&mut self, conn: StageConn, buf: &mut BytesMut) -> bool {
+        let slot = &mut self.conns[conn.0];
+        let Some(stream) = slot else { return false };
+        if stream.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let mut chunk = [0; 16 * 1024];
+        let open = loop {
+            match stream.read(&mut chunk) {
+                Ok(0) => break false,
+                Ok(len) => buf.extend_from_slice(&chunk[..len]),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break true,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break false,
+            }
+        };
+        if !open || stream.set_nonblocking(false).is_err() {
+            *slot = None;
+            return false;
+        }
+        true
+    }
+
+    fn hang_up(&mut self, conn: StageConn) {
+        self.conns[conn.0] = None;
+    }
+
+    fn kill(&mut self, host: HostIndex) -> Result<(), Trouble> {
+        self.hosts[host].stop();
+        Ok(())
+    }
+
+    fn pause(&mut self, host: HostIndex) -> Result<(), Trouble> {
+        self.signal(host, Signal::SIGSTOP)
+    }
+
+    fn resume(&mut self, host: HostIndex) -> Result<(), Trouble> {
+        self.signal(host, Signal::SIGCONT)
+    }
+
+    fn step_clock(&mut self, _host: HostIndex, _by_ms: i64) -> Result<(), Trouble> {
+        Err(Trouble::Unavailable("--real has no clock of its own for each host here".to_owned()))
+    }
+
+    fn link(&mut self, a: HostIndex, b: HostIndex, quality: LinkQuality) -> Result<(), Trouble> {
+        if let Some(share) = quality.loss {
+            self.lose(a, b, share)?;
+            self.lose(b, a, share)?;
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, host: HostIndex) -> String {
+        self.hosts[host].log()
+    }
+
+    fn last_facts(&mut self, host: HostIndex) -> Vec<String> {
+        let log = self.hosts[host].log();
+        let lines: Vec<&str> = log.lines().collect();
+        let from = lines.len().saturating_sub(LOG_LINES_SHOWN);
+        lines[from..].iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.rng.below(n)
+    }
+}
+
+impl RealHost {
+    fn log_path(&self) -> PathBuf {
+        self.dir.join("server.log")
+    }
+
+    /// What the last start has logged so far.
+    fn log(&self) -> String {
+        let read = |path: &Path| -> std::io::Result<Vec<u8>> {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(self.log_from))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read(&self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _already_gone = child.kill();
+            let _status = child.wait();
+        }
+    }
+}
+
+impl Drop for RealHost {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        if !self.keep && !std::thread::panicking() {
+            let _best_effort = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// A command whose output is of interest only if it fails.
+fn quiet(command: &mut Command) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{} ({})", said.trim(), output.status))
+}

@@ -1,0 +1,185 @@
+//! Network namespaces: one for each host, and one for the switch between them. Names begin with the
+//! process id of the run, so that what a killed run left behind can be told apart and removed.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sched::{CloneFlags, setns};
+
+use super::super::ast::{HostIndex, HostLine};
+use super::quiet;
+
+const NAMESPACES: &str = "/run/netns";
+const HOSTS_FILES: &str = "/etc/netns";
+const PREFIX: &str = "qs";
+
+/// Runs of this process so far.
+static RUNS: AtomicU32 = AtomicU32::new(0);
+
+/// The namespaces of one run. Dropping it removes them.
+pub struct Network {
+    prefix: String,
+    hosts: Vec<(String, Ipv4Addr)>,
+    /// Namespaces made so far.
+    made: Vec<String>,
+}
+
+/// Runs a program and returns what it printed.
+pub fn run(program: &str, args: &[&str]) -> Result<String, String> {
+    quiet(Command::new(program).args(args))
+}
+
+impl Network {
+    /// Makes the namespaces and connects them.
+    ///
+    /// # Errors
+    /// The command that failed and what it said; what was made before is removed.
+    pub fn build(hosts: &[HostLine]) -> Result<Network, String> {
+        remove_leftovers();
+        let number = RUNS.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("{PREFIX}{}-{number}", std::process::id());
+        let names = hosts.iter().map(|h| (format!("{prefix}-{}", h.name), h.ip)).collect();
+        let mut network = Network { prefix, hosts: names, made: Vec::new() };
+        network.connect_all(hosts)?;
+        Ok(network)
+    }
+
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub fn ip(&self, host: HostIndex) -> Ipv4Addr {
+        self.hosts[host].1
+    }
+
+    /// A command inside the host's namespace, which sees the host's own hosts file. The program is an
+    /// argument still to be added.
+    pub fn command(&self, host: HostIndex) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.hosts[host].0]);
+        command
+    }
+
+    /// The real iptables inside the host's namespace.
+    pub fn iptables<'a>(
+        &self,
+        host: HostIndex,
+        words: impl Iterator<Item = &'a str>,
+    ) -> Result<(), String> {
+        quiet(self.command(host).args(["iptables", "-w", "5"]).args(words)).map(drop)
+    }
+
+    /// Calls `open` on a thread inside the host's namespace; sockets made there stay there.
+    pub fn within<T: Send>(
+        &self,
+        host: HostIndex,
+        open: impl FnOnce() -> io::Result<T> + Send,
+    ) -> io::Result<T> {
+        let path = Path::new(NAMESPACES).join(&self.hosts[host].0);
+        let enter_and_open = || {
+            setns(fs::File::open(path)?, CloneFlags::CLONE_NEWNET)?;
+            open()
+        };
+        std::thread::scope(|scope| scope.spawn(enter_and_open).join())
+            .unwrap_or_else(|_| Err(io::Error::other("the connecting thread panicked")))
+    }
+
+    fn connect_all(&mut self, hosts: &[HostLine]) -> Result<(), String> {
+        let switch = format!("{}-switch-", self.prefix);
+        self.make(&switch)?;
+        ip(&["-n", &switch, "link", "add", "switch", "type", "bridge"])?;
+        ip(&["-n", &switch, "link", "set", "switch", "up"])?;
+        let names: String = hosts.iter().map(|h| format!("{} {}\n", h.ip, h.name)).collect();
+        let bits = prefix_bits(hosts);
+        for (index, (name, address)) in self.hosts.clone().iter().enumerate() {
+            let port = format!("port{index}");
+            self.make(name)?;
+            write_hosts_file(name, &names)?;
+            ip(&["-n", name, "link", "set", "lo", "up"])?;
+            let pair = ["name", "eth0", "netns", name, "type", "veth", "peer", "name", &port];
+            ip(&[&["link", "add"], &pair[..], &["netns", &switch]].concat())?;
+            ip(&["-n", &switch, "link", "set", &port, "master", "switch", "up"])?;
+            ip(&["-n", name, "addr", "add", &format!("{address}/{bits}"), "dev", "eth0"])?;
+            ip(&["-n", name, "link", "set", "eth0", "up"])?;
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, name: &str) -> Result<(), String> {
+        ip(&["netns", "add", name])?;
+        self.made.push(name.to_owned());
+        Ok(())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in &self.made {
+            remove(name);
+        }
+    }
+}
+
+fn ip(args: &[&str]) -> Result<(), String> {
+    run("ip", args).map(drop).map_err(|said| format!("ip {}: {said}", args.join(" ")))
+}
+
+/// The hosts file that `ip netns exec` lays over the machine's.
+fn write_hosts_file(namespace: &str, names: &str) -> Result<(), String> {
+    let dir = Path::new(HOSTS_FILES).join(namespace);
+    let write = || {
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("hosts"), format!("127.0.0.1 localhost\n{names}"))
+    };
+    // Another run that ends may remove the empty parent in between.
+    write().or_else(|_| write()).map_err(|e| format!("{}: {e}", dir.display()))
+}
+
+/// Removes a namespace with its devices and its hosts file, and kills what still runs in it.
+fn remove(name: &str) {
+    for pid in run("ip", &["netns", "pids", name]).unwrap_or_default().split_whitespace() {
+        let _already_gone = run("kill", &["-9", pid]);
+    }
+    let _already_gone = run("ip", &["netns", "del", name]);
+    let _never_written = fs::remove_dir_all(Path::new(HOSTS_FILES).join(name));
+    let _still_used = fs::remove_dir(HOSTS_FILES);
+}
+
+/// Removes the namespaces of runs whose process is gone.
+fn remove_leftovers() {
+    let entries = fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
+    for name in entries.filter_map(|e| e.file_name().into_string().ok()) {
+        let pid =
+            name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(pid, _)| pid);
+        let pid = pid.filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
+        if pid.is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()) {
+            remove(&name);
+        }
+    }
+}
+
+/// Length of the network's prefix: 16, or less if the hosts lie further apart.
+fn prefix_bits(hosts: &[HostLine]) -> u32 {
+    let first = hosts.first().map_or(0, |h| h.ip.to_bits());
+    hosts.iter().map(|h| (h.ip.to_bits() ^ first).leading_zeros()).min().unwrap_or(16).min(16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_network_is_wide_enough_for_all_hosts() {
+        let hosts = |ips: &[&str]| -> Vec<HostLine> {
+            let host = |ip: &&str| HostLine { name: String::new(), ip: ip.parse().unwrap() };
+            ips.iter().map(host).collect()
+        };
+        assert_eq!(prefix_bits(&hosts(&["172.18.0.2", "172.18.0.3"])), 16);
+        assert_eq!(prefix_bits(&hosts(&["10.1.0.1", "10.2.0.1"])), 14);
+        assert_eq!(prefix_bits(&hosts(&["10.0.0.1"])), 16);
+    }
+}

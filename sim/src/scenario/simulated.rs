@@ -1,0 +1,264 @@
+//! The stage of the simulated world: seconds pass in microseconds, and one seed gives one run.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quorate::base::fact::Fact;
+use quorate::base::time::Span;
+use quorate::node::Node;
+use quorate::node::config::Config;
+
+use super::ast::{HostIndex, LinkQuality, Scenario};
+use super::stage::{Stage, StageConn, Trouble};
+use crate::clock::ClockChange;
+use crate::decide::{Decisions, Kind};
+use crate::firewall::FirewallError;
+use crate::ids::{ClientConn, HostId};
+use crate::time::Time;
+use crate::world::{ClientState, Notice, Observer, ProcessState, World, WorldConfig};
+
+const CONNECT_MAX: Span = Span(1_000_000_000);
+
+/// Facts shown for a failed line.
+const FACTS_SHOWN: usize = 15;
+
+/// What waits for a line of limited bandwidth at most.
+const LINE_QUEUE_BYTES: u64 = 256 << 10;
+
+/// A world and what it tells of its hosts.
+pub struct SimulatedStage {
+    world: World<Node>,
+    hosts: Vec<Told>,
+    conns: Vec<ClientConn>,
+}
+
+/// What was heard of one host.
+#[derive(Default)]
+struct Told {
+    facts: VecDeque<(Time, Fact)>,
+    /// Since the server's last start.
+    log: Vec<String>,
+    /// Why the last start came to nothing.
+    refused: Option<String>,
+}
+
+impl SimulatedStage {
+    pub fn new(scenario: &Scenario, seed: u64) -> SimulatedStage {
+        let mut world = World::new(WorldConfig::default(), Decisions::from_seed(seed));
+        let mut hosts = Vec::new();
+        for host in &scenario.hosts {
+            world.add_host(&host.name, host.ip);
+            hosts.push(Told::default());
+        }
+        SimulatedStage { world, hosts, conns: Vec::new() }
+    }
+
+    /// Of everything that has happened.
+    pub fn digest(&self) -> u64 {
+        self.world.digest()
+    }
+
+    fn next(&mut self, until: Time) -> Option<Notice> {
+        self.world.next(until, &mut Listener { hosts: &mut self.hosts })
+    }
+
+    fn change_link(&mut self, from: HostIndex, to: HostIndex, quality: LinkQuality) {
+        let config = &mut self.world.link(id(from), id(to)).config;
+        if let Some(latency) = quality.latency {
+            config.latency.base = Span(nanos(latency));
+        }
+        if let Some(loss) = quality.loss {
+            config.loss_ppm = (loss * 1e6).round() as u32;
+        }
+        if let Some(bits) = quality.bits_per_sec {
+            config.bandwidth_bytes_per_sec = (bits / 8).max(1);
+            config.queue_bytes = LINE_QUEUE_BYTES;
+        }
+    }
+}
+
+impl Stage for SimulatedStage {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.world.now().0)
+    }
+
+    fn pass(&mut self, span: Duration, waiting: Option<StageConn>) -> Result<(), Trouble> {
+        let until = self.world.now() + Span(nanos(span));
+        let waiting = waiting.map(|conn| self.conns[conn.0]);
+        while let Some(notice) = self.next(until) {
+            match notice {
+                Notice::Client { conn, .. } if Some(conn) == waiting => return Ok(()),
+                Notice::Client { .. } | Notice::Alarm { .. } | Notice::Exited { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, host: HostIndex, flags: &[String]) -> Result<(), Trouble> {
+        self.world.kill(id(host));
+        let told = &mut self.hosts[host];
+        told.log.clear();
+        match Config::from_flags(flags) {
+            Ok(config) => {
+                told.refused = None;
+                self.world.start(id(host), config);
+            }
+            Err(error) => told.refused = Some(error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, host: HostIndex) -> Option<String> {
+        if let Some(refused) = &self.hosts[host].refused {
+            return Some(refused.clone());
+        }
+        match self.world.host(id(host)).state() {
+            ProcessState::Down => Some("not running".to_owned()),
+            ProcessState::Running | ProcessState::Paused => None,
+            ProcessState::Exited(exit) => Some(format!("{} (code {})", exit.reason, exit.code)),
+        }
+    }
+
+    fn iptables(&mut self, host: HostIndex, words: &[String]) -> Result<(), Trouble> {
+        let carried_out = self.world.iptables(id(host), &words.join(" "));
+        carried_out.map(drop).map_err(|error| match error {
+            FirewallError::NoSuchRule | FirewallError::BadIndex(_) => {
+                Trouble::Failed(error.to_string())
+            }
+            FirewallError::UnknownWord(_)
+            | FirewallError::Missing { .. }
+            | FirewallError::BadValue { .. }
+            | FirewallError::Needs { .. }
+            | FirewallError::NotInvertible(_)
+            | FirewallError::NoCommand
+            | FirewallError::SecondCommand(_)
+            | FirewallError::NoSuchChain(_) => Trouble::BadLine {
+                found: error.to_string(),
+                expected: "words the simulated iptables knows".to_owned(),
+            },
+        })
+    }
+
+    fn connect(
+        &mut self,
+        host: HostIndex,
+        port: u16,
+    ) -> Result<Result<StageConn, String>, Trouble> {
+        let conn = self.world.client_connect(id(host), Ipv4Addr::LOCALHOST, port);
+        let until = self.world.now() + CONNECT_MAX;
+        while self.world.client_state(conn) == ClientState::Connecting {
+            if self.next(until).is_none() && self.world.now() >= until {
+                break;
+            }
+        }
+        Ok(match self.world.client_state(conn) {
+            ClientState::Open => {
+                self.conns.push(conn);
+                Ok(StageConn(self.conns.len() - 1))
+            }
+            ClientState::Connecting => {
+                self.world.client_abort(conn);
+                Err("connecting timed out".to_owned())
+            }
+            ClientState::Failed(why) => Err(format!("connecting failed: {why:?}")),
+            ClientState::Closed(why) => Err(format!("closed at once: {why:?}")),
+        })
+    }
+
+    fn send(&mut self, conn: StageConn, bytes: Bytes) {
+        self.world.client_send(self.conns[conn.0], bytes);
+    }
+
+    fn take(&mut self, conn: StageConn, buf: &mut BytesMut) -> bool {
+        let conn = self.conns[conn.0];
+        let arrived = self.world.client_buf(conn);
+        buf.extend_from_slice(arrived);
+        arrived.clear();
+        match self.world.client_state(conn) {
+            ClientState::Connecting | ClientState::Open => true,
+            ClientState::Failed(_) | ClientState::Closed(_) => false,
+        }
+    }
+
+    fn hang_up(&mut self, conn: StageConn) {
+        self.world.client_close(self.conns[conn.0]);
+    }
+
+    fn kill(&mut self, host: HostIndex) -> Result<(), Trouble> {
+        self.world.kill(id(host));
+        Ok(())
+    }
+
+    fn pause(&mut self, host: HostIndex) -> Result<(), Trouble> {
+        self.world.pause(id(host));
+        Ok(())
+    }
+
+    fn resume(&mut self, host: HostIndex) -> Result<(), Trouble> {
+        self.world.resume(id(host));
+        Ok(())
+    }
+
+    fn step_clock(&mut self, host: HostIndex, by_ms: i64) -> Result<(), Trouble> {
+        self.world.clock(id(host), ClockChange::StepWall(by_ms * 1_000_000));
+        Ok(())
+    }
+
+    fn link(&mut self, a: HostIndex, b: HostIndex, quality: LinkQuality) -> Result<(), Trouble> {
+        self.change_link(a, b, quality);
+        self.change_link(b, a, quality);
+        Ok(())
+    }
+
+    fn log(&mut self, host: HostIndex) -> String {
+        self.hosts[host].log.join("\n")
+    }
+
+    fn last_facts(&mut self, host: HostIndex) -> Vec<String> {
+        let shown = |(at, fact): &(Time, Fact)| {
+            let text = match fact {
+                Fact::Log { level, text } => format!("{level:?}: {text}"),
+                other => format!("{other:?}"),
+            };
+            let text: String = text.chars().take(200).collect();
+            format!("{at} {text}")
+        };
+        self.hosts[host].facts.iter().map(shown).collect()
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.world.decisions().decide(Kind::Other, n)
+    }
+}
+
+/// Notes what the nodes tell.
+struct Listener<'a> {
+    hosts: &'a mut [Told],
+}
+
+impl Observer for Listener<'_> {
+    fn on_fact(&mut self, host: HostId, at: Time, fact: Fact) {
+        let told = &mut self.hosts[host.index()];
+        if let Fact::Log { text, .. } = &fact {
+            told.log.push(text.clone());
+        }
+        // Rises with every unit and says no more than the unit.
+        if matches!(fact, Fact::VectorMoved { .. }) {
+            return;
+        }
+        if told.facts.len() == FACTS_SHOWN {
+            told.facts.pop_front();
+        }
+        told.facts.push_back((at, fact));
+    }
+}
+
+fn id(host: HostIndex) -> HostId {
+    HostId(u16::try_from(host).expect("fewer than 65,536 hosts"))
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

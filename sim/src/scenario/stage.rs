@@ -1,0 +1,71 @@
+//! Where a scenario is played: the simulated world, or real processes in network namespaces.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::ast::{HostIndex, LinkQuality};
+
+/// Why a stage could not do what a line says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// The line failed: what happened instead.
+    Failed(String),
+    /// The line makes no sense here.
+    BadLine { found: String, expected: String },
+    /// This machine lacks something, or this stage cannot do it.
+    Unavailable(String),
+    /// Somebody pressed Ctrl-C.
+    Interrupted,
+}
+
+/// A client connection of the stage.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct StageConn(pub usize);
+
+/// What scenario lines are carried out with. Time is counted from the beginning of the run.
+pub trait Stage {
+    fn now(&self) -> Duration;
+
+    /// Lets at most `span` pass; less if something arrives on `waiting`.
+    fn pass(&mut self, span: Duration, waiting: Option<StageConn>) -> Result<(), Trouble>;
+
+    /// Starts `quorate server` with these flags in the host's own directory.
+    fn serve(&mut self, host: HostIndex, flags: &[String]) -> Result<(), Trouble>;
+
+    /// What a server that was started and has ended by itself said last.
+    fn ended(&mut self, host: HostIndex) -> Option<String>;
+
+    fn iptables(&mut self, host: HostIndex, words: &[String]) -> Result<(), Trouble>;
+
+    /// Connects a client on the host itself over its loopback device. The error says why not.
+    fn connect(&mut self, host: HostIndex, port: u16)
+    -> Result<Result<StageConn, String>, Trouble>;
+
+    fn send(&mut self, conn: StageConn, bytes: Bytes);
+
+    /// Appends what has arrived; false once the connection is closed and all of it was taken.
+    fn take(&mut self, conn: StageConn, buf: &mut BytesMut) -> bool;
+
+    /// Closes a client's connection.
+    fn hang_up(&mut self, conn: StageConn);
+
+    fn kill(&mut self, host: HostIndex) -> Result<(), Trouble>;
+
+    fn pause(&mut self, host: HostIndex) -> Result<(), Trouble>;
+
+    fn resume(&mut self, host: HostIndex) -> Result<(), Trouble>;
+
+    fn step_clock(&mut self, host: HostIndex, by_ms: i64) -> Result<(), Trouble>;
+
+    fn link(&mut self, a: HostIndex, b: HostIndex, quality: LinkQuality) -> Result<(), Trouble>;
+
+    /// What the server of this host has logged since it started.
+    fn log(&mut self, host: HostIndex) -> String;
+
+    /// The last things that happened at this host, oldest first, for the report of a failed line.
+    fn last_facts(&mut self, host: HostIndex) -> Vec<String>;
+
+    /// A random number below `n`, which is not 0.
+    fn below(&mut self, n: u64) -> u64;
+}

@@ -1,0 +1,96 @@
+//! Quantities of scenario lines: times, rates, percentages.
+
+use std::time::Duration;
+
+/// `10ms`, `5s`, `1.5s`, `2m`, `300us`.
+pub fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = number_and_unit(text)?;
+    let us = match unit {
+        "us" => number,
+        "ms" => number * 1e3,
+        "s" => number * 1e6,
+        "m" => number * 60e6,
+        _ => return None,
+    };
+    (us <= 86_400e6).then(|| Duration::from_micros(us.round() as u64))
+}
+
+/// `10ms` or `0ms..50ms`.
+pub fn duration_range(text: &str) -> Option<(Duration, Duration)> {
+    let (low, high) = match text.split_once("..") {
+        Some((low, high)) => (duration(low)?, duration(high)?),
+        None => (duration(text)?, duration(text)?),
+    };
+    (low <= high).then_some((low, high))
+}
+
+/// `+2s` or `-500ms`, in milliseconds.
+pub fn clock_step(text: &str) -> Option<i64> {
+    let (sign, rest) = match text.split_at_checked(1)? {
+        ("+", rest) => (1, rest),
+        ("-", rest) => (-1, rest),
+        (_, _) => return None,
+    };
+    Some(sign * i64::try_from(duration(rest)?.as_millis()).ok()?)
+}
+
+/// `1%`, as a share.
+pub fn percent(text: &str) -> Option<f64> {
+    let (number, unit) = number_and_unit(text)?;
+    (unit == "%" && number <= 100.0).then_some(number / 100.0)
+}
+
+/// `200/s`.
+pub fn rate(text: &str) -> Option<u32> {
+    let rate = text.strip_suffix("/s")?.parse().ok()?;
+    (1..=100_000).contains(&rate).then_some(rate)
+}
+
+/// `64kbit`, `10mbit`, `1gbit`, in bits per second.
+pub fn bandwidth(text: &str) -> Option<u64> {
+    let (number, unit) = number_and_unit(text)?;
+    let bits = match unit {
+        "kbit" => number * 1e3,
+        "mbit" => number * 1e6,
+        "gbit" => number * 1e9,
+        _ => return None,
+    };
+    (1.0..=1e12).contains(&bits).then_some(bits as u64)
+}
+
+/// Splits at the first character that cannot be part of a plain decimal number.
+fn number_and_unit(text: &str) -> Option<(f64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    Some((number.parse().ok()?, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("10ms"), Some(Duration::from_millis(10)));
+        assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
+        assert_eq!(duration("2m"), Some(Duration::from_secs(120)));
+        for bad in ["10", "s", "-1s", "1h", "1e3s", "", ".", "100000m"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+        let range = (Duration::ZERO, Duration::from_millis(50));
+        assert_eq!(duration_range("0ms..50ms"), Some(range));
+        assert_eq!(duration_range("50ms..0ms"), None);
+    }
+
+    #[test]
+    fn steps_shares_rates_and_bandwidths_have_units() {
+        assert_eq!(clock_step("+2s"), Some(2000));
+        assert_eq!(clock_step("-500ms"), Some(-500));
+        assert_eq!(clock_step("2s"), None);
+        assert_eq!(percent("1%"), Some(0.01));
+        assert_eq!(percent("101%"), None);
+        assert_eq!(rate("200/s"), Some(200));
+        assert_eq!(rate("0/s"), None);
+        assert_eq!(bandwidth("10mbit"), Some(10_000_000));
+    }
+}

@@ -1,0 +1,375 @@
+//! The hub: the node, its connections, and the flusher that carries out what the node asks for.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Sleep, sleep};
+
+use super::conn::{self, Table, close_reason};
+use super::socket;
+use super::{Clock, Ended, Surroundings, dial};
+use crate::base::fact::{Fact, LogLevel};
+use crate::base::ids::{ConnId, DialId};
+use crate::base::io::{
+    CloseReason, ConnOrigin, DialError, Effect, Effects, HostStats, Input, ShellSetting,
+};
+use crate::base::time::{Mono, Now, Span};
+use crate::node::Node;
+
+/// Rounds of flush and write in one turn before the other tasks get their chance again.
+const ROUNDS_MAX: u32 = 8;
+/// How long a closed connection may take to read what was sent before.
+const LINGER: Duration = Duration::from_secs(10);
+/// Precision of the timers.
+const TICK: Span = Span::from_ms(1);
+
+/// The hub behind its lock. All tasks run on one thread, and none holds the lock across an await.
+pub struct Shared {
+    hub: Mutex<Hub>,
+}
+
+impl Shared {
+    pub(super) fn new(hub: Hub) -> Shared {
+        Shared { hub: Mutex::new(hub) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().expect("a task that panicked has ended the process")
+    }
+
+    /// Asks the node to shut down, as SIGTERM does.
+    pub fn shutdown(&self) {
+        self.lock().input(Input::Shutdown { save: None });
+    }
+
+    /// Hands the node new figures of its host.
+    pub fn host_stats(&self, stats: HostStats) {
+        self.lock().input(Input::Host(stats));
+    }
+
+    /// Looks at the node, for tests.
+    pub fn with_node<T>(&self, look: impl FnOnce(&Node, Now) -> T) -> T {
+        let hub = self.lock();
+        look(&hub.node, hub.clock.now())
+    }
+}
+
+/// Everything the tasks share.
+pub(super) struct Hub {
+    pub(super) node: Node,
+    effects: Effects,
+    clock: Clock,
+    /// The time of this turn, once somebody has asked for it.
+    now: Option<Now>,
+    pub(super) conns: Table,
+    /// Slots of the connections with something to write.
+    pub(super) touched: Vec<u32>,
+    dials: BTreeMap<DialId, JoinHandle<()>>,
+    /// The buffer that connections without an unfinished command read into.
+    pub(super) scratch: BytesMut,
+    /// Counts the flusher's turns, from 1.
+    pub(super) turn: u64,
+    flush_wanted: bool,
+    flusher: Option<Waker>,
+    /// When the flusher's timer goes off.
+    armed: Option<Mono>,
+    ended: Option<Ended>,
+    surroundings: Box<dyn Surroundings>,
+    maxclients: u32,
+    pub(super) keepalive_secs: u32,
+}
+
+impl Hub {
+    pub(super) fn new(
+        node: Node,
+        clock: Clock,
+        surroundings: Box<dyn Surroundings>,
+        maxclients: u32,
+        keepalive_secs: u32,
+    ) -> Hub {
+        Hub {
+            node,
+            effects: Effects::new(false),
+            clock,
+            now: None,
+            conns: Table::default(),
+            touched: Vec::new(),
+            dials: BTreeMap::new(),
+            scratch: BytesMut::with_capacity(conn::READ_BYTES),
+            turn: 1,
+            flush_wanted: true,
+            flusher: None,
+            armed: None,
+            ended: None,
+            surroundings,
+            maxclients,
+            keepalive_secs,
+        }
+    }
+
+    /// Whether one more client may be accepted.
+    pub(super) fn has_room(&self) -> bool {
+        self.conns.accepted() < self.maxclients
+    }
+
+    /// Takes a new connection in and starts its task.
+    pub(super) fn open(&mut self, shared: &Arc<Shared>, stream: TcpStream, origin: ConnOrigin) {
+        let (inlet, outlet) = socket::split(stream);
+        let accepted = matches!(origin, ConnOrigin::Accepted { .. });
+        let (conn, slot) = self.conns.insert(outlet, accepted);
+        self.input(Input::Opened { conn, origin });
+        tokio::spawn(conn::serve(shared.clone(), conn, slot, inlet));
+    }
+
+    /// The end of an attempt to connect, unless it was cancelled meanwhile.
+    pub(super) fn on_dialed(
+        &mut self,
+        shared: &Arc<Shared>,
+        dial: DialId,
+        result: Result<TcpStream, DialError>,
+    ) {
+        if self.dials.remove(&dial).is_none() {
+            return;
+        }
+        match result {
+            Ok(stream) => self.open(shared, stream, ConnOrigin::Dialed { dial }),
+            Err(why) => self.input(Input::DialFailed { dial, why }),
+        }
+    }
+
+    /// Tells the node that a connection is gone.
+    pub(super) fn closed(&mut self, conn: ConnId, why: CloseReason) {
+        self.input(Input::Closed { conn, why });
+    }
+
+    /// Hands over received bytes: those in `tail`, or without one those in the shared buffer.
+    #[inline]
+    pub(super) fn hand_over(&mut self, conn: ConnId, tail: Option<&mut BytesMut>) {
+        let now = self.now();
+        let buf = tail.unwrap_or(&mut self.scratch);
+        self.node.handle(now, Input::Bytes { conn, buf }, &mut self.effects);
+        self.want_flush();
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        let now = self.now();
+        self.node.handle(now, input, &mut self.effects);
+        self.want_flush();
+    }
+
+    /// What the clocks said at this turn's first input: one turn is one moment.
+    #[inline]
+    fn now(&mut self) -> Now {
+        *self.now.get_or_insert_with(|| self.clock.now())
+    }
+
+    /// Makes the flusher run after the tasks that are ready now.
+    #[inline]
+    pub(super) fn want_flush(&mut self) {
+        if !self.flush_wanted {
+            self.flush_wanted = true;
+            if let Some(waker) = &self.flusher {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// One step of the flusher's task.
+    fn poll_flusher(
+        &mut self,
+        shared: &Arc<Shared>,
+        mut timer: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Ended> {
+        if !self.flusher.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            self.flusher = Some(cx.waker().clone());
+        }
+        let now = self.clock.now();
+        if self.armed.is_some_and(|at| at <= now.mono) {
+            self.armed = None;
+            self.node.handle(now, Input::Timeout, &mut self.effects);
+            self.flush_wanted = true;
+        }
+        if self.flush_wanted {
+            self.run_turn(shared, now);
+        }
+        if let Some(ended) = self.ended.take() {
+            return Poll::Ready(ended);
+        }
+        if let Some(at) = self.node.poll_timeout()
+            && self.armed.is_none_or(|armed| at < armed)
+        {
+            let at = at.max(now.mono + TICK);
+            self.armed = Some(at);
+            timer.as_mut().reset(self.clock.instant(at));
+            if timer.poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Carries out what this turn's inputs led to.
+    fn run_turn(&mut self, shared: &Arc<Shared>, now: Now) {
+        self.flush_wanted = false;
+        self.turn += 1;
+        self.now = None;
+        for _ in 0..ROUNDS_MAX {
+            self.node.flush(now, &mut self.effects);
+            if self.effects.is_empty() && self.touched.is_empty() {
+                self.log_facts();
+                return;
+            }
+            while let Some(effect) = self.effects.pop() {
+                self.carry_out(shared, effect);
+            }
+            self.write_touched(now);
+            self.log_facts();
+        }
+        // The node always has more to send; let the connections be read in between.
+        self.want_flush();
+    }
+
+    fn carry_out(&mut self, shared: &Arc<Shared>, effect: Effect) {
+        match effect {
+            Effect::Send { conn, bytes } => self.send(conn, bytes),
+            Effect::PauseReads { conn, paused } => self.pause(conn, paused),
+            Effect::Close { conn } => self.close(shared, conn),
+            Effect::Dial { dial, to } => {
+                let task = tokio::spawn(dial::dial(shared.clone(), dial, to, self.keepalive_secs));
+                self.dials.insert(dial, task);
+            }
+            Effect::CancelDial { dial } => {
+                if let Some(task) = self.dials.remove(&dial) {
+                    task.abort();
+                }
+            }
+            Effect::Setting(setting) => match setting {
+                ShellSetting::LogLevel(level) => self.surroundings.set_log_level(level),
+                ShellSetting::MaxClients(count) => self.maxclients = count,
+                ShellSetting::TcpKeepalive { secs } => self.keepalive_secs = secs,
+            },
+            Effect::StoreEpoch { epoch } => {
+                if let Err(e) = self.surroundings.store_epoch(epoch) {
+                    let reason = format!("cannot write the node's identity down: {e}");
+                    self.ended.get_or_insert(Ended { code: 1, reason });
+                }
+            }
+            Effect::Halt { code, reason } => {
+                self.ended.get_or_insert(Ended { code, reason });
+            }
+        }
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: Bytes) {
+        // After a failed write of an identity nothing more may leave.
+        if self.ended.as_ref().is_some_and(|e| e.code != 0) {
+            return;
+        }
+        let Some(slot) = self.conns.slot_of(conn) else { return };
+        let Some(entry) = self.conns.in_slot(slot) else { return };
+        entry.out.push_back(bytes);
+        if !entry.touched && !entry.parked {
+            entry.touched = true;
+            self.touched.push(slot);
+        }
+    }
+
+    fn pause(&mut self, conn: ConnId, paused: bool) {
+        let Some(slot) = self.conns.slot_of(conn) else { return };
+        let Some(entry) = self.conns.in_slot(slot) else { return };
+        entry.paused = paused;
+        entry.reoffer = !paused;
+        if let Some(waker) = entry.waker.as_ref().filter(|_| !paused) {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn close(&mut self, shared: &Arc<Shared>, conn: ConnId) {
+        let Some(slot) = self.conns.slot_of(conn) else { return };
+        let Some(entry) = self.conns.in_slot(slot) else { return };
+        if entry.out.is_empty() {
+            self.conns.remove(slot);
+            return;
+        }
+        entry.closing = true;
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            sleep(LINGER).await;
+            let mut hub = shared.lock();
+            if hub.conns.at(slot, conn).is_some() {
+                hub.conns.remove(slot);
+            }
+        });
+    }
+
+    /// Writes each touched connection once and tells the node how far it came.
+    fn write_touched(&mut self, now: Now) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for slot in touched.drain(..) {
+            let Some(entry) = self.conns.in_slot(slot).filter(|e| e.touched) else { continue };
+            entry.touched = false;
+            let conn = entry.id;
+            let closing = entry.closing;
+            match entry.outlet.try_write(&mut entry.out) {
+                Ok(bytes) => {
+                    if !entry.out.is_empty() {
+                        entry.parked = true;
+                        if let Some(waker) = &entry.waker {
+                            waker.wake_by_ref();
+                        }
+                    } else if closing {
+                        self.conns.remove(slot);
+                    }
+                    if bytes > 0 && !closing {
+                        let drained = Input::Drained { conn, bytes: bytes as u64 };
+                        self.node.handle(now, drained, &mut self.effects);
+                    }
+                }
+                Err(e) => {
+                    self.conns.remove(slot);
+                    if !closing {
+                        let why = close_reason(&e);
+                        self.node.handle(now, Input::Closed { conn, why }, &mut self.effects);
+                    }
+                }
+            }
+        }
+        debug_assert!(self.touched.is_empty(), "the node does not write by itself");
+        self.touched = touched;
+    }
+
+    fn log_facts(&mut self) {
+        if self.effects.facts.is_empty() {
+            return;
+        }
+        for fact in self.effects.facts.drain() {
+            if let Fact::Log { level, text } = fact {
+                log_line(level, &text);
+            }
+        }
+    }
+}
+
+/// Flushes once per event-loop turn, keeps the node's timer, and ends when the node halts.
+pub(super) async fn flush_loop(shared: Arc<Shared>) -> Ended {
+    let mut timer = pin!(sleep(Duration::from_secs(3600)));
+    poll_fn(|cx| shared.lock().poll_flusher(&shared, timer.as_mut(), cx)).await
+}
+
+/// Redis's four levels on tracing's.
+fn log_line(level: LogLevel, text: &str) {
+    match level {
+        LogLevel::Debug => tracing::trace!("{text}"),
+        LogLevel::Verbose => tracing::debug!("{text}"),
+        LogLevel::Notice => tracing::info!("{text}"),
+        LogLevel::Warning => tracing::warn!("{text}"),
+    }
+}

@@ -1,0 +1,154 @@
+//! The process `quorate server`: everything between the command line and a running shell.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::identity::DataDir;
+use super::log::{self, LevelSwitch};
+use super::{Shared, Surroundings, host};
+use crate::base::fact::LogLevel;
+use crate::base::ids::{Epoch, NodeId};
+use crate::base::mutant::Mutants;
+use crate::node::config::{Config, Identity};
+
+/// Why a server did not start: said on standard error, exit code 1.
+type Refused = String;
+
+/// Runs a server until it is shut down.
+pub fn serve(args: &[String]) -> ExitCode {
+    abort_on_panic();
+    match run(args) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<i32, Refused> {
+    if Mutants::compiled_in() {
+        return Err(
+            "this binary was built with deliberate faults (feature 'mutants'), which only the \
+                    simulator may use: build with 'cargo build --release -p quorate --bin quorate'"
+                .to_owned(),
+        );
+    }
+    let mut config = read_config(args)?;
+    let levels = log::start(config.loglevel, &config.logfile)
+        .map_err(|e| format!("cannot write to the log file {}: {e}", config.logfile))?;
+    let dir = DataDir::open(Path::new(&config.dir)).map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("cannot start: {e}"))?;
+    runtime.block_on(async {
+        let addresses = addresses(&config);
+        let listeners = super::bind(&addresses, config.port).await.map_err(|e| e.to_string())?;
+        let random = |e| format!("the system gives no random numbers: {e}");
+        let fresh_id = NodeId(
+            u128::from(getrandom::u64().map_err(random)?) << 64
+                | u128::from(getrandom::u64().map_err(random)?),
+        );
+        let seed = getrandom::u64().map_err(random)?;
+        let identity = dir.next_identity(fresh_id).map_err(|e| e.to_string())?;
+        config.identity = identity;
+        tracing::info!(
+            "Quorate {} started, pid {}, node {}, epoch {}",
+            env!("CARGO_PKG_VERSION"),
+            std::process::id(),
+            identity.node_id,
+            identity.epoch.0
+        );
+        let port = config.port;
+        let process = Box::new(Process { dir, identity, levels });
+        let server = super::start(config, seed, listeners, process);
+        tokio::spawn(host::report_loop(server.shared()));
+        tokio::spawn(await_signals(server.shared()));
+        tracing::info!("Ready to accept connections on port {port}");
+        let ended = server.ended().await;
+        if ended.code == 0 {
+            tracing::warn!("Quorate is now ready to exit, bye bye...");
+        } else {
+            tracing::warn!("Quorate stops: {}", ended.reason);
+        }
+        Ok(ended.code)
+    })
+}
+
+fn read_config(args: &[String]) -> Result<Config, Refused> {
+    match args.split_first() {
+        Some((file, flags)) if !file.starts_with("--") => {
+            let text = fs::read_to_string(file)
+                .map_err(|e| format!("cannot read the configuration file {file}: {e}"))?;
+            Config::load(Some((file, &text)), flags)
+        }
+        _ => Config::load(None, args),
+    }
+    .map_err(|e| e.to_string())
+}
+
+/// All addresses by default; a host without IPv6 is no failure.
+fn addresses(config: &Config) -> Vec<String> {
+    if config.bind.is_empty() {
+        vec!["*".to_owned(), "-::*".to_owned()]
+    } else {
+        config.bind.clone()
+    }
+}
+
+/// What the shell needs of this process.
+struct Process {
+    dir: DataDir,
+    identity: Identity,
+    levels: LevelSwitch,
+}
+
+impl Surroundings for Process {
+    fn store_epoch(&mut self, epoch: u32) -> io::Result<()> {
+        let next = Identity { epoch: Epoch(epoch), ..self.identity };
+        self.dir.store(next)?;
+        self.identity = next;
+        Ok(())
+    }
+
+    fn set_log_level(&mut self, level: LogLevel) {
+        self.levels.set(level);
+    }
+}
+
+/// The first SIGTERM or SIGINT shuts down in order; a second one ends the process at once.
+async fn await_signals(shared: Arc<Shared>) {
+    let streams = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = streams else {
+        tracing::warn!("Signals cannot be received; SIGTERM will end the process at once");
+        return;
+    };
+    for first in [true, false] {
+        let name = tokio::select! {
+            biased;
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        if !first {
+            tracing::warn!("You insist... exiting now.");
+            std::process::exit(1);
+        }
+        tracing::warn!("Received {name} scheduling shutdown...");
+        shared.shutdown();
+    }
+}
+
+/// A panic is a bug of ours: better no server than one in a state nobody designed.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+}

@@ -1,0 +1,165 @@
+//! The clients people have, against the real binary: redis-cli, redis-benchmark, redis-py.
+
+use std::process::Command;
+
+use crate::servers::{
+    Server, available, free_port, have_redis_cli, output, output_with_input, wait_for,
+};
+
+fn server(flags: &[&str]) -> (tempfile::TempDir, Server) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(&dir.path().join("data"), free_port(), flags);
+    (dir, server)
+}
+
+#[test]
+fn redis_cli_sets_gets_counts_and_lists() {
+    if !have_redis_cli() {
+        return;
+    }
+    let (_dir, s) = server(&[]);
+    assert_eq!(s.ask(&["PING"]), "PONG");
+    assert_eq!(s.ask(&["SET", "greeting", "hello world", "EX", "100"]), "OK");
+    assert_eq!(s.ask(&["GET", "greeting"]), "hello world");
+    assert_eq!(s.ask(&["TTL", "greeting"]), "100");
+    assert_eq!(s.ask(&["-2", "TYPE", "greeting"]), "string");
+    assert_eq!(s.ask(&["-3", "INCRBY", "counter", "42"]), "42");
+    assert_eq!(s.ask(&["-r", "3", "INCR", "counter"]), "43\n44\n45");
+    assert_eq!(s.ask(&["-n", "3", "DBSIZE"]), "0");
+    assert_eq!(s.ask(&["MGET", "greeting", "missing", "counter"]), "hello world\n\n45");
+    assert_eq!(s.ask(&["DEL", "greeting", "missing"]), "1");
+    assert_eq!(s.ask(&["INCR", "counter", "extra"]), WRONG_ARITY);
+    assert_eq!(s.ask(&["NOSUCHCOMMAND"]).split(',').next(), Some(UNKNOWN));
+    for i in 0..50 {
+        assert_eq!(s.ask(&["SET", &format!("scan:{i}"), "x"]), "OK");
+    }
+    let mut found: Vec<String> =
+        s.ask(&["--scan", "--pattern", "scan:*"]).lines().map(str::to_owned).collect();
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), 50);
+    assert!(s.ask(&["INFO"]).contains("role:master"));
+}
+
+const WRONG_ARITY: &str = "ERR wrong number of arguments for 'incr' command\n";
+const UNKNOWN: &str = "ERR unknown command 'NOSUCHCOMMAND'";
+
+#[test]
+fn redis_cli_reads_commands_from_its_input() {
+    if !have_redis_cli() {
+        return;
+    }
+    let (_dir, s) = server(&[]);
+    let script = b"MULTI\nSET a 1\nINCR a\nEXEC\nGET a\nSELECT 1\nGET a\n";
+    let printed = output_with_input(&mut s.cli(), script);
+    assert_eq!(printed, "OK\nQUEUED\nQUEUED\nOK\n2\n2\nOK\n\n");
+}
+
+#[test]
+fn redis_cli_pipes_bulk_data_in() {
+    if !have_redis_cli() {
+        return;
+    }
+    let (_dir, s) = server(&[]);
+    let mut bulk = Vec::new();
+    for i in 0..20_000 {
+        let (key, value) = (format!("pipe:{i:05}"), format!("value {i}"));
+        let (k, v) = (key.len(), value.len());
+        let command = format!("*3\r\n$3\r\nSET\r\n${k}\r\n{key}\r\n${v}\r\n{value}\r\n");
+        bulk.extend_from_slice(command.as_bytes());
+    }
+    let printed = output_with_input(s.cli().arg("--pipe"), &bulk);
+    assert!(printed.contains("errors: 0, replies: 20000"), "{printed}");
+    assert_eq!(s.ask(&["DBSIZE"]), "20000");
+    assert_eq!(s.ask(&["GET", "pipe:19999"]), "value 19999");
+}
+
+#[test]
+fn a_value_of_many_megabytes_goes_in_and_comes_back() {
+    if !have_redis_cli() {
+        return;
+    }
+    let (_dir, s) = server(&[]);
+    let value: Vec<u8> = (0..40_000_000u32).map(|i| b'a' + (i % 23) as u8).collect();
+    assert_eq!(output_with_input(s.cli().args(["-x", "SET", "large"]), &value), "OK\n");
+    assert_eq!(s.ask(&["STRLEN", "large"]), "40000000");
+    assert_eq!(s.ask(&["GET", "large"]).as_bytes(), value);
+}
+
+#[test]
+fn redis_cli_shows_statistics() {
+    if !have_redis_cli() {
+        return;
+    }
+    let (_dir, s) = server(&[]);
+    assert_eq!(s.ask(&["SET", "a", "1"]), "OK");
+    // --stat never ends by itself; 124 is timeout's way of saying that it ended it.
+    let mut stat = Command::new("timeout");
+    stat.args(["2", "redis-cli", "-p", &s.port.to_string(), "--stat", "-i", "0.2"]);
+    let run = stat.output().expect("timeout can be run");
+    let printed = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert_eq!(run.status.code(), Some(124), "{printed}");
+    let line = printed.lines().nth(2).unwrap_or_default();
+    assert_eq!(line.split_whitespace().next(), Some("1"), "one key in: {printed}");
+}
+
+#[test]
+fn redis_benchmark_runs_against_it() {
+    if !available("redis-benchmark", Command::new("redis-benchmark").arg("--version")) {
+        return;
+    }
+    let (_dir, s) = server(&[]);
+    let port = s.port.to_string();
+    for pipeline in ["1", "16"] {
+        let mut run = Command::new("redis-benchmark");
+        run.args(["-p", &port, "-c", "50", "-n", "5000", "-P", pipeline, "--csv"]);
+        let printed = output(run.args(["-t", "ping,set,get,incr,mset"]));
+        for name in ["PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "MSET"] {
+            assert!(printed.contains(&format!("\"{name}")), "{name}: {printed}");
+        }
+    }
+}
+
+#[test]
+fn a_password_is_asked_for() {
+    if !have_redis_cli() {
+        return;
+    }
+    let (_dir, s) = server(&["--requirepass", "mypass"]);
+    assert_eq!(s.ask(&["GET", "a"]), "NOAUTH Authentication required.\n");
+    assert_eq!(s.ask(&["-a", "mypass", "SET", "a", "1"]), "OK");
+    assert_eq!(s.ask(&["-a", "mypass", "-3", "GET", "a"]), "1");
+    let printed = output_with_input(&mut s.cli(), b"AUTH wrong\nGET a\nAUTH mypass\nGET a\n");
+    assert!(printed.starts_with("WRONGPASS"), "{printed}");
+    assert!(printed.ends_with("OK\n1\n"), "{printed}");
+}
+
+#[test]
+fn more_clients_than_allowed_are_told_so() {
+    if !have_redis_cli() {
+        return;
+    }
+    let (_dir, s) = server(&["--maxclients", "1"]);
+    let first = std::net::TcpStream::connect(("127.0.0.1", s.port)).expect("it listens");
+    let refused = wait_for("a refusal", || {
+        let text = s.cli_text("PING");
+        (!text.contains("PONG")).then_some(text)
+    });
+    assert!(refused.contains("max number of clients reached"), "{refused}");
+    drop(first);
+    wait_for("room again", || (s.cli_text("PING") == "PONG\n").then_some(()));
+}
+
+#[test]
+fn redis_py_connects_pipelines_and_transacts() {
+    let python = || Command::new("python3");
+    if !available("redis-py (PyPI: redis)", python().args(["-c", "import redis"])) {
+        return;
+    }
+    let (_dir, s) = server(&[]);
+    let (_dir2, guarded) = server(&["--requirepass", "mypass"]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/redis_py.py");
+    let ports = [s.port.to_string(), guarded.port.to_string()];
+    let printed = output(python().arg(script).args(ports));
+    assert_eq!(printed, "all held");
+}
