@@ -32,7 +32,7 @@ pub(super) fn info(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
     for name in names.iter() {
         match lookup_full(name) {
             Some(command) => write_info(&mut ctx.reply, command),
-            None => ctx.reply.null_array(),
+            None => ctx.reply.null(),
         }
     }
 }

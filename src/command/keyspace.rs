@@ -125,9 +125,12 @@ fn list_of_keys(reply: &mut Reply<'_>, walk: impl FnOnce(&mut dyn FnMut(&[u8], O
     reply.raw(&list);
 }
 
+/// Decimal digits; none at all mean 0, as in Redis.
 fn parse_cursor(argument: &[u8]) -> Option<u64> {
-    let digits = argument.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(argument).ok().filter(|_| digits)?.parse().ok()
+    argument.iter().try_fold(0u64, |cursor, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        cursor.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 impl<'a> ScanOptions<'a> {
