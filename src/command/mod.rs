@@ -11,6 +11,9 @@ pub mod spec;
 mod strings;
 pub mod table;
 
+#[cfg(test)]
+mod tests;
+
 use crate::base::ids::DbIndex;
 use crate::store::txn::Txn;
 use crate::wire::reply::Reply;
