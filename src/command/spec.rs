@@ -349,6 +349,10 @@ impl Command {
         all.or(if flags.has(Flags::FAST) { Categories::FAST } else { Categories::SLOW })
     }
 
+    pub fn is_exec(&self) -> bool {
+        matches!(self.handler, Handler::Session(SessionCommand::Exec))
+    }
+
     /// Whether a call with `len` arguments, the name included, is one.
     #[inline]
     pub const fn accepts(&self, len: usize) -> bool {

@@ -83,9 +83,18 @@ pub fn commands() -> impl ExactSizeIterator<Item = &'static Command> + Clone {
 }
 
 impl Unresolved {
+    /// Whether this was meant to be EXEC: in Redis the transaction ends all the same.
+    pub fn ends_transaction(self) -> bool {
+        matches!(self, Unresolved::WrongArity(command) if command.is_exec())
+    }
+
     /// Writes the error; `args` is the request.
     pub fn write(self, reply: &mut Reply<'_>, args: Args<'_>) {
         match self {
+            Unresolved::WrongArity(command) if command.is_exec() => reply.error(
+                "EXECABORT Transaction discarded because of: \
+                 wrong number of arguments for 'exec' command",
+            ),
             Unresolved::WrongArity(command) => errors::wrong_arity(reply, command.name),
             Unresolved::UnknownSubcommand => {
                 let container = args.get(0).to_ascii_uppercase();

@@ -180,6 +180,9 @@ impl Turn<'_> {
             Ok(command) => command,
             Err(why) => {
                 self.refuse_in_transaction();
+                if why.ends_transaction() {
+                    self.end_transaction();
+                }
                 return why.write(&mut self.session.reply(), args);
             }
         };

@@ -30,6 +30,12 @@ impl Turn<'_> {
         self.session.reply().ok();
     }
 
+    /// Drops the transaction, if there is one, and every watched key.
+    pub(super) fn end_transaction(&mut self) {
+        self.session.become_command();
+        self.let_go_of_keys();
+    }
+
     pub(super) fn watch(&mut self, args: Args<'_>) {
         if self.session.transaction().is_some() {
             return self.session.reply().error("ERR WATCH inside MULTI is not allowed");
