@@ -23,7 +23,7 @@ impl HybridClock {
 
     /// The next stamp: `max(wall, last + 1)`.
     pub fn tick(&mut self, wall: UnixMs) -> Stamp {
-        self.last = time_of_ms(wall).max(self.last + 1);
+        self.last = time_of_ms(wall).max(self.last.saturating_add(1));
         Stamp::new(self.last, self.origin)
     }
 
