@@ -1,5 +1,5 @@
-//! A conversation recorded from redis-server (`redis_replies.txt`: request and reply, a line each) is
-//! repeated with a node, and with redis-server itself where there is one.
+//! A conversation recorded from redis-server (`redis_replies.txt`: request and reply, a line each)
+//! is repeated with a node, and with redis-server itself where there is one.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! Any bytes are requests or a protocol error, the same ones whole, byte by byte and in pieces; nothing
-//! panics; commands found and encoded again are found again.
+//! Any bytes are requests or a protocol error, the same ones whole, byte by byte and in pieces;
+//! nothing panics; commands found and encoded again are found again.
 //!
 //! The first byte of the input chooses the limits, the second how long the pieces are.
 

@@ -110,7 +110,8 @@ fn flush(ctx: &mut Ctx<'_, '_>, args: Args<'_>, db: Option<DbIndex>) {
     ctx.reply.ok();
 }
 
-/// Writes an array of the keys that `walk` hands to its argument and that fit the pattern handed along.
+/// Writes an array of the keys that `walk` hands to its argument and that fit the pattern handed
+/// along.
 fn list_of_keys(reply: &mut Reply<'_>, walk: impl FnOnce(&mut dyn FnMut(&[u8], Option<&[u8]>))) {
     let mut list = BytesMut::new();
     let mut count = 0;

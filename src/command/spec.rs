@@ -64,8 +64,8 @@ pub enum SessionCommand {
     QuorateDigest,
 }
 
-/// Which arguments are keys: from `first` to `last` (negative: counted from the end, -1 is the last), every
-/// `step`-th. `first` 0: none.
+/// Which arguments are keys: from `first` to `last` (negative: counted from the end, -1 is the
+/// last), every `step`-th. `first` 0: none.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Keys {
     pub first: u8,

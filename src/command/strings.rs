@@ -173,8 +173,8 @@ fn value(reply: &mut Reply<'_>, value: Option<Value<'_>>) {
 }
 
 impl<'a> SetOptions<'a> {
-    /// Options in any order. As in Redis an option may come twice, the last one counting, but options
-    /// that exclude each other may not meet. `None`: a syntax error.
+    /// Options in any order. As in Redis an option may come twice, the last one counting, but
+    /// options that exclude each other may not meet. `None`: a syntax error.
     fn parse(args: Args<'a>) -> Option<SetOptions<'a>> {
         let mut options = SetOptions::default();
         let mut place = 3;

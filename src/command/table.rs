@@ -124,8 +124,8 @@ impl Unresolved {
     }
 }
 
-/// Answers a container called without a subcommand. Arity refuses that before; a container that may be
-/// called alone has a handler of its own.
+/// Answers a container called without a subcommand. Arity refuses that before; a container that
+/// may be called alone has a handler of its own.
 fn container(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) {
     errors::wrong_arity(&mut ctx.reply, ctx.command.name);
 }

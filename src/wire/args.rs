@@ -74,7 +74,8 @@ impl OwnedArgs {
     }
 }
 
-/// An integer as Redis reads it: optional `-`, no `+`, no blanks, no leading zeros, no `-0`, 64 bits.
+/// An integer as Redis reads it: optional `-`, no `+`, no blanks, no leading zeros, no `-0`, 64
+/// bits.
 #[inline]
 pub fn parse_i64(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {

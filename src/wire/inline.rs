@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-/// Splits an inline command by Redis's rules: blanks separate, `"…"` with escapes, `'…'` with `\'`; a
-/// closing quote must be followed by a blank or the end. False if it is not, or a quote stays open.
+/// Splits an inline command by Redis's rules: blanks separate, `"…"` with escapes, `'…'` with
+/// `\'`; a closing quote must be followed by a blank or the end. False if it is not, or a quote
+/// stays open.
 pub fn split_inline(line: &[u8], out: &mut Vec<u8>, spans: &mut Vec<Range<usize>>) -> bool {
     let mut at = 0;
     loop {

@@ -10,7 +10,8 @@ pub enum Protocol {
     Resp3,
 }
 
-/// Writes replies to the end of one buffer. Aggregates are written as a header, then that many elements.
+/// Writes replies to the end of one buffer. Aggregates are written as a header, then that many
+/// elements.
 pub struct Reply<'a> {
     out: &'a mut BytesMut,
     protocol: Protocol,

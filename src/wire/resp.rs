@@ -89,8 +89,8 @@ impl Parser {
     }
 
     /// Looks at one command at the start of `buf`. After [`Step::NeedMore`] the next call must
-    /// offer the same bytes with more behind them; after the other two, `buf` without the bytes consumed.
-    /// An error leaves the parser at the start of the offending command.
+    /// offer the same bytes with more behind them; after the other two, `buf` without the bytes
+    /// consumed. An error leaves the parser at the start of the offending command.
     pub fn next(&mut self, buf: &[u8], limits: &RespLimits) -> Result<Step, ProtocolError> {
         if self.remaining == 0 {
             self.forget();
@@ -123,7 +123,8 @@ impl Parser {
         self.multibulk(buf, limits)
     }
 
-    /// The arguments of the command that [`Parser::next`] has just reported; `buf` is what was given to it.
+    /// The arguments of the command that [`Parser::next`] has just reported; `buf` is what was
+    /// given to it.
     #[inline]
     pub fn args<'a>(&'a self, buf: &'a [u8]) -> Args<'a> {
         Args::new(if self.is_inline { &self.inline } else { buf }, &self.spans)
