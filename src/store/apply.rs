@@ -1,4 +1,5 @@
-//! Cells that come from elsewhere: merged, or first judged where they arrive with stamps of their own.
+//! Cells that come from elsewhere: merged, or first judged where they arrive with stamps of their
+//! own.
 
 use crate::base::fact::{Fact, Facts};
 use crate::base::ids::DbIndex;
@@ -68,8 +69,8 @@ impl Store {
         self.view(place, &change.key).is_some_and(|view| view.holds(&change.cell, stamp))
     }
 
-    /// What to do with a cell that arrives outside its origin's stream: in a state transfer, or adopted
-    /// by somebody. `covered`: the own vector covers the stamp.
+    /// What to do with a cell that arrives outside its origin's stream: in a state transfer, or
+    /// adopted by somebody. `covered`: the own vector covers the stamp.
     pub fn admits(&self, change: &Change, stamp: Stamp, covered: bool) -> Admission {
         if stamp.time > self.collected || self.holds(change, stamp) {
             Admission::Merge
@@ -137,7 +138,8 @@ impl Store {
 
     fn note_conflict(&mut self, change: &Change, merged: Merged, facts: &mut Facts) {
         let Some((stamp, kept)) = merged.met else { return };
-        // A newer write may have seen the one held; an older one cannot have seen what it lost against.
+        // A newer write may have seen the one held; an older one cannot have seen what it lost
+        // against.
         self.books.conflicts += u64::from(merged.late);
         facts.fact(|| Fact::StaleDropped { db: change.db, key: change.key.clone(), stamp, kept });
     }

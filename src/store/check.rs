@@ -47,8 +47,8 @@ impl Store {
         derived
     }
 
-    /// Nothing is held that a floor or a database tombstone removes, nothing stored that is implied, and
-    /// the filing follows from the state.
+    /// Nothing is held that a floor or a database tombstone removes, nothing stored that is
+    /// implied, and the filing follows from the state.
     fn entry_is_in_normal_form(&self, entry: &Entry, db: u16) {
         let view = view_of(entry);
         let cut = self.flushed.get(&db).map(|&stamp| Cut::below(stamp));

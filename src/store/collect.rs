@@ -1,6 +1,6 @@
 //! What goes once the horizon has passed it. No step looks at more than the keys that wait for it.
 
-use crate::base::fact::{Fact, Facts};
+use crate::base::fact::Facts;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
 
@@ -123,10 +123,10 @@ impl Draft<'_, '_> {
 }
 
 impl Store {
-    /// Tombstones, stamp detail and covered contributions at or below `horizon` may go; expired keys
-    /// whose deadline lies before `expired_before` and whose cells are all at or below `horizon` too.
-    /// Looks at no more than `keys_max` keys that wait for it; the horizon reached is
-    /// [`Store::collected`]. True if more is due now.
+    /// Tombstones, stamp detail and covered contributions at or below `horizon` may go; expired
+    /// keys whose deadline lies before `expired_before` and whose cells are all at or below
+    /// `horizon` too. Looks at no more than `keys_max` keys that wait for it; the horizon reached
+    /// is [`Store::collected`]. True if more is due now.
     pub fn collect(
         &mut self,
         horizon: u64,
@@ -134,10 +134,7 @@ impl Store {
         keys_max: usize,
         facts: &mut Facts,
     ) -> bool {
-        if horizon > self.collected {
-            self.collected = horizon;
-            facts.fact(|| Fact::Collected { horizon });
-        }
+        self.collected = self.collected.max(horizon);
         self.flushed.retain(|_, stamp| stamp.time > horizon);
         let mut left = keys_max;
         while let Some(place) = self.next_collectable(horizon, expired_before) {

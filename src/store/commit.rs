@@ -1,5 +1,5 @@
-//! The one place where a cell changes: every change of a key, local or merged, collected or moved, passes
-//! through here, and totals, digest, indexes, memory, watches and facts follow from it.
+//! The one place where a cell changes: every change of a key, local or merged, collected or moved,
+//! passes through here, and totals, digest, indexes, memory, watches and facts follow from it.
 
 use crate::base::fact::Facts;
 use crate::base::stamp::Stamp;
@@ -54,8 +54,8 @@ impl Store {
         }
     }
 
-    /// Changes the key an index names: any of that hash. With `keeps_hidden` an expired key that is not
-    /// hidden yet stays so.
+    /// Changes the key an index names: any of that hash. With `keeps_hidden` an expired key that is
+    /// not hidden yet stays so.
     pub(super) fn edit_indexed<'v>(
         &mut self,
         place: Place,
@@ -256,9 +256,7 @@ fn plain_filing(view: &View<'_>) -> Filing {
 /// Where a key belongs in the indexes.
 pub fn filing_of(view: &View<'_>, exists: bool, hidden: bool, deferred: bool) -> Filing {
     let due = view.deadline().map(|deadline| deadline.0);
-    if !exists {
-        Filing { due: None, waits: Some(view.newest_time()) }
-    } else if hidden && deferred {
+    if !exists || (hidden && deferred) {
         Filing { due: None, waits: Some(view.newest_time()) }
     } else if hidden {
         Filing { due, waits: None }

@@ -8,11 +8,12 @@
 //! Named invariants, on which every `unsafe` block below rests:
 //!
 //! - **owned**: the address in `Entry.0` was returned by `alloc` with the layout of
-//!   `size_class(extent)`, belongs to this `Entry` alone and is freed by its drop or `rewrite` only.
+//!   `size_class(extent)`, belongs to this `Entry` alone and is freed by its drop or `rewrite`
+//!   only.
 //! - **written**: the first `extent` bytes are initialised, where `extent` is what [`Shape`] reads
 //!   off the header; nothing beyond is ever read.
-//! - **boxed**: with `HAS_SIDE` the last 8 bytes hold null or what `Box::into_raw` of a `Side` returned,
-//!   and nobody else holds that box.
+//! - **boxed**: with `HAS_SIDE` the last 8 bytes hold null or what `Box::into_raw` of a `Side`
+//!   returned, and nobody else holds that box.
 //! - **tagged**: allocations are 16-byte aligned and lie below 2^48, so an address leaves 20 bits.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -126,8 +127,8 @@ impl Entry {
         entry
     }
 
-    /// Gives the entry another base and side, and another value unless that is `None`; in place if the
-    /// allocation is of the right size. The access clock stays. A side still there is dropped.
+    /// Gives the entry another base and side, and another value unless that is `None`; in place if
+    /// the allocation is of the right size. The access clock stays. A side still there is dropped.
     pub fn rewrite(&mut self, base: Option<&Base>, value: Option<&[u8]>, side: Option<Box<Side>>) {
         drop(self.take_side());
         let held = self.shape();

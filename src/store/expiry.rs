@@ -1,5 +1,5 @@
-//! Hiding what has expired. That writes nothing: a newer EXPIRE or PERSIST may still arrive and brings
-//! the key back.
+//! Hiding what has expired. That writes nothing: a newer EXPIRE or PERSIST may still arrive and
+//! brings the key back.
 
 use crate::base::fact::Facts;
 use crate::base::ids::DbIndex;

@@ -1,6 +1,6 @@
-//! What local commands do to one key: computed from its state, written under the unit's stamp. A local
-//! stamp is newer than all that is held, so writes take the place of what is there; what the same unit
-//! wrote before is overwritten, which makes the unit's changes net.
+//! What local commands do to one key: computed from its state, written under the unit's stamp. A
+//! local stamp is newer than all that is held, so writes take the place of what is there; what the
+//! same unit wrote before is overwritten, which makes the unit's changes net.
 
 use crate::base::mutant::{Mutant, Mutants};
 use crate::base::stamp::Stamp;
@@ -122,8 +122,8 @@ impl<'v> Draft<'_, 'v> {
 }
 
 impl View<'_> {
-    /// Which contribution an increment goes on with: the writer's own live one that was begun after the
-    /// base, or by this very unit.
+    /// Which contribution an increment goes on with: the writer's own live one that was begun after
+    /// the base, or by this very unit.
     fn own_generation(&self, by: Writer) -> Option<usize> {
         let base_time = self.base.map(|base| base.stamp.time);
         self.contributions().iter().rposition(|c| {

@@ -1,6 +1,6 @@
-//! The join of a key's state with one cell. Every slot takes the larger of two by a total order, and
-//! what a floor or a database tombstone removes is a lower part of that order: so merging is commutative,
-//! associative, idempotent and total whatever arrives.
+//! The join of a key's state with one cell. Every slot takes the larger of two by a total order,
+//! and what a floor or a database tombstone removes is a lower part of that order: so merging is
+//! commutative, associative, idempotent and total whatever arrives.
 
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
@@ -24,8 +24,8 @@ pub struct Draft<'h, 'v> {
     pub deferred: bool,
 }
 
-/// The stamps a database tombstone removes: those below it, or also its own for a local flush, which
-/// undoes what the same unit has written before.
+/// The stamps a database tombstone removes: those below it, or also its own for a local flush,
+/// which undoes what the same unit has written before.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Cut {
     pub stamp: Stamp,
@@ -288,8 +288,8 @@ impl<'h, 'v> Draft<'h, 'v> {
     }
 }
 
-/// Which of two base writes is newer: by stamp, and at equal stamps the dead one. The rest only makes
-/// the order total.
+/// Which of two base writes is newer: by stamp, and at equal stamps the dead one. The rest only
+/// makes the order total.
 fn base_order(
     one: (&Base, &[u8], &[SeenContribution]),
     other: (&Base, &[u8], &[SeenContribution]),

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::base::fact::{Fact, Facts};
+use crate::base::fact::Facts;
 use crate::base::ids::DbIndex;
 use crate::base::mutant::Mutants;
 use crate::base::stamp::Stamp;
@@ -62,8 +62,8 @@ pub enum Admission {
     Merge,
     /// It was seen here once, and has been deleted or superseded, and collected, since.
     Ignore,
-    /// Never seen here, and at or below what has been collected: merged as it is, it might bring back
-    /// what a newer delete had removed. Its bringer has to give it a new stamp.
+    /// Never seen here, and at or below what has been collected: merged as it is, it might bring
+    /// back what a newer delete had removed. Its bringer has to give it a new stamp.
     BelowHorizon,
 }
 
@@ -89,15 +89,16 @@ pub struct WalkPosition {
 pub struct StoreStats {
     /// Keys that are not hidden, per [`Store::len`], summed over all databases.
     pub keys: u64,
-    /// Entries without a live cell (key tombstones and what else waits for the horizon) and database
-    /// tombstones.
+    /// Entries without a live cell (key tombstones and what else waits for the horizon) and
+    /// database tombstones.
     pub tombstones: u64,
     /// Expired keys still held.
     pub hidden: u64,
     pub contributions: u64,
     /// Bytes held by entries, tables and side records, counted here and not asked of the allocator.
     pub used_bytes: u64,
-    /// Merges in which an older cell gave way to, or lost against, one written without having seen it.
+    /// Merges in which an older cell gave way to, or lost against, one written without having seen
+    /// it.
     pub conflicts: u64,
     pub expired: u64,
 }
@@ -159,7 +160,6 @@ impl Store {
         self.books.memory_bytes = 0;
         self.flushed.clear();
         self.collected = 0;
-        facts.fact(|| Fact::DataDropped);
     }
 
     /// From now on keys of `db` named here are reported by [`Store::take_touched`] whenever they
@@ -197,8 +197,8 @@ impl Store {
         }
     }
 
-    /// Digest of the live cells of all databases: equal on two nodes exactly if they show the same data
-    /// (up to hash collisions).
+    /// Digest of the live cells of all databases: equal on two nodes exactly if they show the same
+    /// data (up to hash collisions).
     pub fn digest(&self) -> u64 {
         self.books.digest
     }

@@ -73,9 +73,9 @@ impl Moves<'_> {
 }
 
 impl Store {
-    /// Replaces stamp times: every stamp of origin `from` gets origin `to` and the time given for it
-    /// (pairs in rising order of the first); other stamps stay. Used when an epoch's writes, seen by
-    /// nobody else yet, are moved. Looks at every key.
+    /// Replaces stamp times: every stamp of origin `from` gets origin `to` and the time given for
+    /// it (pairs in rising order of the first); other stamps stay. Used when an epoch's writes,
+    /// seen by nobody else yet, are moved. Looks at every key.
     pub fn move_stamps(&mut self, from: Origin, to: Origin, times: &[(u64, u64)]) {
         let moves = Moves { from, to, times };
         for stamp in self.flushed.values_mut() {

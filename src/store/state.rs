@@ -1,9 +1,10 @@
 //! What is known of one key, and what follows from it: liveness, value, digest.
 //!
-//! A key's state is a join of slots, each of which only grows: the newest base write, the newest expiry
-//! cell, per (origin, generation) the newest contribution, the largest floor. A tombstone is a base
-//! write that is dead. A tombstone and a SET also count as an expiry cell `None` of their own stamp, so
-//! that older expiry cells lose; where that is what the slot holds it is *implied* and not stored.
+//! A key's state is a join of slots, each of which only grows: the newest base write, the newest
+//! expiry cell, per (origin, generation) the newest contribution, the largest floor. A tombstone is
+//! a base write that is dead. A tombstone and a SET also count as an expiry cell `None` of their
+//! own stamp, so that older expiry cells lose; where that is what the slot holds it is *implied*
+//! and not stored.
 
 use crate::base::checksum::{fixed_hash, mix};
 use crate::base::stamp::Stamp;
@@ -186,7 +187,8 @@ impl<'a> View<'a> {
         base.max(expiry).max(floor).max(contributions)
     }
 
-    /// The key's part of the digest, not 0, as long as a client can see it. Depends on live cells only.
+    /// The key's part of the digest, not 0, as long as a client can see it. Depends on live cells
+    /// only.
     pub fn digest(&self, key_hash: u64) -> u64 {
         let mut acc = key_hash;
         if let Some(base) = self.base.filter(|base| base.live) {
@@ -226,7 +228,8 @@ pub fn key_hash(db: u16, key: &[u8]) -> u64 {
     fixed_hash(key) ^ mix(u64::from(db))
 }
 
-/// A 64-bit integer as Redis reads one from a string: no blanks, no plus, no leading zeros, no `-0`.
+/// A 64-bit integer as Redis reads one from a string: no blanks, no plus, no leading zeros, no
+/// `-0`.
 pub fn parse_integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),

@@ -1,5 +1,6 @@
-//! An open-addressing table whose slots are in hash order: linear probing that keeps the sort, so that
-//! iteration, cursors and growth need no second structure. One table per database and partition.
+//! An open-addressing table whose slots are in hash order: linear probing that keeps the sort, so
+//! that iteration, cursors and growth need no second structure. One table per database and
+//! partition.
 
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hasher as _};
@@ -27,14 +28,15 @@ impl KeyHasher {
     }
 }
 
-/// The bits of a hash that go into an entry's pointer: the upper ones, by which slots are ordered too.
+/// The bits of a hash that go into an entry's pointer: the upper ones, by which slots are ordered
+/// too.
 #[inline]
 pub fn tag_of(hash: u64) -> u32 {
     (hash >> (64 - TAG_BITS)) as u32
 }
 
-/// Entries in the order of their keys' hashes, with gaps. An entry stands at its ideal slot or after
-/// it, with no gap between.
+/// Entries in the order of their keys' hashes, with gaps. An entry stands at its ideal slot or
+/// after it, with no gap between.
 #[derive(Default)]
 pub struct Table {
     slots: Box<[Option<Entry>]>,
@@ -214,8 +216,8 @@ fn next_capacity(capacity: u32) -> u32 {
     }
 }
 
-/// How an entry held stands to a hash with this tag. The hash proper is computed only where the tag does
-/// not tell.
+/// How an entry held stands to a hash with this tag. The hash proper is computed only where the tag
+/// does not tell.
 fn order(held: &Entry, tag: u32, hash: u64, hasher: &KeyHasher) -> Ordering {
     held.tag().cmp(&tag).then_with(|| hasher.hash(held.key()).cmp(&hash))
 }

@@ -1,5 +1,5 @@
-//! Local execution: reads and writes of one command, one EXEC or one script. Writes are computed from
-//! the current state, merged at once and gathered as one unit of net changes under one stamp.
+//! Local execution: reads and writes of one command, one EXEC or one script. Writes are computed
+//! from the current state, merged at once and gathered as one unit of net changes under one stamp.
 
 use bytes::Bytes;
 
@@ -63,8 +63,8 @@ impl OpenUnit {
     }
 }
 
-/// One unit in the making. Reading sees what was written before in the same unit. Whoever has written
-/// has to call [`Txn::finish`].
+/// One unit in the making. Reading sees what was written before in the same unit. Whoever has
+/// written has to call [`Txn::finish`].
 pub struct Txn<'a> {
     pub store: &'a mut Store,
     pub clock: &'a mut HybridClock,
@@ -90,8 +90,8 @@ impl<'a> Txn<'a> {
         self.store.ttl(db, key, self.expiry_clock)
     }
 
-    /// SET and everything that replaces or edits a string. On a hidden key it counts as a key tombstone
-    /// too.
+    /// SET and everything that replaces or edits a string. On a hidden key it counts as a key
+    /// tombstone too.
     pub fn set(&mut self, db: DbIndex, key: &[u8], value: &[u8], expiry: SetExpiry) {
         if let SetExpiry::At(deadline) = expiry
             && deadline <= self.expiry_clock
@@ -179,8 +179,8 @@ impl<'a> Txn<'a> {
     }
 
     /// One SCAN step: at least `count` keys looked at (fewer only at the end), live ones handed to
-    /// `each`; returns the next cursor, 0 at the end. Keys present from the first to the last step are
-    /// met at least once.
+    /// `each`; returns the next cursor, 0 at the end. Keys present from the first to the last step
+    /// are met at least once.
     pub fn scan(&self, db: DbIndex, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8])) -> u64 {
         self.store.scan(db, cursor, count, self.expiry_clock, each)
     }
@@ -246,7 +246,8 @@ impl<'a> Txn<'a> {
         let by = Writer {
             stamp,
             clock: terms.clock,
-            horizon: if store.alone { 0 } else { store.collected },
+            // Everything of this unit is above what its node has collected.
+            horizon: if store.alone { 0 } else { store.collected.min(stamp.time - 1) },
             mutants: store.config.mutants,
         };
         store.edit(place, key, terms, self.facts, |draft| change(draft, by));

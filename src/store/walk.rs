@@ -1,5 +1,5 @@
-//! Reading many keys: SCAN and KEYS in hash order, all cells for a state transfer, and the cells one
-//! unit has written.
+//! Reading many keys: SCAN and KEYS in hash order, all cells for a state transfer, and the cells
+//! one unit has written.
 
 use bytes::Bytes;
 
@@ -15,8 +15,8 @@ use super::entry::Entry;
 use super::state::View;
 use super::{LiveKey, Store, WalkPosition, value_of};
 
-/// Bits of a hash in a SCAN cursor: with the partition that makes 53, which clients that read cursors as
-/// floating-point numbers keep exactly.
+/// Bits of a hash in a SCAN cursor: with the partition that makes 53, which clients that read
+/// cursors as floating-point numbers keep exactly.
 const CURSOR_HASH_BITS: u32 = 41;
 
 /// What a change takes in a frame besides key and value, about.
@@ -90,8 +90,8 @@ impl Store {
     }
 
     /// Puts all cells of whole keys into `out`, each with its own stamp, until about `budget_bytes`
-    /// are gathered. Database tombstones come first; dead and hidden cells are included. Cells of one
-    /// key stay together. Returns where to go on, or `None` at the end.
+    /// are gathered. Database tombstones come first; dead and hidden cells are included. Cells of
+    /// one key stay together. Returns where to go on, or `None` at the end.
     pub fn walk(
         &self,
         from: WalkPosition,

@@ -150,8 +150,8 @@ proptest! {
     fn equal_digests_mean_equal_sight(one in arrivals(6), two in arrivals(6)) {
         let (a, b) = (merged(1, &one), merged(2, &two));
         let alike = visible(&a, CLOCK) == visible(&b, CLOCK);
-        // The same sight may come of different writes; the other way round nothing may differ, except
-        // where one stamp stands for two contents.
+        // The same sight may come of different writes; the other way round nothing may differ,
+        // except where one stamp stands for two contents.
         if one == two {
             assert!(alike && a.digest() == b.digest());
         }
