@@ -103,7 +103,7 @@ pub fn stale_read<'a>(
     matched: &Matched,
     command_of: &Commands<'a>,
 ) -> Option<Violation> {
-    let mut known: BTreeMap<(usize, BootId), BTreeMap<&str, Stamp>> = BTreeMap::new();
+    let mut known: BTreeMap<(usize, BootId), BTreeMap<&str, Floor>> = BTreeMap::new();
     for (index, attempt) in history.attempts.iter().enumerate() {
         let session = &history.sessions[attempt.session.0];
         let (Some((boot, _)), Outcome::Replied(reply)) = (session.accepted, &attempt.outcome)
@@ -120,7 +120,7 @@ pub fn stale_read<'a>(
         // itself; they are judged only if nothing in it writes.
         if !command.writes() {
             for (key, got) in reads(command, reply) {
-                let floor = known.entry(key).or_insert(Stamp::ZERO);
+                let floor = known.entry(key).or_default();
                 if let Err(why) = judge_read(ledger, key, got, floor) {
                     let evidence = format!("{}: {why}", line(history, attempt, command));
                     return Some(Violation { property: Property::Sessions, evidence });
@@ -130,9 +130,9 @@ pub fn stale_read<'a>(
         if let Some(unit) = matched.unit_of[index] {
             let unit = &ledger.units[unit];
             for key in command.keys() {
-                if unit.changes.iter().any(|c| &c.key[..] == key.as_bytes() && is_value(c)) {
-                    let floor = known.entry(key).or_insert(Stamp::ZERO);
-                    *floor = unit.dot.max(*floor);
+                let floor = known.entry(key).or_default();
+                for change in unit.changes.iter().filter(|c| &c.key[..] == key.as_bytes()) {
+                    floor.raise(change, unit.dot);
                 }
             }
         }
@@ -140,10 +140,26 @@ pub fn stale_read<'a>(
     None
 }
 
-fn is_value(change: &Change) -> bool {
-    match change.cell {
-        Cell::Register { .. } | Cell::Tombstone { .. } | Cell::Contribution { .. } => true,
-        Cell::Expiry { .. } | Cell::KeyCell { .. } | Cell::DatabaseTombstone => false,
+/// What a client knows of a key at least.
+#[derive(Copy, Clone, Debug, Default)]
+struct Floor {
+    /// Newest SET, APPEND or delete it has made or read.
+    base: Stamp,
+    /// Newest of these or of its increments. An older SET that had not seen an increment may hide it
+    /// behind text later on, so that increments say nothing of which value is read.
+    any: Stamp,
+}
+
+impl Floor {
+    fn raise(&mut self, change: &Change, dot: Stamp) {
+        match change.cell {
+            Cell::Register { .. } | Cell::Tombstone { .. } => {
+                self.base = dot.max(self.base);
+                self.any = dot.max(self.any);
+            }
+            Cell::Contribution { .. } => self.any = dot.max(self.any),
+            Cell::Expiry { .. } | Cell::KeyCell { .. } | Cell::DatabaseTombstone => {}
+        }
     }
 }
 
@@ -162,7 +178,7 @@ fn reads<'c>(command: &'c Command, reply: &'c Reply) -> Vec<(&'c str, &'c Reply)
 }
 
 /// Judges one read against the newest write the client knows of, and raises that.
-fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Stamp) -> Result<(), String> {
+fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Floor) -> Result<(), String> {
     let db = DbIndex(0);
     let name = Bytes::copy_from_slice(key.as_bytes());
     let empty = KeyHistory::default();
@@ -174,16 +190,17 @@ fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Stamp) -> Res
             }
             let from = |b: &&crate::model::key::BaseWrite| b.value.as_ref() == Some(value);
             let writes = || history.bases.iter().filter(from).map(|b| b.stamp);
-            match writes().filter(|stamp| stamp >= floor).min() {
+            match writes().filter(|stamp| *stamp >= floor.base).min() {
                 Some(stamp) => {
-                    *floor = stamp;
+                    floor.base = stamp;
+                    floor.any = stamp.max(floor.any);
                     Ok(())
                 }
                 None => Err(match writes().max() {
                     Some(stamp) => format!(
                         "read {value:?} of {} on {key} though it knew {}",
                         show(stamp),
-                        show(*floor)
+                        show(floor.base)
                     ),
                     None => format!("read {value:?} on {key}, which nobody wrote"),
                 }),
@@ -192,14 +209,14 @@ fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Stamp) -> Res
         Reply::Null => {
             let mut deletes = history.bases.iter().filter(|b| b.value.is_none());
             let mut flushes = ledger.flushes.iter().filter(|f| f.0 == db);
-            let excused = *floor == Stamp::ZERO
-                || deletes.any(|b| b.stamp >= *floor)
-                || flushes.any(|f| f.1 >= *floor)
+            let excused = floor.any == Stamp::ZERO
+                || deletes.any(|b| b.stamp >= floor.any)
+                || flushes.any(|f| f.1 >= floor.any)
                 || history.expiries.iter().any(|e| e.1.is_some());
             if excused {
                 Ok(())
             } else {
-                Err(format!("{key} is gone though it knew {}", show(*floor)))
+                Err(format!("{key} is gone though it knew {}", show(floor.any)))
             }
         }
         Reply::Status(_) | Reply::Error(_) | Reply::Int(_) | Reply::Array(_) => Ok(()),

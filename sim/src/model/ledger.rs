@@ -263,7 +263,8 @@ impl Ledger {
     fn came_back(&mut self, boot: BootId, db: DbIndex, key: &Bytes, stamp: Stamp) {
         let id = self.key_id(db, key);
         let Some(&gone) = self.boots[boot.0].gone.get(&id) else { return };
-        if stamp > gone || self.is_unseen_increment(id, stamp, gone) {
+        // At the very stamp: a transaction that deletes and writes again.
+        if stamp >= gone || self.is_unseen_increment(id, stamp, gone) {
             self.boots[boot.0].gone.remove(&id);
             return;
         }
