@@ -212,7 +212,7 @@ fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Floor) -> Res
             let excused = floor.any == Stamp::ZERO
                 || deletes.any(|b| b.stamp >= floor.any)
                 || flushes.any(|f| f.1 >= floor.any)
-                || history.expiries.iter().any(|e| e.1.is_some());
+                || history.mortal;
             if excused {
                 Ok(())
             } else {

@@ -21,6 +21,8 @@ pub struct BaseWrite {
     pub seen: Seen,
     /// What the writer had from every origin; `None` if the cell's own issue is not on record.
     pub had: Option<Rc<Vector>>,
+    /// Overwritten before its origin's stamps were moved: it counts nowhere any more.
+    pub void: bool,
 }
 
 /// One acknowledged or executed increment.
@@ -40,6 +42,8 @@ pub struct KeyHistory {
     pub increments: Vec<Increment>,
     /// Key cells: (stamp, floor).
     pub floors: Vec<(Stamp, u64)>,
+    /// It has had a deadline at least once.
+    pub mortal: bool,
 }
 
 /// What a client must see of a key, its deadline aside.
@@ -103,19 +107,17 @@ impl KeyHistory {
         Some(Resolved { value, deadline })
     }
 
-    /// The base write that decides: the newest that neither a floor nor a flush has removed. At
-    /// equal stamps the delete is the one.
+    /// The base write that decides: the newest that neither a floor nor a flush has removed.
     pub fn newest_base(&self, flushed: Stamp) -> Option<&BaseWrite> {
         let floor = self.floor();
         let mut best: Option<&BaseWrite> = None;
         for base in &self.bases {
-            if base.stamp < flushed || base.stamp.time <= floor {
+            if base.void || base.stamp < flushed || base.stamp.time <= floor {
                 continue;
             }
             let better = match best {
                 None => true,
-                Some(b) if base.stamp != b.stamp => base.stamp > b.stamp,
-                Some(b) => b.value.is_some(),
+                Some(b) => base.stamp > b.stamp,
             };
             if better {
                 best = Some(base);
@@ -233,11 +235,11 @@ mod tests {
 
     fn set(stamp: Stamp, value: &str, seen: Seen) -> BaseWrite {
         let value = Some(Bytes::copy_from_slice(value.as_bytes()));
-        BaseWrite { stamp, value, resets: true, seen, had: None }
+        BaseWrite { stamp, value, resets: true, seen, had: None, void: false }
     }
 
     fn delete(stamp: Stamp, seen: Seen) -> BaseWrite {
-        BaseWrite { stamp, value: None, resets: false, seen, had: None }
+        BaseWrite { stamp, value: None, resets: false, seen, had: None, void: false }
     }
 
     fn incr(stamp: Stamp, generation: u64, delta: i128) -> Increment {

@@ -215,12 +215,20 @@ impl Ledger {
                 Cell::Register { value, resets, seen } => {
                     let value = Some(Bytes::copy_from_slice(value));
                     let seen = seen.clone();
-                    let base = BaseWrite { stamp, value, resets: *resets, seen, had: had() };
+                    let base =
+                        BaseWrite { stamp, value, resets: *resets, seen, had: had(), void: false };
                     self.keys[id.0].bases.push(base);
                 }
                 Cell::Tombstone { seen } => {
                     let seen = seen.clone();
-                    let base = BaseWrite { stamp, value: None, resets: false, seen, had: had() };
+                    let base = BaseWrite {
+                        stamp,
+                        value: None,
+                        resets: false,
+                        seen,
+                        had: had(),
+                        void: false,
+                    };
                     self.keys[id.0].bases.push(base);
                 }
                 Cell::Contribution { generation, sum } => {
@@ -231,7 +239,11 @@ impl Ledger {
                     let increment = Increment { stamp, generation: *generation, delta };
                     self.keys[id.0].increments.push(increment);
                 }
-                Cell::Expiry { deadline } => self.keys[id.0].expiries.push((stamp, *deadline)),
+                Cell::Expiry { deadline } => {
+                    let history = &mut self.keys[id.0];
+                    history.mortal |= deadline.is_some();
+                    history.expiries.push((stamp, *deadline));
+                }
                 Cell::KeyCell { floor } => {
                     let history = &mut self.keys[id.0];
                     history.floors.push((stamp, *floor));
@@ -319,9 +331,7 @@ impl Ledger {
         for history in &mut self.keys {
             map.history(history);
         }
-        for (_, stamp) in &mut self.flushes {
-            map.stamp(stamp);
-        }
+        self.flushes.retain_mut(|(_, stamp)| map.stamp(stamp));
         for unit in &mut self.adopted {
             map.stamp(&mut unit.dot);
             for change in &mut unit.changes {
@@ -351,7 +361,8 @@ impl Ledger {
     }
 }
 
-/// A renaming of stamps: order kept.
+/// A renaming of stamps: order kept. A stamp that is not on the list is borne by no cell any more:
+/// whatever it wrote has been overwritten, and nobody else has ever had it.
 struct Moved<'a> {
     from: Origin,
     to: Origin,
@@ -359,8 +370,12 @@ struct Moved<'a> {
 }
 
 impl Moved<'_> {
-    /// The new time of `time` at the moved origin. A stamp that no cell bears any more (everything
-    /// it wrote was overwritten) goes with the next one that moved, or with the last.
+    fn is_listed(&self, time: u64) -> bool {
+        self.times.binary_search_by_key(&time, |&(old, _)| old).is_ok()
+    }
+
+    /// The new time of `time` at the moved origin; one that is not on the list goes with the next, or
+    /// with the last.
     fn new_time(&self, time: u64) -> Option<u64> {
         let at = self.times.partition_point(|&(old, _)| old < time);
         self.times.get(at).or(self.times.last()).map(|&(_, new)| new)
@@ -374,17 +389,20 @@ impl Moved<'_> {
         }
     }
 
-    fn stamp(&self, stamp: &mut Stamp) {
-        if stamp.origin == self.from
-            && let Some(new) = self.new_time(stamp.time)
-        {
+    /// Renames a stamp; false if no cell bears it any more.
+    fn stamp(&self, stamp: &mut Stamp) -> bool {
+        if stamp.origin != self.from {
+            return true;
+        }
+        let listed = self.is_listed(stamp.time);
+        if let Some(new) = self.new_time(stamp.time) {
             *stamp = Stamp::new(new, self.to);
         }
+        listed
     }
 
     fn history(&self, history: &mut KeyHistory) {
         for base in &mut history.bases {
-            self.stamp(&mut base.stamp);
             for seen in &mut base.seen.list {
                 self.time(seen.origin, &mut seen.generation);
                 self.time(seen.origin, &mut seen.last);
@@ -392,16 +410,17 @@ impl Moved<'_> {
                     seen.origin = self.to;
                 }
             }
+            base.void |= !self.stamp(&mut base.stamp);
         }
-        for increment in &mut history.increments {
-            self.time(increment.stamp.origin, &mut increment.generation);
+        // Of a contribution only the first and the newest stamp are borne by a cell.
+        history.increments.retain_mut(|increment| {
+            let origin = increment.stamp.origin;
+            let held = origin != self.from || self.is_listed(increment.generation);
+            self.time(origin, &mut increment.generation);
             self.stamp(&mut increment.stamp);
-        }
-        for (stamp, _) in &mut history.expiries {
-            self.stamp(stamp);
-        }
-        for (stamp, _) in &mut history.floors {
-            self.stamp(stamp);
-        }
+            held
+        });
+        history.expiries.retain_mut(|(stamp, _)| self.stamp(stamp));
+        history.floors.retain_mut(|(stamp, _)| self.stamp(stamp));
     }
 }

@@ -78,7 +78,7 @@ impl Coverage {
     fn part(&self, id: KeyId, history: &KeyHistory) -> KeyHistory {
         let kept = |stamp: Stamp| self.cell(id, stamp);
         KeyHistory {
-            bases: history.bases.iter().filter(|b| kept(b.stamp)).cloned().collect(),
+            bases: history.bases.iter().filter(|b| !b.void && kept(b.stamp)).cloned().collect(),
             expiries: history.expiries.iter().filter(|e| kept(e.0)).copied().collect(),
             increments: history
                 .increments
@@ -87,6 +87,7 @@ impl Coverage {
                 .copied()
                 .collect(),
             floors: history.floors.iter().filter(|f| kept(f.0)).copied().collect(),
+            mortal: history.mortal,
         }
     }
 }
