@@ -15,11 +15,14 @@ mod stage;
 mod units;
 mod words;
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use self::ast::{RealMode, Scenario};
-use self::outcome::{Outcome, Verdict};
+use self::ast::{RealMode, Scenario, Step};
+use self::outcome::{Failure, Outcome, Verdict};
 use self::simulated::SimulatedStage;
+use self::stage::Stage as _;
 
 /// Plays a scenario file: `quorate-sim scenario FILE.scn [--real]`. `seed` feeds every random choice
 /// of the simulated world, and of the file's own `sleep LOW..HIGH`.
@@ -91,7 +94,7 @@ fn run_real(scenario: &Scenario, seed: u64) -> Verdict {
         Ok(stage) => stage,
         Err(why) => return Verdict::Unavailable { line: 0, why },
     };
-    let mut verdict = play::play(scenario, &mut stage);
+    let mut verdict = play::play(scenario, &mut stage, &Cell::new(None));
     if let Verdict::Failed(failure) = &mut verdict {
         failure.kept = Some(stage.keep_files());
     }
@@ -105,9 +108,35 @@ fn run_real(_scenario: &Scenario, _seed: u64) -> Verdict {
 
 fn run_simulated(scenario: &Scenario, seed: u64) -> Verdict {
     let mut stage = SimulatedStage::new(scenario, seed);
-    let mut verdict = play::play(scenario, &mut stage);
+    let at = Cell::new(None);
+    let played = catch_unwind(AssertUnwindSafe(|| play::play(scenario, &mut stage, &at)));
+    let mut verdict = played.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+        let got = format!("a panic: {}", said.unwrap_or("without words"));
+        fallen(scenario, &mut stage, at.get(), got)
+    });
     if let Verdict::Held(summary) = &mut verdict {
         summary.digest = Some(stage.digest());
     }
     verdict
+}
+
+/// A node broke one of its own invariants while this step was played.
+fn fallen(
+    scenario: &Scenario,
+    stage: &mut SimulatedStage,
+    at: Option<&Step>,
+    got: String,
+) -> Verdict {
+    let hosts = scenario.hosts.iter().enumerate();
+    Verdict::Failed(Box::new(Failure {
+        line: at.map_or(0, |step| step.line),
+        text: at.map_or(String::new(), |step| step.text.clone()),
+        expected: "no panic in a node".to_owned(),
+        got,
+        at: stage.now(),
+        facts: hosts.map(|(i, host)| (host.name.clone(), stage.last_facts(i))).collect(),
+        kept: None,
+    }))
 }

@@ -221,7 +221,9 @@ impl Parser {
                     [time, check @ ..] => (self.duration(time)?, check),
                     [] => return Err(self.error(show_all(rest), "`within TIME CHECK`")),
                 };
-                Ok(What::Check { within: Some(within), check: self.check(check)? })
+                let check = self.check(check)?;
+                self.may_be_asked_again(&check)?;
+                Ok(What::Check { within: Some(within), check })
             }
             "every" | "log" | "converged" => {
                 // `converged within 5s` may be said in this order too.
@@ -329,6 +331,20 @@ impl Parser {
             }
             Some(_) | None => Err(self.error(show(first), CHECKS)),
         }
+    }
+
+    /// `within` asks several times: what writes would write several times.
+    fn may_be_asked_again(&self, check: &Check) -> Result<(), ParseError> {
+        let words = match check {
+            Check::Call(call) => &call.words,
+            Check::Every { words, .. } => words,
+            Check::Log { .. } | Check::Converged => return Ok(()),
+        };
+        let name = words[0].bare().unwrap_or_default();
+        if WRITES.iter().any(|write| name.eq_ignore_ascii_case(write)) {
+            return Err(self.error(format!("`{name}`"), "a command that only reads after `within`"));
+        }
+        Ok(())
     }
 
     /// A command, which has at least one word, and what it should answer.
@@ -495,6 +511,27 @@ impl Parser {
         ParseError { line: self.line, found, expected: expected.to_owned() }
     }
 }
+
+const WRITES: [&str; 18] = [
+    "APPEND",
+    "DECR",
+    "DECRBY",
+    "DEL",
+    "EXEC",
+    "EXPIRE",
+    "FLUSHALL",
+    "FLUSHDB",
+    "GETDEL",
+    "INCR",
+    "INCRBY",
+    "MSET",
+    "PERSIST",
+    "PEXPIRE",
+    "REPLICAOF",
+    "SET",
+    "SHUTDOWN",
+    "UNLINK",
+];
 
 const CHECKS: &str = "`NAME> COMMAND`, `every COMMAND`, `log NAME ~ PATTERN` or `converged`";
 

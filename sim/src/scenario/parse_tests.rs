@@ -95,6 +95,7 @@ fn bad_lines_say_what_was_found_and_what_was_expected() {
         ("node1$ iptables", "`iptables`", "`iptables WORD …`"),
         ("within 5 node1> GET k", "`5`", "a time"),
         ("within 5s sleep 1s", "`sleep`", "`converged`"),
+        ("within 5s node1> INCR k", "`INCR`", "only reads"),
         ("sleep 2s..1s", "`2s..1s`", "a range"),
         ("clock node1 2s", "`2s`", "`+2s`"),
         ("link node1 node1 loss 1%", "`node1 node1 loss 1%`", "`link A B`"),

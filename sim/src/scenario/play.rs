@@ -1,5 +1,6 @@
 //! Plays the lines of a scenario on a stage.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,12 +19,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often `within` asks again.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Plays all lines; the stage is left as it is at the end.
-pub fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Verdict {
+/// Plays all lines; the stage is left as it is at the end. `at` is kept at the step being played.
+pub fn play<'a>(
+    scenario: &'a Scenario,
+    stage: &mut dyn Stage,
+    at: &Cell<Option<&'a Step>>,
+) -> Verdict {
     let hosts = scenario.hosts.iter().map(|_| Host::default()).collect();
     let mut player = Player {
         scenario,
         stage,
+        at,
         hosts,
         clients: BTreeMap::new(),
         noauth: Vec::new(),
@@ -43,9 +49,10 @@ pub fn play(scenario: &Scenario, stage: &mut dyn Stage) -> Verdict {
     }
 }
 
-struct Player<'a> {
+struct Player<'a, 's> {
     scenario: &'a Scenario,
-    stage: &'a mut dyn Stage,
+    stage: &'s mut dyn Stage,
+    at: &'s Cell<Option<&'a Step>>,
     hosts: Vec<Host>,
     clients: BTreeMap<Who, Client>,
     /// Named clients that do not authenticate by themselves.
@@ -89,7 +96,7 @@ struct Unmet {
     got: String,
 }
 
-impl Player<'_> {
+impl<'a> Player<'a, '_> {
     fn play(&mut self) -> Result<(), Stop> {
         let scenario = self.scenario;
         self.steps(&scenario.steps)?;
@@ -98,7 +105,7 @@ impl Player<'_> {
         self.stop_loads().map_err(|why| why_at(last, why))
     }
 
-    fn steps(&mut self, steps: &[Step]) -> Result<(), Stop> {
+    fn steps(&mut self, steps: &'a [Step]) -> Result<(), Stop> {
         for step in steps {
             if let What::Repeat { count, name, body } = &step.what {
                 for number in 1..=*count {
@@ -109,6 +116,7 @@ impl Player<'_> {
                 continue;
             }
             self.lines += 1;
+            self.at.set(Some(step));
             self.step(step).map_err(|why| why_at(step, why))?;
             self.servers_are_alive().map_err(|why| why_at(step, why))?;
         }
