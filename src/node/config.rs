@@ -144,7 +144,7 @@ impl Config {
         reader.finish(from_file)
     }
 
-    /// The words after `quorate server`, a file among them read by `read`.
+    /// Flags alone: `--directive value …`.
     pub fn from_flags(flags: &[String]) -> Result<Config, ConfigError> {
         Config::load(None, flags)
     }
@@ -301,5 +301,122 @@ impl fmt::Display for Problem {
                 "'active-replica yes' implies 'replica-read-only no', but the latter is set to yes"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<Config, String> {
+        Config::load(Some(("q.conf", text)), &[]).map_err(|error| error.to_string())
+    }
+
+    fn flags(line: &str) -> Result<Config, String> {
+        let words: Vec<String> = line.split(' ').map(|w| w.trim_matches('\'').to_owned()).collect();
+        Config::from_flags(&words).map_err(|error| error.to_string())
+    }
+
+    fn error(result: Result<Config, String>) -> String {
+        result.expect_err("refused")
+    }
+
+    #[test]
+    fn file_is_read_as_redis_reads_it() {
+        let text = "# comment\r\n\n  PORT 7000\nrequirepass \"a b\\x41\"\nmaxclients 10\n\
+                    repl-backlog-size 2mb\nproto-max-bulk-len 1gb\nappendonly no\nsave ''\n\
+                    protected-mode no\nbind 127.0.0.1 ::1\nloglevel warning\n";
+        let config = file(text).expect("right");
+        assert_eq!(config.port, 7000);
+        assert_eq!(config.requirepass.as_deref(), Some("a bA"));
+        assert_eq!((config.maxclients, config.repl_backlog_bytes), (10, 2 << 20));
+        assert_eq!(config.proto_max_bulk_bytes, 1 << 30);
+        assert_eq!(config.bind, ["127.0.0.1", "::1"]);
+        assert_eq!(config.loglevel, LogLevel::Warning);
+        assert!(!config.protected_mode);
+        assert_eq!(file(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn flags_of_the_reference_demo_are_understood() {
+        let line = "--multi-master yes --active-replica yes --replicaof keydb-node2 6379 \
+                    --requirepass mypass --masterauth mypass";
+        let config = flags(line).expect("right");
+        assert!(config.multi_master && config.active_replica && !config.replica_read_only);
+        let master = HostPort { host: "keydb-node2".to_owned(), port: 6379 };
+        assert_eq!(config.replicaof, [master]);
+        assert_eq!(config.requirepass.as_deref(), Some("mypass"));
+        assert_eq!(config.masterauth.as_deref(), Some("mypass"));
+        assert_eq!(flags("--save '' --appendonly no").map(|c| c.port), Ok(6379));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let text = "port 1\nreplicaof a 1\n";
+        let load = |text, line: &str| {
+            let flags: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            Config::load(Some(("q.conf", text)), &flags).expect("right")
+        };
+        let config = load(text, "--port 2 --replicaof b 2");
+        assert_eq!((config.port, config.replicaof.len()), (2, 1));
+        assert_eq!(config.replicaof[0].host, "b");
+        let config = load("replicaof a 1\nmulti-master yes\n", "--replicaof b 2");
+        assert_eq!(config.replicaof.len(), 2);
+    }
+
+    #[test]
+    fn each_refusal_names_place_finding_and_expectation() {
+        let text = error(file("port 1\nmaxclients many\n"));
+        assert!(text.contains("q.conf, at line 2\n>>> 'maxclients many'\n"), "{text}");
+        let expected =
+            "Bad value of 'maxclients': found 'many', but argument must be a whole number";
+        assert!(text.contains(expected), "{text}");
+        for (line, expected) in [
+            ("protcted-mode no", "'protcted-mode' is unknown"),
+            ("tls-cert-file x", "'tls-cert-file' is not supported by this version"),
+            ("appendonly yes", "found 'yes', but only 'no' is supported"),
+            ("save 3600 1", "exactly one argument"),
+            ("save \"3600 1\"", "only '' (the empty text) is supported"),
+            ("maxmemory 1gb", "only '0' is supported"),
+            ("cluster-enabled yes", "only 'no' is supported"),
+            ("server-threads 4", "only '1' is supported"),
+            ("include other.conf", "'include' is not supported"),
+            ("port 0", "between 1 and 65535"),
+            ("port 70000", "between 1 and 65535"),
+            ("port", "exactly one argument"),
+            ("port 1 2", "exactly one argument"),
+            ("port +1", "whole number"),
+            ("repl-backlog-size 1tb", "memory value"),
+            ("protected-mode maybe", "argument must be 'yes' or 'no'"),
+            ("replicaof host", "exactly 2 arguments"),
+            ("replicaof host port", "a host and a port"),
+            ("loglevel loud", "debug, verbose, notice, warning"),
+            ("dir ''", "must not be empty"),
+            ("requirepass \"open", "Unbalanced quotes"),
+            ("client-output-buffer-limit replica 1 1 1", "'normal 256mb 64mb 60'"),
+        ] {
+            let text = error(file(line));
+            assert!(text.contains(expected), "{line}: {text}");
+            assert!(text.contains(&format!("at line 1\n>>> '{line}'\n")), "{text}");
+        }
+    }
+
+    #[test]
+    fn refused_flag_is_shown_as_given() {
+        let text = error(flags("--port 1 --maxclients x y"));
+        assert!(text.contains("Reading the command line\n>>> '--maxclients x y'\n"), "{text}");
+        assert!(error(flags("6379")).contains("'6379' belongs to no directive"));
+        assert!(error(flags("--nosuch 1")).contains("'nosuch' is unknown"));
+    }
+
+    #[test]
+    fn directives_that_contradict_each_other_are_refused() {
+        let text = error(file("replicaof a 1\nreplicaof b 2\n"));
+        assert!(text.contains("2 masters given"), "{text}");
+        let text = error(file("active-replica yes\nreplica-read-only yes\n"));
+        assert!(text.contains("implies 'replica-read-only no'"), "{text}");
+        assert!(file("active-replica yes\nslave-read-only no\n").is_ok());
+        let masters = file("replicaof a 1\nreplicaof no one\nreplicaof b 2\n");
+        assert_eq!(masters.map(|config| config.replicaof.len()), Ok(1));
     }
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod connections;
 mod limits;
+mod pairs;
 mod pipelines;
 mod transactions;
 
@@ -13,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use bytes::BytesMut;
 
 use crate::base::fact::Fact;
-use crate::base::ids::ConnId;
+use crate::base::ids::{ConnId, DialId};
 use crate::base::io::{CloseReason, ConnOrigin, Effect, Effects, Input, ShellSetting};
 use crate::base::time::{Mono, Now, Span, Wall};
 
@@ -35,6 +36,8 @@ pub struct Driver {
     pub settings: Vec<ShellSetting>,
     pub log: Vec<String>,
     pub halted: Option<i32>,
+    /// Connections asked for and not yet answered.
+    pub dials: Vec<DialId>,
     /// Reports what was sent as written out.
     pub drains: bool,
 }
@@ -59,6 +62,7 @@ impl Driver {
             settings: Vec::new(),
             log: Vec::new(),
             halted: None,
+            dials: Vec::new(),
             drains: true,
         }
     }
@@ -74,6 +78,20 @@ impl Driver {
         let origin = ConnOrigin::Accepted { ip, port: 50_000 };
         self.input(Input::Opened { conn, origin });
         conn
+    }
+
+    /// Connects what the node has dialed.
+    pub fn answer(&mut self, dial: DialId) -> ConnId {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        self.buffers.insert(conn, BytesMut::new());
+        self.input(Input::Opened { conn, origin: ConnOrigin::Dialed { dial } });
+        conn
+    }
+
+    /// What has been sent to a connection since the last call, as bytes.
+    pub fn take_bytes(&mut self, conn: ConnId) -> Vec<u8> {
+        self.sent.remove(&conn).unwrap_or_default()
     }
 
     /// Bytes arrive; everything that follows from them is carried out.
@@ -175,7 +193,9 @@ impl Driver {
                 }
                 Effect::Setting(setting) => self.settings.push(setting),
                 Effect::Halt { code, .. } => self.halted = Some(code),
-                Effect::Dial { .. } | Effect::CancelDial { .. } | Effect::StoreEpoch { .. } => {}
+                Effect::Dial { dial, .. } => self.dials.push(dial),
+                Effect::CancelDial { dial } => self.dials.retain(|&asked| asked != dial),
+                Effect::StoreEpoch { .. } => {}
             }
         }
         for conn in again {

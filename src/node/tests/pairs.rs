@@ -1,0 +1,153 @@
+//! Two nodes with a link between them: what a client of one notices of the other.
+
+use crate::base::ids::{ConnId, NodeId};
+use crate::base::time::Span;
+
+use super::super::config::Config;
+use super::{Driver, bulk};
+
+/// A master and a node that replicates it; both take writes if `active`.
+struct Pair {
+    master: Driver,
+    replica: Driver,
+    /// Both ends of every link: the master's, the replica's.
+    links: Vec<(ConnId, ConnId)>,
+    cut: bool,
+}
+
+impl Pair {
+    fn new(directives: &str) -> Pair {
+        let driver = |node, more: &str| {
+            let text = format!("{directives}\n{more}");
+            let mut config = Config::load(Some(("test.conf", &text)), &[]).expect("right");
+            config.identity.node_id = NodeId(node);
+            Driver::with(config)
+        };
+        let replica = driver(2, "replicaof 10.0.0.1 6379");
+        Pair { master: driver(1, ""), replica, links: Vec::new(), cut: false }
+    }
+
+    /// Carries bytes to and fro for a while.
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms / 10 {
+            self.master.pass(Span::from_ms(10));
+            self.replica.pass(Span::from_ms(10));
+            self.carry();
+        }
+    }
+
+    fn carry(&mut self) {
+        if self.cut {
+            return;
+        }
+        for dial in std::mem::take(&mut self.replica.dials) {
+            self.links.push((self.master.open(), self.replica.answer(dial)));
+        }
+        let (master, replica) = (&mut self.master, &mut self.replica);
+        let mut moved = true;
+        while std::mem::take(&mut moved) {
+            for &(at_master, at_replica) in &self.links {
+                moved |= carry((master, at_master), (replica, at_replica));
+                moved |= carry((replica, at_replica), (master, at_master));
+            }
+        }
+    }
+}
+
+/// Takes what one end has sent to the other; true if that was anything.
+fn carry((from, at): (&mut Driver, ConnId), (to, other): (&mut Driver, ConnId)) -> bool {
+    let bytes = from.take_bytes(at);
+    if !bytes.is_empty() {
+        to.feed(other, &bytes);
+    }
+    !bytes.is_empty()
+}
+
+#[test]
+fn write_reaches_the_replica_and_wait_counts_it() {
+    let mut pair = Pair::new("active-replica yes");
+    pair.pass(3000);
+    assert!(pair.replica.node.inspect(pair.replica.now).masters_up == 1, "the link is up");
+    let (a, b) = (pair.master.open(), pair.replica.open());
+    pair.master.feed(a, b"SET k v\r\nWAIT 1 5000\r\nPING\r\n");
+    assert_eq!(pair.master.take(a), "+OK\r\n", "no acknowledgement yet");
+    assert!(pair.master.is_paused(a));
+    pair.pass(2000);
+    assert_eq!(pair.master.take(a), ":1\r\n+PONG\r\n");
+    assert_eq!(pair.replica.ask(b, "GET k"), bulk("v"));
+    assert!(pair.master.ask(a, "INFO replication").contains("connected_slaves:1\r\n"));
+    assert!(pair.replica.ask(b, "INFO replication").contains("master_link_status:up\r\n"));
+    assert_eq!(
+        pair.master.ask(a, "QUORATE DIGEST"),
+        pair.replica.ask(b, "QUORATE DIGEST"),
+        "both hold the same"
+    );
+}
+
+#[test]
+fn wait_for_a_write_made_before_the_first_replica_came_is_answered() {
+    let mut pair = Pair::new("active-replica yes");
+    let a = pair.master.open();
+    assert_eq!(pair.master.ask(a, "SET k v"), "+OK\r\n");
+    assert_eq!(pair.master.ask(a, "WAIT 1 0"), "");
+    pair.pass(5000);
+    assert_eq!(pair.master.take(a), ":1\r\n");
+    assert_eq!(pair.master.ask(a, "WAIT 1 0"), ":1\r\n");
+}
+
+#[test]
+fn wait_ends_by_time_when_the_replica_is_cut_off() {
+    let mut pair = Pair::new("active-replica yes");
+    pair.pass(3000);
+    pair.cut = true;
+    let a = pair.master.open();
+    assert_eq!(pair.master.ask(a, "SET k v"), "+OK\r\n");
+    assert_eq!(pair.master.ask(a, "WAIT 1 700"), "");
+    pair.pass(1000);
+    assert_eq!(pair.master.take(a), ":0\r\n");
+}
+
+#[test]
+fn watched_key_is_changed_by_a_unit_from_elsewhere() {
+    let mut pair = Pair::new("active-replica yes");
+    pair.pass(3000);
+    let (a, b) = (pair.master.open(), pair.replica.open());
+    for (change, expected) in [("SET other 1", "*1\r\n+PONG\r\n"), ("SET k 1", "*-1\r\n")] {
+        pair.replica.ask(b, "WATCH k");
+        pair.master.ask(a, change);
+        pair.pass(1000);
+        pair.replica.ask(b, "MULTI");
+        pair.replica.ask(b, "PING");
+        assert_eq!(pair.replica.ask(b, "EXEC"), expected, "{change}");
+    }
+}
+
+#[test]
+fn transaction_arrives_whole_on_a_plain_replica_that_refuses_writes() {
+    let mut pair = Pair::new("");
+    let (a, b) = (pair.master.open(), pair.replica.open());
+    pair.pass(3000);
+    pair.master.feed(a, b"MULTI\r\nSET x 1\r\nINCR n\r\nSET y 2 EX 100\r\nDEL x\r\nEXEC\r\n");
+    pair.pass(1000);
+    assert_eq!(
+        pair.replica.ask(b, "MGET x n y"),
+        format!("*3\r\n$-1\r\n{}{}", bulk("1"), bulk("2"))
+    );
+    assert!(pair.replica.ask(b, "SET x 1").starts_with("-READONLY"));
+    assert!(pair.replica.ask(b, "HELLO").contains("$7\r\nreplica\r\n"));
+    assert!(pair.replica.ask(b, "INFO replication").contains("role:slave\r\n"));
+    assert_eq!(pair.replica.ask(b, "REPLICAOF NO ONE"), "+OK\r\n");
+    assert_eq!(pair.replica.ask(b, "SET x 1"), "+OK\r\n");
+}
+
+#[test]
+fn link_is_authenticated_like_a_client() {
+    let mut pair = Pair::new("active-replica yes\nrequirepass p\nmasterauth p");
+    pair.pass(3000);
+    let (a, b) = (pair.master.open(), pair.replica.open());
+    pair.master.ask(a, "AUTH p");
+    pair.replica.ask(b, "AUTH p");
+    pair.master.ask(a, "SET k v");
+    pair.pass(1000);
+    assert_eq!(pair.replica.ask(b, "GET k"), bulk("v"));
+}
