@@ -29,6 +29,7 @@ use crate::base::fact::LogLevel;
 use crate::base::ids::{ConnId, Origin, RunId};
 use crate::base::io::{CloseReason, ConnOrigin, Effect, Effects, HostStats, Input};
 use crate::base::rng::Rng;
+use crate::base::stamp::Stamp;
 use crate::base::time::{Mono, Now, Span, UnixMs};
 use crate::store::{Store, StoreConfig};
 
@@ -75,6 +76,8 @@ pub struct Node {
     /// Sessions that have become links of peers, accepted here.
     links: BTreeSet<ConnId>,
     timers: Timers,
+    /// The origin of the clients' last writes.
+    origin: Origin,
     /// Nothing more is taken in: [`Effect::Halt`] is out.
     halted: bool,
 }
@@ -138,6 +141,7 @@ impl Node {
             blocked: BTreeSet::new(),
             links: BTreeSet::new(),
             timers: Timers { clock_seen: (now.mono, now.wall.ms()), ..Timers::default() },
+            origin: life.origin,
             halted: false,
         }
     }
@@ -275,7 +279,20 @@ impl Node {
     /// After anything that may have merged cells from elsewhere, or moved what others have.
     fn after_merges(&mut self, now: Now, out: &mut Effects) {
         self.server.watch.on_changes(&mut self.data.store);
+        if self.origin != self.data.clock.origin() {
+            self.follow_origin();
+        }
         self.wake_waiting(now, out);
+    }
+
+    /// The node has gone on under another origin, and its writes may have been moved there: none of them is
+    /// newer than the clock, so an acknowledgement of that covers each client's last one.
+    fn follow_origin(&mut self) {
+        let from = std::mem::replace(&mut self.origin, self.data.clock.origin());
+        let newest = Stamp::new(self.data.clock.last(), self.origin);
+        for session in self.sessions.values_mut() {
+            session.follow_origin(from, newest);
+        }
     }
 
     /// Marks a session to be looked at when the batch ends.

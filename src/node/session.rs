@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::base::ids::{ConnId, DbIndex};
+use crate::base::ids::{ConnId, DbIndex, Origin};
 use crate::base::stamp::Stamp;
 use crate::base::time::Mono;
 use crate::command::Command;
@@ -162,6 +162,19 @@ impl Session {
         match &self.state {
             State::Blocked(wait) => Some(wait),
             State::Command | State::Transaction(_) | State::Peer | State::Closing => None,
+        }
+    }
+
+    /// The last write was under `from`, and has a stamp that is not newer than `newest` now.
+    pub fn follow_origin(&mut self, from: Origin, newest: Stamp) {
+        let follow = |dot: &mut Stamp| {
+            if dot.origin == from {
+                *dot = newest;
+            }
+        };
+        follow(&mut self.last_write);
+        if let State::Blocked(wait) = &mut self.state {
+            follow(&mut wait.dot);
         }
     }
 

@@ -45,13 +45,13 @@ pub struct Driver {
 impl Driver {
     pub fn new(directives: &str) -> Driver {
         let config = Config::load(Some(("test.conf", directives)), &[]).expect("a configuration");
-        Driver::with(config)
+        Driver::with(config, 7)
     }
 
-    pub fn with(config: Config) -> Driver {
+    pub fn with(config: Config, seed: u64) -> Driver {
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_700_000_000_000_000) };
         Driver {
-            node: Node::new(config, 7, now),
+            node: Node::new(config, seed, now),
             now,
             out: Effects::new(true),
             next_conn: 1,

@@ -17,14 +17,14 @@ struct Pair {
 
 impl Pair {
     fn new(directives: &str) -> Pair {
-        let driver = |node, more: &str| {
-            let text = format!("{directives}\n{more}");
-            let mut config = Config::load(Some(("test.conf", &text)), &[]).expect("right");
-            config.identity.node_id = NodeId(node);
-            Driver::with(config)
-        };
-        let replica = driver(2, "replicaof 10.0.0.1 6379");
-        Pair { master: driver(1, ""), replica, links: Vec::new(), cut: false }
+        let replica = driver(2, &format!("{directives}\nreplicaof 10.0.0.1 6379"), 7);
+        Pair { master: driver(1, directives, 8), replica, links: Vec::new(), cut: false }
+    }
+
+    /// Each is a replica of the other.
+    fn mesh(directives: &str) -> Pair {
+        let pair = Pair::new(directives);
+        Pair { master: driver(1, &format!("{directives}\nreplicaof 10.0.0.2 6379"), 8), ..pair }
     }
 
     /// Carries bytes to and fro for a while.
@@ -43,6 +43,9 @@ impl Pair {
         for dial in std::mem::take(&mut self.replica.dials) {
             self.links.push((self.master.open(), self.replica.answer(dial)));
         }
+        for dial in std::mem::take(&mut self.master.dials) {
+            self.links.push((self.master.answer(dial), self.replica.open()));
+        }
         let (master, replica) = (&mut self.master, &mut self.replica);
         let mut moved = true;
         while std::mem::take(&mut moved) {
@@ -52,6 +55,12 @@ impl Pair {
             }
         }
     }
+}
+
+fn driver(node: u128, directives: &str, seed: u64) -> Driver {
+    let mut config = Config::load(Some(("test.conf", directives)), &[]).expect("right");
+    config.identity.node_id = NodeId(node);
+    Driver::with(config, seed)
 }
 
 /// Takes what one end has sent to the other; true if that was anything.
@@ -93,6 +102,27 @@ fn wait_for_a_write_made_before_the_first_replica_came_is_answered() {
     pair.pass(5000);
     assert_eq!(pair.master.take(a), ":1\r\n");
     assert_eq!(pair.master.ask(a, "WAIT 1 0"), ":1\r\n");
+}
+
+#[test]
+fn wait_is_answered_for_a_write_that_was_moved_to_another_origin() {
+    let directives = "active-replica yes";
+    let mut pair = Pair::mesh(directives);
+    pair.pass(3000);
+    // The replica comes back without its data and without having counted its starts.
+    pair.links.clear();
+    let other_seed = 9;
+    pair.replica = driver(2, &format!("{directives}\nreplicaof 10.0.0.1 6379"), other_seed);
+    let b = pair.replica.open();
+    let origin = pair.replica.node.inspect(pair.replica.now).origin;
+    assert_eq!(pair.replica.ask(b, "SET k v"), "+OK\r\n");
+    assert_eq!(pair.replica.ask(b, "WAIT 1 0"), "");
+    // The master notices that its links are silent, and dials anew.
+    pair.pass(20_000);
+    assert_ne!(pair.replica.node.inspect(pair.replica.now).origin, origin, "an origin of its own");
+    assert_eq!(pair.replica.take(b), ":1\r\n");
+    let a = pair.master.open();
+    assert_eq!(pair.master.ask(a, "GET k"), bulk("v"));
 }
 
 #[test]
