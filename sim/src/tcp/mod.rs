@@ -230,6 +230,8 @@ pub struct Sock {
     last_heard: Time,
     /// Time of the earliest timer event that waits for this endpoint.
     pub queued_at: Time,
+    /// A keepalive event waits for it; those are far away and get no second one.
+    pub keep_queued: bool,
 }
 
 impl Sock {
@@ -277,13 +279,20 @@ impl Sock {
             keep_probes: 0,
             last_heard: now,
             queued_at: Time::NEVER,
+            keep_queued: false,
         }
     }
 
     /// When [`Sock::on_timer`] wants to be called.
     #[inline]
     pub fn deadline(&self) -> Time {
-        self.rtx_at.min(self.keep_at)
+        self.rtx_at
+    }
+
+    /// When [`Sock::on_keepalive`] wants to be called.
+    #[inline]
+    pub fn keepalive_at(&self) -> Time {
+        self.keep_at
     }
 
     /// The stream has ended and everything in it was offered.

@@ -264,12 +264,6 @@ impl Sock {
     /// To be called at [`Sock::deadline`], not earlier.
     pub fn on_timer(&mut self, now: Time, config: &TcpConfig, out: &mut Vec<Segment>) -> Happened {
         let mut happened = Happened::default();
-        if now >= self.keep_at {
-            self.on_keepalive(now, config, out, &mut happened);
-        }
-        if now < self.rtx_at || happened.ended.is_some() {
-            return happened;
-        }
         match self.state {
             State::SynSent | State::SynReceived => {
                 let most = match self.state {
@@ -344,16 +338,17 @@ impl Sock {
         self.rtx_at = now + Span(wait);
     }
 
-    fn on_keepalive(
+    /// To be called at [`Sock::keepalive_at`], not earlier.
+    pub fn on_keepalive(
         &mut self,
         now: Time,
         config: &TcpConfig,
         out: &mut Vec<Segment>,
-        happened: &mut Happened,
-    ) {
+    ) -> Happened {
+        let mut happened = Happened::default();
         let Some(idle) = config.keepalive else {
             self.keep_at = Time::NEVER;
-            return;
+            return happened;
         };
         let interval = Span((idle.0 / 3).max(1_000_000_000));
         let quiet = now.since(self.last_heard);
@@ -361,16 +356,17 @@ impl Sock {
             // Heard of meanwhile, or the retransmissions find out.
             self.keep_probes = 0;
             self.keep_at = (self.last_heard + idle).max(now + interval);
-            return;
+            return happened;
         }
         if self.keep_probes >= config.keepalive_probes {
             self.reset(config, out);
             happened.ended = Some(CloseReason::TimedOut);
-            return;
+            return happened;
         }
         self.keep_probes += 1;
         self.keep_at = now + interval;
         out.push(self.segment(What::Probe, self.snd_nxt, Bytes::new(), config));
         self.note_acked_here(config);
+        happened
     }
 }

@@ -99,6 +99,7 @@ enum Event {
     Segment(Segment),
     /// An endpoint's timer.
     SockTimer(SockRef),
+    Keepalive(SockRef),
     /// A process's timer.
     Wake {
         host: HostId,
@@ -271,6 +272,7 @@ impl<M: Machine> World<M> {
         match event {
             Event::Segment(segment) => self.arrive(segment),
             Event::SockTimer(sock) => self.on_sock_timer(sock),
+            Event::Keepalive(sock) => self.on_keepalive(sock),
             Event::Wake { host, boot, early } => self.on_wake(host, boot, early),
             Event::Flush { host, boot } => self.on_flush(host, boot),
             Event::Offer { sock, again } => self.on_offer(sock, again),

@@ -91,6 +91,11 @@ impl<M: Machine> World<M> {
                 sock.queued_at = deadline;
                 self.queue.push(deadline, Event::SockTimer(at));
             }
+            let keepalive_at = sock.keepalive_at();
+            if keepalive_at != Time::NEVER && !sock.keep_queued {
+                sock.keep_queued = true;
+                self.queue.push(keepalive_at, Event::Keepalive(at));
+            }
         }
     }
 
@@ -284,6 +289,22 @@ impl<M: Machine> World<M> {
         self.digest.word(u64::from(at.index));
         let happened = self
             .with_sock(at, |sock, now, config, out| sock.on_timer(now, config, out))
+            .unwrap_or_default();
+        self.react(at, happened);
+    }
+
+    pub(super) fn on_keepalive(&mut self, at: SockRef) {
+        let Some(sock) = self.socks.get_mut(at) else {
+            return;
+        };
+        sock.keep_queued = false;
+        if sock.keepalive_at() > self.now {
+            self.arm(at);
+            return;
+        }
+        self.digest.word(u64::from(at.index));
+        let happened = self
+            .with_sock(at, |sock, now, config, out| sock.on_keepalive(now, config, out))
             .unwrap_or_default();
         self.react(at, happened);
     }
