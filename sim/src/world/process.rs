@@ -221,7 +221,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// Tells the process of bytes that have left, until there is nothing to tell.
+    /// Tells the process of bytes that have left, as one batch, until there is nothing to tell.
     pub(super) fn serve_drains(&mut self, at: HostId) {
         loop {
             let Some(process) = &mut self.hosts[at.index()].process else {
@@ -230,9 +230,14 @@ impl<M: Machine> World<M> {
             if process.paused || process.drains.is_empty() {
                 return;
             }
-            let (conn, bytes) = process.drains.remove(0);
             let flush_due = process.flush_due;
-            self.call(at, Input::Drained { conn, bytes });
+            let mut drains = std::mem::take(&mut process.drains);
+            for (conn, bytes) in drains.drain(..) {
+                self.call(at, Input::Drained { conn, bytes });
+            }
+            if let Some(process) = &mut self.hosts[at.index()].process {
+                process.drains = drains;
+            }
             self.carry_out(at);
             if !flush_due {
                 self.flush(at);
