@@ -10,6 +10,7 @@
 
 mod client;
 mod control;
+mod lifecycle;
 mod net;
 mod process;
 mod stats;

@@ -1,17 +1,17 @@
-//! Processes: turns (inputs, flush, effects), timers, start and end.
+//! Processes at work: turns (inputs, flush, effects) and timers.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::BytesMut;
 use quorate::base::ids::{ConnId, DialId, Epoch};
 use quorate::base::io::{
-    CloseReason, ConnOrigin, DialError, Effect, HostPort, HostStats, Input, ShellSetting,
+    CloseReason, ConnOrigin, DialError, Effect, HostPort, Input, ShellSetting,
 };
 use quorate::base::time::Span;
 use quorate::node::Scope;
 
 use crate::decide::Kind;
-use crate::host::{Exit, Process, Todo};
+use crate::host::{Exit, Todo};
 use crate::ids::HostId;
 use crate::machine::Machine;
 use crate::tcp::{Owner, SockRef, State};
@@ -33,101 +33,6 @@ const NAME_UNKNOWN_AFTER: Span = Span(500_000);
 const SERVED_MAX: u32 = 1_000;
 
 impl<M: Machine> World<M> {
-    /// Starts the process (switching the host on if it is off): a new epoch of the same identity, no
-    /// data.
-    ///
-    /// # Panics
-    /// If it runs already.
-    pub fn start(&mut self, at: HostId, config: M::Config) {
-        let host = &mut self.hosts[at.index()];
-        assert!(host.process.is_none(), "{} runs already", host.name);
-        host.powered = true;
-        host.last_exit = None;
-        host.boot += 1;
-        host.identity.epoch = Epoch(host.identity.epoch.0 + 1);
-        let seed = self.decisions.decide(Kind::Seed, u64::MAX);
-        let now = host.clock.now(self.now);
-        let machine = M::boot(&config, host.identity, seed, now);
-        host.process = Some(Process::new(machine, M::port(&config), self.config.facts));
-        host.config = Some(config);
-        self.note(1, at);
-        let stats = HostStats {
-            rss_bytes: 64 << 20,
-            cpu_user_us: 0,
-            cpu_sys_us: 0,
-            memory_total_bytes: 8 << 30,
-        };
-        self.call(at, Input::Host(stats));
-        self.carry_out(at);
-        self.end_turn(at);
-    }
-
-    /// Starts the process with the configuration it had.
-    ///
-    /// # Panics
-    /// If it runs, or never ran.
-    pub fn restart(&mut self, at: HostId) {
-        let config = self.hosts[at.index()].config.clone().expect("it has run before");
-        self.start(at, config);
-    }
-
-    /// `kill -9`: the kernel closes the connections (FIN, or RST where something was unread).
-    pub fn kill(&mut self, at: HostId) {
-        if self.hosts[at.index()].process.is_some() {
-            self.stats.kills += 1;
-            self.note(2, at);
-            self.end_process(at, false);
-        }
-    }
-
-    /// Power off: nobody is told, and the host answers nothing until the process is started again.
-    /// Clients on the host are gone too.
-    pub fn crash(&mut self, at: HostId) {
-        self.stats.crashes += 1;
-        self.note(3, at);
-        self.hosts[at.index()].process = None;
-        self.hosts[at.index()].last_exit = None;
-        self.hosts[at.index()].powered = false;
-        for sock in self.socks_of(at) {
-            match self.socks.get(sock).map(|sock| sock.owner) {
-                Some(Owner::Client(_)) => self.lose(sock, CloseReason::Reset),
-                Some(Owner::Accepting | Owner::Dial(_) | Owner::Process(_) | Owner::Nobody)
-                | None => {
-                    self.socks.remove(sock);
-                }
-            }
-        }
-    }
-
-    /// SIGSTOP: the kernel goes on taking connections and bytes.
-    pub fn pause(&mut self, at: HostId) {
-        if let Some(process) = &mut self.hosts[at.index()].process {
-            process.paused = true;
-            self.stats.pauses += 1;
-            self.note(4, at);
-        }
-    }
-
-    /// SIGCONT: the process learns everything that happened meanwhile.
-    pub fn resume(&mut self, at: HostId) {
-        let Some(process) = &mut self.hosts[at.index()].process else {
-            return;
-        };
-        if !process.paused {
-            return;
-        }
-        process.paused = false;
-        process.flush_due = false;
-        self.note(5, at);
-        while let Some(process) = &mut self.hosts[at.index()].process {
-            let Some(todo) = process.waiting.pop_front() else {
-                break;
-            };
-            self.deliver(at, todo);
-        }
-        self.end_turn(at);
-    }
-
     /// SIGTERM, or `SHUTDOWN` by a supervisor.
     pub fn shutdown(&mut self, at: HostId, save: Option<bool>) {
         self.turn(at, Todo::Shutdown { save });
@@ -283,7 +188,7 @@ impl<M: Machine> World<M> {
         name.parse().ok().or_else(|| self.names.get(name).copied())
     }
 
-    fn end_turn(&mut self, at: HostId) {
+    pub(super) fn end_turn(&mut self, at: HostId) {
         let Some(process) = &mut self.hosts[at.index()].process else {
             return;
         };
@@ -301,7 +206,7 @@ impl<M: Machine> World<M> {
         self.arm_process(at);
     }
 
-    fn deliver(&mut self, at: HostId, todo: Todo) {
+    pub(super) fn deliver(&mut self, at: HostId, todo: Todo) {
         match todo {
             Todo::Opened(sock) => self.deliver_opened(at, sock),
             Todo::Offer { sock, again } => self.deliver_bytes(at, sock, again),
@@ -424,7 +329,7 @@ impl<M: Machine> World<M> {
     }
 
     /// One input. Its effects are still to be carried out.
-    fn call(&mut self, at: HostId, input: Input<'_>) {
+    pub(super) fn call(&mut self, at: HostId, input: Input<'_>) {
         let host = &mut self.hosts[at.index()];
         let Some(process) = &mut host.process else {
             return;
@@ -440,7 +345,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn carry_out(&mut self, at: HostId) {
+    pub(super) fn carry_out(&mut self, at: HostId) {
         loop {
             let Some(process) = &mut self.hosts[at.index()].process else {
                 return;
@@ -553,31 +458,6 @@ impl<M: Machine> World<M> {
             }
         });
         self.socks.remove(at);
-    }
-
-    /// What the kernel does for a process that is gone. An orderly exit has written everything out.
-    fn end_process(&mut self, at: HostId, orderly: bool) {
-        self.hosts[at.index()].process = None;
-        self.hosts[at.index()].last_exit = None;
-        for at in self.socks_of(at) {
-            let Some(sock) = self.socks.get_mut(at) else {
-                continue;
-            };
-            match sock.owner {
-                Owner::Accepting | Owner::Dial(_) => self.abort(at),
-                Owner::Process(_) => {
-                    if !orderly {
-                        sock.lose_user_space();
-                    }
-                    self.close(at);
-                }
-                Owner::Client(_) | Owner::Nobody => {}
-            }
-        }
-    }
-
-    fn socks_of(&self, host: HostId) -> Vec<SockRef> {
-        self.socks.iter().filter(|sock| sock.host == host).map(|sock| sock.me).collect()
     }
 
     /// Puts something done from outside into the digest.
