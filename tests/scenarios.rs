@@ -61,3 +61,84 @@ fn every_real_scenario_holds_on_real_processes() {
         outcomes.iter().filter(|o| !o.held()).map(|o| format!("\n{o}\n")).collect();
     assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), files.len(), failed.concat());
 }
+
+/// Plays a file with these lines after two hosts; its exit code and what it prints.
+fn play(real: bool, lines: &str) -> (u8, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("test.scn");
+    let hosts = "host node1 10.0.0.1\nhost node2 10.0.0.2\n";
+    let serve = "node1$ quorate server --protected-mode no\n";
+    std::fs::write(&path, format!("# test   real: yes\n{hosts}{serve}{lines}\n")).unwrap();
+    let outcome = run_file(&path, real, 0);
+    (outcome.exit_code(), outcome.to_string())
+}
+
+#[track_caller]
+fn prints(real: bool, lines: &str, exit_code: u8, texts: &[&str]) {
+    let (code, printed) = play(real, lines);
+    assert_eq!(code, exit_code, "{printed}");
+    for text in texts {
+        assert!(printed.contains(text), "no {text:?} in:\n{printed}");
+    }
+}
+
+#[test]
+fn a_failed_line_prints_expected_got_time_and_last_facts() {
+    let lines = "node1> SET k 1\nwithin 2s node1> GET k = 2";
+    let texts = ["test.scn:6: failed after 2.", "within 2s node1> GET k = 2", "expected: 2"];
+    prints(false, lines, 1, &texts);
+    prints(
+        false,
+        lines,
+        1,
+        &["got:      \"1\" (for 2.000 s)", "last facts of node1:", "UnitIssued"],
+    );
+}
+
+#[test]
+fn checks_that_do_not_hold_fail() {
+    let second = "node2$ quorate server --protected-mode no\n";
+    for (line, text) in [
+        ("node1> GET k = 1", "(nil)"),
+        ("node1> INCR", "(error) ERR wrong number of arguments"),
+        ("node1> INCR k expect error integer", "(integer) 1"),
+        ("node2> PING", "Refused"),
+        ("log node1 ~ frobnicated", "a log line like frobnicated"),
+        ("async node1> INCR k = 2\nsleep 1s", "async node1> INCR k = 2"),
+        ("node1$ iptables -D INPUT -s 10.0.0.2 -j DROP", "Bad rule"),
+        ("node2$ quorate server --bogus yes", "bogus"),
+        ("node2$ quorate server expect error bogus", "the server goes on running"),
+        ("load node1 10/s GET\nsleep 1s\nstop load", "wrong number of arguments"),
+        ("pause node1\nevery PING", "no running server"),
+    ] {
+        let (code, printed) = play(false, line);
+        let code_expected = if line.starts_with("pause") { 2 } else { 1 };
+        assert_eq!(code, code_expected, "{line}: {printed}");
+        assert!(printed.contains(text), "{line}: no {text:?} in:\n{printed}");
+    }
+    let apart = format!("{second}node1> SET k 1\nwithin 1s converged");
+    prints(false, &apart, 1, &["one digest on all hosts", "last facts of node2:"]);
+    let stranger = format!("{second}node1> SET k 1\nevery GET k = 1");
+    prints(false, &stranger, 1, &["(nil) from node2"]);
+}
+
+#[test]
+fn a_bad_line_is_exit_code_2_with_its_number() {
+    prints(false, "frobnicate", 2, &["test.scn:5: found `frobnicate`, expected `host`"]);
+    let iptables = "node1$ iptables -A INPUT --frob 1 -j DROP";
+    prints(false, iptables, 2, &["test.scn:5:", "--frob"]);
+    let missing = run_file(Path::new("no/such/file.scn"), false, 0);
+    assert_eq!(missing.exit_code(), 2);
+    assert!(missing.to_string().starts_with("no/such/file.scn: found"));
+}
+
+#[test]
+fn what_real_processes_cannot_play_is_exit_code_3_naming_the_line() {
+    prints(true, "clock node1 +2s", 3, &["test.scn:5: `clock node1 +2s`"]);
+    let latency = "repeat 2\nlink node1 node2 latency 40ms\nend";
+    prints(true, latency, 3, &["test.scn:6: `link node1 node2 latency 40ms`"]);
+    let wan = Path::new(env!("CARGO_MANIFEST_DIR")).join("sim/scenarios/wan.scn");
+    let outcome = run_file(&wan, true, 0);
+    assert_eq!(outcome.exit_code(), 3);
+    assert!(outcome.to_string().contains("wan.scn:1: real: no"));
+}
