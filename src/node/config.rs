@@ -288,7 +288,7 @@ impl fmt::Display for Problem {
             }
             Problem::Refused { name, found, why } => {
                 let found = found.join(" ");
-                write!(f, "Bad value of '{name}': found '{found}', but {why}")
+                write!(f, "Bad value of '{name}': found '{found}', expected {}", why.expected())
             }
             Problem::StrayWord { word } => {
                 write!(f, "'{word}' belongs to no directive: expected --directive value …")
@@ -368,30 +368,29 @@ mod tests {
     fn each_refusal_names_place_finding_and_expectation() {
         let text = error(file("port 1\nmaxclients many\n"));
         assert!(text.contains("q.conf, at line 2\n>>> 'maxclients many'\n"), "{text}");
-        let expected =
-            "Bad value of 'maxclients': found 'many', but argument must be a whole number";
+        let expected = "'maxclients': found 'many', expected a number between 1 and 4294967295";
         assert!(text.contains(expected), "{text}");
         for (line, expected) in [
             ("protcted-mode no", "'protcted-mode' is unknown"),
             ("tls-cert-file x", "'tls-cert-file' is not supported by this version"),
-            ("appendonly yes", "found 'yes', but only 'no' is supported"),
+            ("appendonly yes", "found 'yes', expected 'no': nothing else is supported"),
             ("save 3600 1", "exactly one argument"),
-            ("save \"3600 1\"", "only '' (the empty text) is supported"),
-            ("maxmemory 1gb", "only '0' is supported"),
-            ("cluster-enabled yes", "only 'no' is supported"),
-            ("server-threads 4", "only '1' is supported"),
+            ("save \"3600 1\"", "expected '' (the empty text): nothing else"),
+            ("maxmemory 1gb", "expected '0': nothing else"),
+            ("cluster-enabled yes", "expected 'no': nothing else"),
+            ("server-threads 4", "expected '1': nothing else"),
             ("include other.conf", "'include' is not supported"),
             ("port 0", "between 1 and 65535"),
             ("port 70000", "between 1 and 65535"),
             ("port", "exactly one argument"),
             ("port 1 2", "exactly one argument"),
-            ("port +1", "whole number"),
-            ("repl-backlog-size 1tb", "memory value"),
-            ("protected-mode maybe", "argument must be 'yes' or 'no'"),
+            ("port +1", "a number between 1 and 65535"),
+            ("repl-backlog-size 1tb", "a number of bytes, such as 64kb"),
+            ("protected-mode maybe", "expected 'yes' or 'no'"),
             ("replicaof host", "exactly 2 arguments"),
             ("replicaof host port", "a host and a port"),
             ("loglevel loud", "debug, verbose, notice, warning"),
-            ("dir ''", "must not be empty"),
+            ("dir ''", "a text that is not empty"),
             ("requirepass \"open", "Unbalanced quotes"),
             ("client-output-buffer-limit replica 1 1 1", "'normal 256mb 64mb 60'"),
         ] {

@@ -50,11 +50,13 @@ pub fn rewrite(cx: &mut Cx<'_>) {
 /// value fits.
 pub fn set(cx: &mut Cx<'_>, args: Args<'_>) {
     let pairs = args.from(2);
+    if pairs.len() % 2 == 1 {
+        return cx.session.reply().error("ERR syntax error");
+    }
     let mut named: Vec<(&Directive, &[u8])> = Vec::new();
     for at in (0..pairs.len()).step_by(2) {
         let name = pairs.get(at);
-        let known = directive::find(name).filter(|_| at + 1 < pairs.len());
-        let Some(directive) = known else {
+        let Some(directive) = directive::find(name) else {
             let head = "ERR Unknown option or number of arguments for CONFIG SET - '";
             let text = [head.as_bytes(), name, b"'"].concat();
             return cx.session.reply().error_bytes(&text);

@@ -18,15 +18,21 @@ pub struct Directive {
     get: fn(&Config) -> String,
 }
 
-/// Why a directive does not take a value; the configuration is unchanged. Prints as the end of a sentence.
+/// Why a directive does not take a value; the configuration is unchanged. Prints as Redis words it;
+/// [`Refusal::expected`] says more.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
     Boolean,
-    Number {
+    NotInteger {
         min: u64,
         max: u64,
     },
-    Memory {
+    OutOfRange {
+        min: u64,
+        max: u64,
+    },
+    /// Not a number of bytes.
+    NotMemory {
         min: u64,
         max: u64,
     },
@@ -314,17 +320,18 @@ fn show_yes_no(value: bool) -> String {
 }
 
 fn number<T: TryFrom<u64>>(values: &[&str], min: u64, max: u64, to: &mut T) -> Result<(), Refusal> {
-    let refusal = Refusal::Number { min, max };
     let value = one(values)?;
-    if !value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(refusal);
+    if value.is_empty() || !value.bytes().skip(usize::from(value.starts_with('-'))).all(is_digit) {
+        return Err(Refusal::NotInteger { min, max });
     }
-    let value: u64 = value.parse().map_err(|_| refusal)?;
-    if !(min..=max).contains(&value) {
-        return Err(refusal);
-    }
-    *to = T::try_from(value).map_err(|_| refusal)?;
+    let value = value.parse::<u64>().ok().filter(|value| (min..=max).contains(value));
+    let value = value.and_then(|value| T::try_from(value).ok());
+    *to = value.ok_or(Refusal::OutOfRange { min, max })?;
     Ok(())
+}
+
+fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_digit()
 }
 
 /// `1024`, `64kb`, `1m` (a million), `1gb`.
@@ -350,7 +357,8 @@ fn memory(values: &[&str], min: u64, max: u64, to: &mut u64) -> Result<(), Refus
             *to = bytes;
             Ok(())
         }
-        Some(_) | None => Err(Refusal::Memory { min, max }),
+        Some(_) => Err(Refusal::OutOfRange { min, max }),
+        None => Err(Refusal::NotMemory { min, max }),
     }
 }
 
@@ -445,38 +453,55 @@ fn show_replicaof(config: &Config) -> String {
     masters.join(" ")
 }
 
+impl Refusal {
+    /// What would be taken, for people who edit a file.
+    pub fn expected(self) -> String {
+        match self {
+            Refusal::Boolean => "'yes' or 'no'".to_owned(),
+            Refusal::NotInteger { min, max } | Refusal::OutOfRange { min, max } => {
+                format!("a number between {min} and {max}")
+            }
+            Refusal::NotMemory { min, max } => {
+                format!("a number of bytes, such as 64kb or 1gb, between {min} and {max}")
+            }
+            Refusal::LogLevel => "one of debug, verbose, notice, warning".to_owned(),
+            Refusal::HostPort => "a host and a port between 1 and 65535".to_owned(),
+            Refusal::OutputLimit => {
+                "'normal', a hard limit, a soft limit and seconds, such as 'normal 256mb 64mb 60'"
+                    .to_owned()
+            }
+            Refusal::Empty => "a text that is not empty".to_owned(),
+            Refusal::Count { wanted: 1 } => "exactly one argument".to_owned(),
+            Refusal::Count { wanted } => format!("exactly {wanted} arguments"),
+            Refusal::Only("") => {
+                "'' (the empty text): nothing else is supported by this version of Quorate"
+                    .to_owned()
+            }
+            Refusal::Only(value) => {
+                format!("'{value}': nothing else is supported by this version of Quorate")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Refusal::Boolean => write!(f, "argument must be 'yes' or 'no'"),
-            Refusal::Number { min, max } => {
-                write!(f, "argument must be a whole number between {min} and {max} inclusive")
+            Refusal::NotInteger { .. } => write!(f, "argument couldn't be parsed into an integer"),
+            Refusal::OutOfRange { min, max } => {
+                write!(f, "argument must be between {min} and {max} inclusive")
             }
-            Refusal::Memory { min, max } => write!(
-                f,
-                "argument must be a memory value (such as 64kb or 1gb) between {min} and {max} bytes"
-            ),
+            Refusal::NotMemory { .. } => write!(f, "argument must be a memory value"),
             Refusal::LogLevel => write!(
                 f,
                 "argument(s) must be one of the following: debug, verbose, notice, warning"
             ),
-            Refusal::HostPort => {
-                write!(f, "arguments must be a host and a port between 1 and 65535")
-            }
-            Refusal::OutputLimit => write!(
-                f,
-                "arguments must be 'normal', a hard limit, a soft limit and seconds, such as \
-                 'normal 256mb 64mb 60'"
-            ),
-            Refusal::Empty => write!(f, "argument must not be empty"),
-            Refusal::Count { wanted: 1 } => write!(f, "exactly one argument is expected"),
-            Refusal::Count { wanted } => write!(f, "exactly {wanted} arguments are expected"),
-            Refusal::Only("") => {
-                write!(f, "only '' (the empty text) is supported by this version of Quorate")
-            }
-            Refusal::Only(value) => {
-                write!(f, "only '{value}' is supported by this version of Quorate")
-            }
+            Refusal::HostPort
+            | Refusal::OutputLimit
+            | Refusal::Empty
+            | Refusal::Count { .. }
+            | Refusal::Only(_) => write!(f, "argument must be {}", self.expected()),
         }
     }
 }

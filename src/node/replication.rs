@@ -31,7 +31,7 @@ pub fn replicaof(server: &mut Server, session: &mut Session, args: Args<'_>, cor
 fn replicaof_change(args: Args<'_>) -> Result<ReplicaOf, &'static str> {
     let remove = args.len() == 4 && args.get(1).eq_ignore_ascii_case(b"REMOVE");
     if args.len() != 3 && !remove {
-        return Err("ERR syntax error");
+        return Err("ERR wrong number of arguments for 'replicaof' command");
     }
     let words = if remove { args.from(2) } else { args.from(1) };
     let (host, port) = (words.get(0), words.get(1));
