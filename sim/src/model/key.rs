@@ -174,33 +174,53 @@ impl KeyHistory {
         best.and_then(|(_, deadline)| deadline)
     }
 
-    /// Every stamp in the history, for evidence.
+    /// The newest of the history, for evidence.
     pub fn describe(&self) -> String {
         use std::fmt::Write as _;
         let mut out = String::new();
-        for base in &self.bases {
+        let mut bases: Vec<&BaseWrite> = self.bases.iter().filter(|b| !b.void).collect();
+        bases.sort_by_key(|b| std::cmp::Reverse(b.stamp));
+        for base in bases.iter().take(SHOWN) {
             let what = match &base.value {
-                Some(value) => format!("value {:?}", String::from_utf8_lossy(value)),
+                Some(value) => String::from_utf8_lossy(&value[..value.len().min(40)]).into_owned(),
                 None => "delete".to_owned(),
             };
-            let _ = write!(out, " [{} {what} seen {:?}]", show(base.stamp), base.seen);
+            let _ = write!(out, " [{} {what}", show(base.stamp));
+            for seen in &base.seen.list {
+                let (from, last) = (time(seen.generation), time(seen.last));
+                let _ = write!(out, ", saw {} of {from}..{last}@{}", seen.sum, seen.origin);
+            }
+            let _ = write!(out, ", horizon {}]", time(base.seen.horizon));
         }
-        for i in &self.increments {
-            let _ = write!(out, " [{} by {} in {:x}]", show(i.stamp), i.delta, i.generation);
+        let mut increments = self.increments.clone();
+        increments.sort_by_key(|i| std::cmp::Reverse(i.stamp));
+        for i in increments.iter().take(2 * SHOWN) {
+            let _ = write!(out, " [{} +{} since {}]", show(i.stamp), i.delta, time(i.generation));
         }
-        for (stamp, deadline) in &self.expiries {
-            let _ = write!(out, " [{} expiry {deadline:?}]", show(*stamp));
+        let mut expiries = self.expiries.clone();
+        expiries.sort_by_key(|e| std::cmp::Reverse(e.0));
+        for (stamp, deadline) in expiries.iter().take(SHOWN) {
+            let until = deadline.map_or("never".to_owned(), |d| d.0.to_string());
+            let _ = write!(out, " [{} expires {until}]", show(*stamp));
         }
         for (stamp, floor) in &self.floors {
-            let _ = write!(out, " [{} floor {floor:x}]", show(*stamp));
+            let _ = write!(out, " [{} floor {}]", show(*stamp), time(*floor));
         }
         out
     }
 }
 
+/// How many writes of a kind are shown as evidence.
+const SHOWN: usize = 5;
+
 /// A stamp, short.
 pub fn show(stamp: Stamp) -> String {
-    format!("{:x}.{}@{}", stamp.time >> 16, stamp.time & 0xffff, stamp.origin)
+    format!("{}@{}", time(stamp.time), stamp.origin)
+}
+
+/// A stamp's time, short: milliseconds, counter.
+fn time(time: u64) -> String {
+    format!("{:x}.{}", time >> 16, time & 0xffff)
 }
 
 fn sum_of(start: i128, increments: &[Increment]) -> Bytes {

@@ -111,8 +111,18 @@ pub fn stuck(player: &Player<'_>) -> Violation {
             i.vector.iter().map(|(o, t)| (o.0, t)).collect::<Vec<_>>()
         );
     }
-    if let Some(differs) = compared(player, &members) {
-        let _ = write!(evidence, " {}", differs.evidence);
+    match compared(player, &members) {
+        Some(differs) => {
+            let _ = write!(evidence, " {}", differs.evidence);
+        }
+        None => {
+            evidence.push_str(" all show what the writes make, though digests or links differ;");
+            let ledger = &player.book.ledger;
+            for (name, id) in ledger.sorted_keys() {
+                let key = String::from_utf8_lossy(&name.1);
+                let _ = write!(evidence, " {key}:{};", ledger.keys[id.0].describe());
+            }
+        }
     }
     Violation { property, evidence }
 }
