@@ -25,8 +25,9 @@ pub struct Inbound {
     paused: Vec<Paused>,
     /// Ask for the cells beyond the own vector as soon as possible.
     wants_resync: bool,
-    /// Bytes of frames held here.
+    /// Bytes of units held for the resync, and for paused origins.
     held_bytes: usize,
+    paused_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -172,16 +173,18 @@ impl Active {
                 inbound.paused.push(Paused { origin, time: 0, units, overflowed: false });
                 inbound.paused.len() - 1
             });
-            inbound.held_bytes += unit_bytes(&unit);
-            let overflows = inbound.held_bytes > self.held_bytes_max();
+            let bytes = inbound.paused_bytes + unit_bytes(&unit);
             let paused = &mut inbound.paused[at];
             paused.time = paused.time.max(unit.newest_time());
-            if overflows {
+            if paused.overflowed {
+                // What follows a gap cannot count: the resync brings it.
+            } else if bytes > self.held_bytes_max() {
                 core.out.facts.sometimes("a paused origin overran the bound of what is held");
-                inbound.held_bytes -= paused.units.drain(..).map(|u| unit_bytes(&u)).sum::<usize>();
-                inbound.held_bytes -= unit_bytes(&unit);
+                inbound.paused_bytes -=
+                    paused.units.drain(..).map(|u| unit_bytes(&u)).sum::<usize>();
                 paused.overflowed = true;
             } else {
+                inbound.paused_bytes = bytes;
                 paused.units.push_back(unit);
             }
             return;
@@ -383,7 +386,9 @@ impl Active {
         while let Some(next) = held.pop_front() {
             match next {
                 Held::Unit(unit) => {
-                    if !self.vector.covers(unit.dot) {
+                    // Of an origin some of whose cells were left out, nothing counts yet.
+                    let gap = resync.skipped.contains(&unit.dot.origin);
+                    if !gap && !self.vector.covers(unit.dot) {
                         self.count_unit(stream.conn, &unit, core);
                     }
                 }
@@ -456,11 +461,14 @@ impl Active {
         while at < inbound.paused.len() {
             let paused = &inbound.paused[at];
             let next = paused.units.front().map_or(paused.time, Unit::newest_time);
+            // Until the resync that brings what was let go is under way, nothing newer may count.
+            let waits = paused.overflowed && inbound.resync.is_some();
             let accepted = self.accepted.contains(&paused.origin);
             let due = next == u64::MAX && !self.is_origin_too_far_ahead(core, paused.origin);
-            if !accepted
-                && !due
-                && self.skew.is_too_far_ahead(core.now, Stamp::new(next, paused.origin).ms())
+            if waits
+                || (!accepted
+                    && !due
+                    && self.skew.is_too_far_ahead(core.now, Stamp::new(next, paused.origin).ms()))
             {
                 at += 1;
                 continue;
@@ -471,7 +479,7 @@ impl Active {
             self.far_ahead.remove(&origin);
             core.out.fact(|| Fact::OriginResumed { origin });
             inbound.wants_resync |= paused.overflowed;
-            inbound.held_bytes -= paused.units.iter().map(unit_bytes).sum::<usize>();
+            inbound.paused_bytes -= paused.units.iter().map(unit_bytes).sum::<usize>();
             while let Some(unit) = paused.units.pop_front() {
                 let mut stream = Stream { conn, node: node.node, inbound: &mut *inbound };
                 self.on_unit(&mut stream, unit, core);

@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use crate::base::ids::{DbIndex, Origin};
 use crate::base::time::{Now, UnixMs};
+use crate::base::unit::Change;
 use crate::base::vector::Vector;
-use crate::store::{LiveKey, StoreStats, Value};
+use crate::store::{LiveKey, StoreStats, Value, WalkPosition};
 
 use super::session::State;
 use super::{Node, Scope};
@@ -79,6 +80,16 @@ impl Node {
         });
         keys.sort_unstable_by(|a, b| (a.db, &a.key).cmp(&(b.db, &b.key)));
         keys
+    }
+
+    /// All cells that are held, dead and hidden ones included, with their stamps.
+    pub fn cells(&self) -> Vec<Change> {
+        let mut cells = Vec::new();
+        let mut position = Some(WalkPosition::default());
+        while let Some(from) = position {
+            position = self.data.store.walk(from, usize::MAX, &mut cells);
+        }
+        cells
     }
 
     fn sessions_are_where_their_state_says(&self) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quorate::base::ids::Origin;
 use quorate::base::stamp::Stamp;
 use quorate::base::time::UnixMs;
-use quorate::base::unit::Seen;
+use quorate::base::unit::{Cell, Seen};
 use quorate::base::vector::Vector;
 
 /// A write that decides the value of a key by itself: SET and the like, or a delete.
@@ -186,16 +186,13 @@ impl KeyHistory {
                 None => "delete".to_owned(),
             };
             let _ = write!(out, " [{} {what}", show(base.stamp));
-            for seen in &base.seen.list {
-                let (from, last) = (time(seen.generation), time(seen.last));
-                let _ = write!(out, ", saw {} of {from}..{last}@{}", seen.sum, seen.origin);
-            }
-            let _ = write!(out, ", horizon {}]", time(base.seen.horizon));
+            let _ = write!(out, "{}]", show_seen(&base.seen));
         }
         let mut increments = self.increments.clone();
         increments.sort_by_key(|i| std::cmp::Reverse(i.stamp));
         for i in increments.iter().take(2 * SHOWN) {
-            let _ = write!(out, " [{} +{} since {}]", show(i.stamp), i.delta, time(i.generation));
+            let _ =
+                write!(out, " [{} +{} since {}]", show(i.stamp), i.delta, short_time(i.generation));
         }
         let mut expiries = self.expiries.clone();
         expiries.sort_by_key(|e| std::cmp::Reverse(e.0));
@@ -204,7 +201,7 @@ impl KeyHistory {
             let _ = write!(out, " [{} expires {until}]", show(*stamp));
         }
         for (stamp, floor) in &self.floors {
-            let _ = write!(out, " [{} floor {}]", show(*stamp), time(*floor));
+            let _ = write!(out, " [{} floor {}]", show(*stamp), short_time(*floor));
         }
         out
     }
@@ -215,12 +212,42 @@ const SHOWN: usize = 5;
 
 /// A stamp, short.
 pub fn show(stamp: Stamp) -> String {
-    format!("{}@{}", time(stamp.time), stamp.origin)
+    format!("{}@{}", short_time(stamp.time), stamp.origin)
 }
 
 /// A stamp's time, short: milliseconds, counter.
-fn time(time: u64) -> String {
+pub fn short_time(time: u64) -> String {
     format!("{:x}.{}", time >> 16, time & 0xffff)
+}
+
+/// What a write had seen, short.
+fn show_seen(seen: &Seen) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::new();
+    for listed in &seen.list {
+        let (from, last) = (short_time(listed.generation), short_time(listed.last));
+        let _ = write!(out, ", saw {} of {from}..{last}@{}", listed.sum, listed.origin);
+    }
+    let _ = write!(out, ", horizon {}", short_time(seen.horizon));
+    out
+}
+
+/// A cell, short.
+pub fn show_cell(cell: &Cell) -> String {
+    match cell {
+        Cell::Register { value, seen, .. } => {
+            let value = String::from_utf8_lossy(&value[..value.len().min(40)]);
+            format!("{value}{}", show_seen(seen))
+        }
+        Cell::Tombstone { seen } => format!("delete{}", show_seen(seen)),
+        Cell::Contribution { generation, sum } => {
+            format!("+{sum} since {}", short_time(*generation))
+        }
+        Cell::Expiry { deadline: Some(deadline) } => format!("expires {}", deadline.0),
+        Cell::Expiry { deadline: None } => "expires never".to_owned(),
+        Cell::KeyCell { floor } => format!("floor {}", short_time(*floor)),
+        Cell::DatabaseTombstone => "flush".to_owned(),
+    }
 }
 
 fn sum_of(start: i128, increments: &[Increment]) -> Bytes {

@@ -12,6 +12,7 @@ use super::player::{Player, name_of};
 use crate::check::loss::lost_unit;
 use crate::check::sessions::{match_units, stale_read};
 use crate::check::{Property, Violation};
+use crate::model::key::{short_time, show, show_cell};
 use crate::model::ledger::BootId;
 use crate::model::merge::{Coverage, Expected, NodeView, Shown, dishonest_list};
 use crate::plan::{FaultKind, Plan};
@@ -111,18 +112,28 @@ pub fn stuck(player: &Player<'_>) -> Violation {
             i.vector.iter().map(|(o, t)| (o.0, t)).collect::<Vec<_>>()
         );
     }
-    match compared(player, &members) {
-        Some(differs) => {
-            let _ = write!(evidence, " {}", differs.evidence);
-        }
-        None => {
-            evidence.push_str(" all show what the writes make, though digests or links differ;");
-            let ledger = &player.book.ledger;
-            for (name, id) in ledger.sorted_keys() {
-                let key = String::from_utf8_lossy(&name.1);
-                let _ = write!(evidence, " {key}:{};", ledger.keys[id.0].describe());
+    if let Some(differs) = compared(player, &members) {
+        let _ = write!(evidence, " {};", differs.evidence);
+    }
+    let key = evidence.split("for key \"").nth(1).and_then(|rest| rest.split('"').next());
+    let key = key.map(str::to_owned);
+    for member in &members {
+        let id = player.hosts[member.host as usize];
+        let Some(machine) = player.world.machine(id) else { continue };
+        let _ = write!(
+            evidence,
+            " {} (horizon {}) holds",
+            name_of(member.host),
+            short_time(member.inspection.collected)
+        );
+        for cell in machine.node.cells() {
+            let name = String::from_utf8_lossy(&cell.key);
+            if key.as_deref().is_none_or(|key| key == name) {
+                let stamp = show(cell.stamp.unwrap_or_default());
+                let _ = write!(evidence, " [{name} {stamp} {}]", show_cell(&cell.cell));
             }
         }
+        evidence.push(';');
     }
     Violation { property, evidence }
 }
