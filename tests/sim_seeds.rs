@@ -20,7 +20,8 @@ fn read(file: &Path) -> Vec<Kept> {
     let lines = text.lines().enumerate().filter(|(_, l)| !l.is_empty() && !l.starts_with('#'));
     lines
         .map(|(number, line)| {
-            let wrong = || format!("{}:{}: expected PROFILE SEED REASON", file.display(), number + 1);
+            let wrong =
+                || format!("{}:{}: expected PROFILE SEED REASON", file.display(), number + 1);
             let mut words = line.splitn(3, ' ');
             let profile = words.next().and_then(Profile::from_name);
             let seed = words.next().and_then(|w| w.parse().ok());
