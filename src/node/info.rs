@@ -104,7 +104,9 @@ fn write_section(server: &mut Server, store: &Store, now: Now, section: Section,
             for db in (0..server.config.databases).map(DbIndex) {
                 let keys = store.len(db);
                 if keys > 0 {
-                    lines.put(&format!("db{}", db.0), format_args!("keys={keys}"));
+                    let expires = store.expiring(db);
+                    let text = format!("keys={keys},expires={expires},avg_ttl=0");
+                    lines.put(&format!("db{}", db.0), text);
                 }
             }
         }

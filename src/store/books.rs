@@ -60,6 +60,8 @@ pub struct Books {
     pub digest: u64,
     /// Live keys per database.
     pub live: Vec<u64>,
+    /// Entries of `due` per database.
+    expiring: Vec<u64>,
     pub hidden: u64,
     pub dead: u64,
     pub contributions: u64,
@@ -93,7 +95,7 @@ impl Books {
             self.file(place, before, false);
             self.file(place, after, true);
         }
-        let live = self.live_mut(place.db);
+        let live = entry_of(&mut self.live, place.db);
         *live = *live - u64::from(before.is_visible()) + u64::from(after.is_visible());
         self.hidden = self.hidden - u64::from(before.hidden) + u64::from(after.hidden);
         self.expired += u64::from(after.hidden && !before.hidden);
@@ -143,6 +145,11 @@ impl Books {
         self.live.get(usize::from(db.0)).copied().unwrap_or(0)
     }
 
+    /// Visible keys of a database that have a deadline.
+    pub fn expiring(&self, db: DbIndex) -> u64 {
+        self.expiring.get(usize::from(db.0)).copied().unwrap_or(0)
+    }
+
     pub fn index_bytes(&self) -> u64 {
         let elements = self.due.len() + self.buried.len() + self.waiting.len();
         elements as u64 * INDEX_ELEMENT_BYTES
@@ -160,24 +167,27 @@ impl Books {
     }
 
     fn file(&mut self, place: Place, summary: &Summary, add: bool) {
-        let set = |index: &mut Index, time: Option<u64>| {
-            let Some(time) = time else { return };
-            if add {
-                index.insert((time, place));
-            } else {
-                index.remove(&(time, place));
-            }
+        // True if the index has changed.
+        let set = |index: &mut Index, time: Option<u64>| match time {
+            None => false,
+            Some(time) if add => index.insert((time, place)),
+            Some(time) => index.remove(&(time, place)),
         };
-        let by_deadline = if summary.hidden { &mut self.buried } else { &mut self.due };
-        set(by_deadline, summary.filing.due);
         set(&mut self.waiting, summary.filing.waits);
-    }
-
-    fn live_mut(&mut self, db: u16) -> &mut u64 {
-        let db = usize::from(db);
-        if self.live.len() <= db {
-            self.live.resize(db + 1, 0);
+        if summary.hidden {
+            set(&mut self.buried, summary.filing.due);
+        } else if set(&mut self.due, summary.filing.due) {
+            let count = entry_of(&mut self.expiring, place.db);
+            *count = if add { *count + 1 } else { *count - 1 };
         }
-        &mut self.live[db]
     }
+}
+
+/// The count of one database.
+fn entry_of(counts: &mut Vec<u64>, db: u16) -> &mut u64 {
+    let db = usize::from(db);
+    if counts.len() <= db {
+        counts.resize(db + 1, 0);
+    }
+    &mut counts[db]
 }

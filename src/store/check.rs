@@ -82,6 +82,9 @@ impl Store {
         for db in 0..held.live.len().max(derived.live.len()) {
             let count = |books: &Books| books.live.get(db).copied().unwrap_or(0);
             assert_eq!(count(held), count(derived), "keys of database {db} were miscounted");
+            let db = crate::base::ids::DbIndex(db as u16);
+            let (held, derived) = (held.expiring(db), derived.expiring(db));
+            assert_eq!(held, derived, "keys with a deadline were miscounted");
         }
     }
 

@@ -208,6 +208,11 @@ impl Store {
         self.books.live(db)
     }
 
+    /// Live keys of a database that have a deadline.
+    pub fn expiring(&self, db: DbIndex) -> u64 {
+        self.books.expiring(db)
+    }
+
     /// Whether nothing at all is held, not even a tombstone.
     pub fn is_empty(&self) -> bool {
         self.flushed.is_empty() && self.dbs.iter().flatten().all(|db| db.is_empty())

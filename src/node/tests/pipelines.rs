@@ -101,12 +101,16 @@ fn keys_expire_by_themselves_and_on_time() {
     let conn = driver.open();
     assert_eq!(driver.ask(conn, "SET k v PX 250"), "+OK\r\n");
     assert_eq!(driver.ask(conn, "SET stays v"), "+OK\r\n");
+    let two = "db0:keys=2,expires=1,avg_ttl=0\r\n";
+    assert!(driver.ask(conn, "INFO keyspace").contains(two));
     driver.sleep(Span::from_ms(249));
     assert_eq!(driver.ask(conn, "GET k"), bulk("v"));
     driver.sleep(Span::from_ms(2));
     assert_eq!(driver.ask(conn, "GET k"), "$-1\r\n", "hidden before anybody looked for it");
     driver.pass(Span::from_secs(1));
     assert_eq!(driver.ask(conn, "DBSIZE"), ":1\r\n");
+    let one = "db0:keys=1,expires=0,avg_ttl=0\r\n";
+    assert!(driver.ask(conn, "INFO keyspace").contains(one));
     assert!(driver.ask(conn, "INFO stats").contains("expired_keys:1\r\n"));
     let names: Vec<_> =
         driver.node.visible(driver.now).into_iter().map(|visible| visible.key).collect();

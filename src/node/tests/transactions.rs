@@ -1,10 +1,21 @@
 //! MULTI, EXEC, DISCARD, WATCH.
 
-use crate::base::fact::Fact;
-use crate::base::io::Input;
-use crate::base::time::Span;
+use bytes::BytesMut;
 
-use super::{Driver, bulk, request};
+use crate::base::clock::HybridClock;
+use crate::base::fact::{Fact, Facts};
+use crate::base::ids::{DbIndex, Origin};
+use crate::base::io::Input;
+use crate::base::mutant::Mutants;
+use crate::base::time::{Span, UnixMs};
+use crate::command::{Handler, resolve};
+use crate::store::txn::Txn;
+use crate::store::{Store, StoreConfig};
+use crate::wire::reply::{Protocol, Reply};
+use crate::wire::resp::OwnedArgs;
+
+use super::super::dispatch::run_data;
+use super::{Driver, bulk, request, words};
 
 #[test]
 fn exec_runs_what_was_queued_as_one_unit() {
@@ -15,7 +26,7 @@ fn exec_runs_what_was_queued_as_one_unit() {
         assert_eq!(driver.ask(conn, command), "+QUEUED\r\n");
     }
     assert_eq!(driver.ask(conn, "EXISTS none"), "+QUEUED\r\n");
-    let mut buf = bytes::BytesMut::from(&request(&["EXEC"])[..]);
+    let mut buf = BytesMut::from(&request(&["EXEC"])[..]);
     driver.node.handle(driver.now, Input::Bytes { conn, buf: &mut buf }, &mut driver.out);
     let units: Vec<_> = driver
         .out
@@ -29,6 +40,34 @@ fn exec_runs_what_was_queued_as_one_unit() {
     let expected = format!("*7\r\n+OK\r\n:2\r\n+OK\r\n{}+OK\r\n+OK\r\n:0\r\n", bulk("2"));
     assert_eq!(driver.take(conn), expected);
     assert_eq!(driver.ask(conn, "GET c"), bulk("y"), "the database stays selected");
+}
+
+#[test]
+fn commands_of_nobody_become_one_unit_too() {
+    let store = StoreConfig { databases: 1, hash_seed: 1, mutants: Mutants::NONE };
+    let mut store = Store::new(store);
+    let mut clock = HybridClock::new(Origin(1), Mutants::NONE);
+    let mut facts = Facts::default();
+    let mut replies = BytesMut::new();
+    let mut txn = Txn {
+        store: &mut store,
+        clock: &mut clock,
+        wall: UnixMs(1000),
+        expiry_clock: UnixMs(1000),
+        facts: &mut facts,
+        gather: true,
+    };
+    for command in ["SET a 1", "INCR b", "INCR b", "DEL a"] {
+        let owned = OwnedArgs::new(words(command).into_iter().map(str::as_bytes));
+        let found = resolve(owned.args()).expect("a command");
+        let Handler::Data(handler) = found.handler else { panic!("{command} works on data") };
+        let reply = Reply::new(&mut replies, Protocol::Resp2);
+        run_data((found, handler), owned.args(), DbIndex(0), 1 << 20, &mut txn, reply);
+    }
+    let unit = txn.finish().expect("something was written");
+    assert_eq!(&replies[..], b"+OK\r\n:1\r\n:2\r\n:1\r\n");
+    let keys: Vec<_> = unit.changes.iter().map(|change| &change.key[..]).collect();
+    assert_eq!(keys, [&b"a"[..], b"b"], "one net change per key");
 }
 
 #[test]
