@@ -27,6 +27,7 @@ pub struct Summary {
 
 impl Summary {
     /// Of a key some cells of which are held.
+    #[inline]
     pub fn of(view: &View<'_>, hidden: bool, key_hash: u64, filing: Filing) -> Summary {
         let exists = view.exists();
         Summary {
@@ -81,6 +82,7 @@ pub struct Books {
 
 impl Books {
     /// A key has changed from `before` to `after`, by the cell with stamp `cause`.
+    #[inline]
     pub fn settle(
         &mut self,
         place: Place,

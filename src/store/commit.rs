@@ -46,9 +46,11 @@ impl Store {
         let mut desk = self.desk(place.db);
         match desk.db.table(place.partition).find(place.hash, key) {
             Some(at) => {
-                let changed = desk.edit_held(place, at, terms, facts, change);
-                desk.close_up(place.partition);
-                changed
+                let done = desk.edit_held(place, at, terms, facts, change);
+                if done == Done::Removed {
+                    desk.close_up(place.partition);
+                }
+                done != Done::Nothing
             }
             None => desk.create(place, key, terms, facts, change),
         }
@@ -113,6 +115,14 @@ impl Store {
     }
 }
 
+/// What became of an entry.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Done {
+    Nothing,
+    Changed,
+    Removed,
+}
+
 /// What one change needs of the store.
 struct Desk<'s> {
     db: &'s mut Db,
@@ -143,7 +153,7 @@ impl Desk<'_> {
         terms: Terms,
         facts: &mut Facts,
         change: impl FnOnce(&mut Draft<'_, 'v>) -> bool,
-    ) -> bool {
+    ) -> Done {
         let table = self.db.table_mut(place.partition);
         let entry = table.get_mut(at).expect("the caller has found an entry here");
         let used_before = entry.used_bytes() as u64;
@@ -156,19 +166,19 @@ impl Desk<'_> {
             if let Some(side) = draft.into_side() {
                 entry.put_side(side);
             }
-            return false;
+            return Done::Nothing;
         }
         let (parts, after) = finish(draft, hash, terms);
         self.books.settle(place, entry.key(), &before, &after, terms.cause, facts);
-        match parts {
-            Some(parts) => {
-                entry.rewrite(parts.base.as_ref(), parts.value, parts.side);
-                self.books.memory_bytes += entry.used_bytes() as u64;
-            }
-            None => drop(table.remove(at)),
-        }
+        let Some(parts) = parts else {
+            drop(table.remove(at));
+            self.books.memory_bytes -= used_before;
+            return Done::Removed;
+        };
+        entry.rewrite(parts.base.as_ref(), parts.value, parts.side);
+        self.books.memory_bytes += entry.used_bytes() as u64;
         self.books.memory_bytes -= used_before;
-        true
+        Done::Changed
     }
 
     fn create<'v>(
@@ -210,15 +220,18 @@ impl Desk<'_> {
 }
 
 /// Normal form, and what the books hold of it; no parts if nothing is left.
+#[inline]
 fn finish<'v>(mut draft: Draft<'_, 'v>, hash: u64, terms: Terms) -> (Option<Parts<'v>>, Summary) {
     draft.prune(terms.cut);
-    match terms.eager {
-        Eager::No => {}
-        Eager::Alone => draft.collect_alone(terms.clock),
-        Eager::Dead => draft.collect_dead(terms.clock),
-    }
-    if draft.is_empty() {
-        return (None, Summary::default());
+    if !draft.is_plain() {
+        match terms.eager {
+            Eager::No => {}
+            Eager::Alone => draft.collect_alone(terms.clock),
+            Eager::Dead => draft.collect_dead(terms.clock),
+        }
+        if draft.is_empty() {
+            return (None, Summary::default());
+        }
     }
     let view = draft.view();
     let exists = view.exists();
@@ -240,6 +253,7 @@ pub fn view_of(entry: &Entry) -> View<'_> {
 }
 
 /// What the books hold of an entry.
+#[inline]
 pub fn summary_of(entry: &Entry, hash: u64) -> Summary {
     let view = view_of(entry);
     let hidden = view.side.is_some_and(|side| side.hidden);

@@ -229,6 +229,7 @@ impl Entry {
         malloc_bytes(self.shape().extent()) + self.side().map_or(0, Side::used_bytes)
     }
 
+    #[inline]
     fn shape(&self) -> Shape {
         let [flags] = self.array(0);
         let [key_short, value_short, ..] = self.array::<8>(LENGTHS_AT);

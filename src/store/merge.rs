@@ -109,6 +109,7 @@ impl<'h, 'v> Draft<'h, 'v> {
     }
 
     /// Removes what the floor and the database tombstone say. True if that was anything.
+    #[inline]
     pub fn prune(&mut self, cut: Option<Cut>) -> bool {
         let floor = self.side.as_ref().and_then(|side| side.floor);
         if floor.is_none() && cut.is_none() {
@@ -178,6 +179,14 @@ impl<'h, 'v> Draft<'h, 'v> {
         self.side = None;
     }
 
+    /// A live register that resets, and nothing else: nothing of it is implied elsewhere or waits.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.side.is_none()
+            && self.base.is_some_and(|base| base.live && base.resets)
+            && self.expiry == implied_expiry(self.base.as_ref())
+    }
+
     /// Whether no cell at all is left.
     pub fn is_empty(&self) -> bool {
         self.base.is_none()
@@ -193,6 +202,7 @@ impl<'h, 'v> Draft<'h, 'v> {
         self.side
     }
 
+    #[inline]
     pub fn into_parts(mut self) -> Parts<'v> {
         let stored = self.expiry.filter(|_| self.expiry != implied_expiry(self.base.as_ref()));
         let wide_horizon = self.base.filter(needs_wide_horizon).map_or(0, |base| base.horizon);

@@ -96,6 +96,7 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    #[inline]
     pub fn new(base: Option<Base>, value: &'a [u8], side: Option<&'a Side>) -> View<'a> {
         let stored = side.and_then(|side| side.expiry);
         View { base, value, expiry: stored.or_else(|| implied_expiry(base.as_ref())), side }
@@ -139,6 +140,7 @@ impl<'a> View<'a> {
     }
 
     /// Whether there is a live cell of its type, expired or not.
+    #[inline]
     pub fn exists(&self) -> bool {
         self.is_base_live()
             || self
@@ -189,6 +191,7 @@ impl<'a> View<'a> {
 
     /// The key's part of the digest, not 0, as long as a client can see it. Depends on live cells
     /// only.
+    #[inline]
     pub fn digest(&self, key_hash: u64) -> u64 {
         let mut acc = key_hash;
         if let Some(base) = self.base.filter(|base| base.live) {
@@ -264,8 +267,11 @@ fn find_listed<'a>(
     Some(&list[at])
 }
 
+/// One round for a register, which is by far the commonest cell.
 fn cell_hash(kind: u64, stamp: Stamp, detail: u64) -> u64 {
-    mix(mix(mix(stamp.time ^ (kind << 62)) ^ u64::from(stamp.origin.0)) ^ detail)
+    let origin = u64::from(stamp.origin.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let detail = if detail == 0 { 0 } else { mix(detail) };
+    mix(stamp.time ^ (kind << 62) ^ origin ^ detail)
 }
 
 #[cfg(test)]
