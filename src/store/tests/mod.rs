@@ -2,6 +2,8 @@
 //! them.
 
 mod collecting;
+#[cfg(feature = "mutants")]
+mod faults;
 mod laws;
 mod tables;
 mod units;
