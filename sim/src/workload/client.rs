@@ -155,6 +155,7 @@ pub struct Client {
     /// Steps to send again, and how often that has happened.
     again: Option<(usize, u32, u32)>,
     failures: u32,
+    stopped: bool,
     under_way: VecDeque<UnderWay>,
     inbox: BytesMut,
     pub actions: VecDeque<Action>,
@@ -174,16 +175,18 @@ impl Client {
             due,
             again: None,
             failures: 0,
+            stopped: false,
             under_way: VecDeque::new(),
             inbox: BytesMut::new(),
             actions: VecDeque::new(),
         }
     }
 
-    /// Sends nothing new from now on; what is under way may still be answered.
+    /// Sends nothing from now on, not even again; what is under way may still be answered.
     pub fn stop(&mut self, plan: &ClientPlan) {
         self.next = plan.steps.len();
         self.again = None;
+        self.stopped = true;
         if self.under_way.is_empty() {
             self.finish();
         }
@@ -366,6 +369,7 @@ impl Client {
                 if front.replies == 0 {
                     history.reply(front.attempt, now, reply);
                     self.under_way.pop_front();
+                    self.again = None;
                 }
                 Ok(())
             }
@@ -425,10 +429,10 @@ impl Client {
                 Some((step, times, _)) if step == lost.step => times + 1,
                 Some(_) | None => 1,
             };
-            if times <= resends {
+            if times <= resends && !self.stopped {
                 self.again = Some((lost.step, times, resends));
             }
-        } else if self.under_way.is_empty() {
+        } else if self.under_way.is_empty() && !self.stopped {
             self.again = repeated;
         }
         self.under_way.clear();
@@ -506,6 +510,26 @@ mod tests {
         assert_eq!(sendings(Library::NodeRedis, true), 1);
         assert_eq!(sendings(Library::Glide, true), 1);
         assert_eq!(sendings(Library::Glide, false), 1);
+    }
+
+    #[test]
+    fn a_command_sent_again_and_answered_is_not_sent_once_more() {
+        let plan = plan(Library::RedisPy, 1, 2);
+        let mut history = History::default();
+        let mut client = Client::new(0, &plan, None, 0);
+        for (now, closes) in [(MS, true), (1000 * MS, false)] {
+            client.act(now, &plan, &mut history);
+            let session = history.open(0, 0);
+            client.on_connected(now, session);
+            client.on_bytes(now, b"+OK\r\n+OK\r\n", &plan, &mut history).unwrap();
+            if closes {
+                client.on_closed(now, &plan);
+            }
+        }
+        client.on_bytes(1001 * MS, b":1\r\n", &plan, &mut history).unwrap();
+        client.on_bytes(1003 * MS, b"", &plan, &mut history).unwrap();
+        let sent: Vec<usize> = history.attempts.iter().map(|a| a.command).collect();
+        assert_eq!(sent, [0, 0, 1]);
     }
 
     #[test]
