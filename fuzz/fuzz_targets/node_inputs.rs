@@ -257,8 +257,8 @@ fuzz_target!(|data: &[u8]| {
     for host in &mut world.hosts {
         host.skew = 0;
     }
-    for _ in 0..600 {
-        world.pass(100);
+    for _ in 0..120 {
+        world.pass(500);
         while !world.dials.is_empty() {
             world.connect(0);
         }

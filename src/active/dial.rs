@@ -217,7 +217,7 @@ impl Active {
         let stage = Greeting::Authenticating;
         let mut peer = Peer::new(conn, Side::Greeting { master, stage }, core.now.mono);
         self.begin_greeting(&mut peer);
-        self.peers.insert(conn, peer);
+        self.peers.insert(conn, Box::new(peer));
         true
     }
 

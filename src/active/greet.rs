@@ -117,7 +117,7 @@ impl Active {
                 let mut peer = Peer::new(conn, Side::Guest, core.now.mono);
                 peer.ip = Some(ip);
                 peer.send_text(format!("+PEER {PEER_VERSION}\r\n").as_bytes());
-                self.peers.insert(conn, peer);
+                self.peers.insert(conn, Box::new(peer));
                 Ok(())
             }
         }

@@ -53,7 +53,7 @@ pub struct Active {
     members: Members,
     skew: SkewedClock,
     masters: Vec<Master>,
-    peers: BTreeMap<ConnId, Peer>,
+    peers: BTreeMap<ConnId, Box<Peer>>,
     next_master: u64,
     next_dial: u64,
     next_heartbeat: Mono,
@@ -172,7 +172,7 @@ impl Active {
     }
 
     /// Puts a connection back into the table, or closes it.
-    fn put_back(&mut self, mut peer: Peer, core: &mut Core<'_>) {
+    fn put_back(&mut self, mut peer: Box<Peer>, core: &mut Core<'_>) {
         if peer.closing {
             peer.flush(core.out);
             core.out.push(Effect::Close { conn: peer.conn });
@@ -309,7 +309,7 @@ impl Active {
     }
 
     /// A connection has ended, or is about to.
-    fn on_peer_gone(&mut self, mut peer: Peer, core: &mut Core<'_>) {
+    fn on_peer_gone(&mut self, mut peer: Box<Peer>, core: &mut Core<'_>) {
         self.on_stream_end(&mut peer, core);
         if let Some(node) = peer.node {
             let linked = self.peers.values().any(|p| p.node.is_some_and(|n| n.node == node.node));
@@ -417,7 +417,7 @@ impl Active {
 
     /// How many nodes have acknowledged the unit with this dot.
     pub fn replicas_acked(&self, dot: Stamp) -> usize {
-        let acked = |peer: &&Peer| match &peer.side {
+        let acked = |peer: &&Box<Peer>| match &peer.side {
             Side::Replica(outbound) => outbound.acked.covers(dot),
             Side::Guest | Side::Greeting { .. } | Side::Master { .. } => false,
         };

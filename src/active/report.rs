@@ -59,7 +59,7 @@ impl Active {
         let mut replicas = BTreeMap::new();
         for peer in self.peers.values() {
             if let (Side::Replica(outbound), Some(node)) = (&peer.side, peer.node) {
-                replicas.insert(node.node, (peer, outbound.port));
+                replicas.insert(node.node, (&**peer, outbound.port));
             }
         }
         replicas
