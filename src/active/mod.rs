@@ -417,12 +417,18 @@ impl Active {
 
     /// How many nodes have acknowledged the unit with this dot.
     pub fn replicas_acked(&self, dot: Stamp) -> usize {
-        let acked = |peer: &&Box<Peer>| match &peer.side {
+        let acked = |peer: &&Peer| match &peer.side {
             Side::Replica(outbound) => outbound.acked.covers(dot),
             Side::Guest | Side::Greeting { .. } | Side::Master { .. } => false,
         };
-        let nodes: BTreeSet<NodeId> =
-            self.peers.values().filter(acked).filter_map(|p| p.node).map(|n| n.node).collect();
+        let nodes: BTreeSet<NodeId> = self
+            .peers
+            .values()
+            .map(AsRef::as_ref)
+            .filter(acked)
+            .filter_map(|p| p.node)
+            .map(|n| n.node)
+            .collect();
         nodes.len()
     }
 

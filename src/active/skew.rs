@@ -11,15 +11,23 @@ pub struct SkewedClock {
     max_skew_ms: u64,
     /// Per peer: its wall clock minus this process's monotonic clock, in microseconds.
     offsets: BTreeMap<NodeId, i128>,
-    /// Wall minus monotonic clock that stamps follow while the own wall clock is too far ahead.
-    correction: Option<i128>,
+    /// What the offsets come to; kept while no peer is linked.
+    peers: Option<PeerTime>,
+    /// Whether the correction was on when it was last looked at.
+    corrected: bool,
     /// The latest expiry time ever answered.
     expiry: UnixMs,
 }
 
 impl SkewedClock {
     pub fn new(max_skew_ms: u64) -> SkewedClock {
-        SkewedClock { max_skew_ms, offsets: BTreeMap::new(), correction: None, expiry: UnixMs(0) }
+        SkewedClock {
+            max_skew_ms,
+            offsets: BTreeMap::new(),
+            peers: None,
+            corrected: false,
+            expiry: UnixMs(0),
+        }
     }
 
     pub fn set_max_skew_ms(&mut self, max_skew_ms: u64) {
@@ -30,31 +38,43 @@ impl SkewedClock {
         self.max_skew_ms
     }
 
-    /// A peer said what time it is. True if the correction began, changed its base or ended.
+    /// A peer said what time it is. True if the correction has begun or ended since the last call.
     pub fn heard(&mut self, now: Now, peer: NodeId, wall: Wall) -> bool {
         self.offsets.insert(peer, i128::from(wall.0) - mono_us(now));
-        let own = i128::from(now.wall.0) - mono_us(now);
-        let limit = i128::from(self.max_skew_ms) * 1000;
-        let ahead = self.offsets.values().filter(|&&theirs| own - theirs > limit).count();
-        let before = self.correction.is_some();
-        self.correction = if 2 * ahead > self.offsets.len() {
-            let mut theirs: Vec<i128> = self.offsets.values().copied().collect();
-            theirs.sort_unstable();
-            Some(theirs[(theirs.len() - 1) / 2])
-        } else {
-            None
-        };
-        before != self.correction.is_some()
+        self.weigh();
+        let corrected = self.correction(now).is_some();
+        core::mem::replace(&mut self.corrected, corrected) != corrected
     }
 
-    /// The peer is gone: its clock no longer counts in the majority. A correction stays as it is.
+    /// The peer is gone: its clock no longer counts, unless it is the last one known.
     pub fn forget(&mut self, peer: NodeId) {
-        self.offsets.remove(&peer);
+        if self.offsets.len() > 1 {
+            self.offsets.remove(&peer);
+            self.weigh();
+        }
+    }
+
+    fn weigh(&mut self) {
+        let mut offsets: Vec<i128> = self.offsets.values().copied().collect();
+        offsets.sort_unstable();
+        let count = offsets.len();
+        let middle = |index: usize| offsets.get(index).copied();
+        self.peers = middle(count / 2)
+            .zip(middle(count.saturating_sub(1) / 2))
+            .map(|(majority, median)| PeerTime { majority, median });
+    }
+
+    /// The offset that stamps follow while the own wall clock is ahead of most peers' by too much. Judged anew
+    /// at every look: a step of the wall clock shows at once.
+    fn correction(&self, now: Now) -> Option<i128> {
+        let peers = self.peers?;
+        let own = i128::from(now.wall.0) - mono_us(now);
+        (own - peers.majority > i128::from(self.max_skew_ms) * 1000).then_some(peers.median)
     }
 
     /// The wall clock that stamps follow.
     pub fn wall(&self, now: Now) -> Wall {
-        match self.correction {
+        match self.correction(now) {
             Some(offset) => Wall(u64::try_from(mono_us(now) + offset).unwrap_or(0)),
             None => now.wall,
         }
@@ -89,6 +109,15 @@ impl SkewedClock {
     }
 }
 
+/// Two order statistics of the peers' offsets.
+#[derive(Copy, Clone, Debug)]
+struct PeerTime {
+    /// Being ahead of this is being ahead of more than half of them.
+    majority: i128,
+    /// What to follow instead.
+    median: i128,
+}
+
 fn mono_us(now: Now) -> i128 {
     i128::from(now.mono.0 / 1000)
 }
@@ -119,5 +148,15 @@ mod tests {
         clock.heard(at(0, 100_000), NodeId(1), Wall(100_000_000));
         assert!(!clock.heard(at(0, 100_000), NodeId(2), Wall(80_000_000)));
         assert_eq!(clock.correction_ms(at(0, 100_000)), 0);
+    }
+
+    #[test]
+    fn step_of_the_wall_clock_is_not_followed_even_before_the_next_heartbeat() {
+        let mut clock = SkewedClock::new(5000);
+        assert!(!clock.heard(at(0, 100_000), NodeId(1), Wall(100_000_000)));
+        assert_eq!(clock.wall(at(10, 160_010)).ms(), UnixMs(100_010));
+        clock.forget(NodeId(1));
+        assert_eq!(clock.wall(at(20, 160_020)).ms(), UnixMs(100_020));
+        assert_eq!(clock.wall(at(30, 100_030)).ms(), UnixMs(100_030));
     }
 }
