@@ -41,7 +41,7 @@ fn redis_cli_sets_gets_counts_and_lists() {
     assert!(s.ask(&["INFO"]).contains("role:master"));
 }
 
-const WRONG_ARITY: &str = "ERR wrong number of arguments for 'incr' command\n";
+const WRONG_ARITY: &str = "ERR wrong number of arguments for 'incr' command";
 const UNKNOWN: &str = "ERR unknown command 'NOSUCHCOMMAND'";
 
 #[test]
@@ -93,9 +93,9 @@ fn redis_cli_shows_statistics() {
     }
     let (_dir, s) = server(&[]);
     assert_eq!(s.ask(&["SET", "a", "1"]), "OK");
-    // --stat never ends by itself; 124 is timeout's way of saying that it ended it.
+    // --stat never ends by itself and would keep its lines in a buffer; 124 is timeout's way of saying that it ended it.
     let mut stat = Command::new("timeout");
-    stat.args(["2", "redis-cli", "-p", &s.port.to_string(), "--stat", "-i", "0.2"]);
+    stat.args(["2", "stdbuf", "-oL", "redis-cli", "-p", &s.port.to_string(), "--stat", "-i", "0.2"]);
     let run = stat.output().expect("timeout can be run");
     let printed = String::from_utf8_lossy(&run.stdout).into_owned();
     assert_eq!(run.status.code(), Some(124), "{printed}");
@@ -126,7 +126,7 @@ fn a_password_is_asked_for() {
         return;
     }
     let (_dir, s) = server(&["--requirepass", "mypass"]);
-    assert_eq!(s.ask(&["GET", "a"]), "NOAUTH Authentication required.\n");
+    assert_eq!(s.ask(&["GET", "a"]), "NOAUTH Authentication required.");
     assert_eq!(s.ask(&["-a", "mypass", "SET", "a", "1"]), "OK");
     assert_eq!(s.ask(&["-a", "mypass", "-3", "GET", "a"]), "1");
     let printed = output_with_input(&mut s.cli(), b"AUTH wrong\nGET a\nAUTH mypass\nGET a\n");
