@@ -80,6 +80,8 @@ pub(super) struct Hub {
     flusher: Option<Waker>,
     /// When the flusher's timer goes off.
     armed: Option<Mono>,
+    /// The latest turn led to something to carry out.
+    progressed: bool,
     ended: Option<Ended>,
     surroundings: Box<dyn Surroundings>,
     maxclients: u32,
@@ -107,6 +109,7 @@ impl Hub {
             flush_wanted: true,
             flusher: None,
             armed: None,
+            progressed: false,
             ended: None,
             surroundings,
             maxclients,
@@ -197,16 +200,23 @@ impl Hub {
             self.node.handle(now, Input::Timeout, &mut self.effects);
             self.flush_wanted = true;
         }
+        self.progressed = false;
         if self.flush_wanted {
             self.run_turn(shared, now);
         }
         if let Some(ended) = self.ended.take() {
             return Poll::Ready(ended);
         }
-        if let Some(at) = self.node.poll_timeout()
-            && self.armed.is_none_or(|armed| at < armed)
-        {
-            let at = at.max(now.mono + TICK);
+        let Some(at) = self.node.poll_timeout() else { return Poll::Pending };
+        if at <= now.mono && self.progressed {
+            // There is more to do at once; the other tasks get their chance before.
+            self.armed = Some(now.mono);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // Compared after rounding: a time long past must not push the timer further and further away.
+        let at = at.max(now.mono + TICK);
+        if self.armed.is_none_or(|armed| at < armed) {
             self.armed = Some(at);
             timer.as_mut().reset(self.clock.instant(at));
             if timer.poll(cx).is_ready() {
@@ -227,6 +237,7 @@ impl Hub {
                 self.log_facts();
                 return;
             }
+            self.progressed = true;
             while let Some(effect) = self.effects.pop() {
                 self.carry_out(shared, effect);
             }
