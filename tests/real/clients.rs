@@ -95,7 +95,17 @@ fn redis_cli_shows_statistics() {
     assert_eq!(s.ask(&["SET", "a", "1"]), "OK");
     // --stat never ends by itself and would keep its lines in a buffer; 124 is timeout's way of saying that it ended it.
     let mut stat = Command::new("timeout");
-    stat.args(["2", "stdbuf", "-oL", "redis-cli", "-p", &s.port.to_string(), "--stat", "-i", "0.2"]);
+    stat.args([
+        "2",
+        "stdbuf",
+        "-oL",
+        "redis-cli",
+        "-p",
+        &s.port.to_string(),
+        "--stat",
+        "-i",
+        "0.2",
+    ]);
     let run = stat.output().expect("timeout can be run");
     let printed = String::from_utf8_lossy(&run.stdout).into_owned();
     assert_eq!(run.status.code(), Some(124), "{printed}");
