@@ -168,8 +168,12 @@ impl Desk<'_> {
             }
             return Done::Nothing;
         }
+        let deadline = draft.view().expiry.map(|cell| cell.stamp);
         let (parts, after) = finish(draft, hash, terms);
-        self.books.settle(place, entry.key(), &before, &after, terms.cause, facts);
+        // A deadline that has passed is what hides, whatever else happens at that moment.
+        let expires = after.hidden && !before.hidden;
+        let cause = deadline.filter(|_| expires).unwrap_or(terms.cause);
+        self.books.settle(place, entry.key(), &before, &after, cause, facts);
         let Some(parts) = parts else {
             drop(table.remove(at));
             self.books.memory_bytes -= used_before;

@@ -114,7 +114,11 @@ impl Ledger {
                 match (*visible_before, *visible_after) {
                     (true, false) => {
                         let id = self.key_id(*db, key);
-                        self.boots[boot.0].gone.insert(id, *stamp);
+                        if self.removes(id, *db, *stamp) {
+                            self.boots[boot.0].gone.insert(id, *stamp);
+                        } else {
+                            self.boots[boot.0].gone.remove(&id);
+                        }
                     }
                     (false, true) => self.came_back(boot, *db, key, *stamp),
                     (true, true) | (false, false) => {}
@@ -292,13 +296,20 @@ impl Ledger {
         self.violate(Property::Resurrection, evidence);
     }
 
+    /// Whether a cell with this stamp can have removed the key: a delete, a flush, or a deadline. (A
+    /// deadline may pass just while another cell is merged: nothing is known of such a removal.)
+    fn removes(&self, id: KeyId, db: DbIndex, stamp: Stamp) -> bool {
+        let history = &self.keys[id.0];
+        history.bases.iter().any(|b| b.stamp == stamp && b.value.is_none())
+            || history.expiries.iter().any(|e| e.0 == stamp && e.1.is_some())
+            || self.flushes.contains(&(db, stamp))
+    }
+
+    /// Whether the stamp is that of an increment which a write as new as the removal had not seen.
     fn is_unseen_increment(&self, id: KeyId, stamp: Stamp, gone: Stamp) -> bool {
         let history = &self.keys[id.0];
-        let Some(delete) = history.bases.iter().find(|b| b.stamp == gone && b.value.is_none())
-        else {
-            return false;
-        };
-        history.increments.iter().any(|i| i.stamp == stamp && !delete.has_seen(i))
+        let newer = || history.bases.iter().filter(|b| b.stamp >= gone);
+        history.increments.iter().any(|i| i.stamp == stamp && newer().any(|b| !b.has_seen(i)))
     }
 
     fn vector_moved(&mut self, boot: BootId, vector: &Vector) {

@@ -184,6 +184,7 @@ fn deleted_key_comes_back_only_by_a_newer_cell_or_an_unseen_increment() {
     changed(&mut ledger, b, at(9, 2), false);
     changed(&mut ledger, b, at(10, 1), true);
     assert!(ledger.violations.is_empty(), "{:?}", ledger.violations);
+    issue(&mut ledger, b, at(11, 2), &[(1, 10)], Cell::Tombstone { seen: Seen::default() });
     changed(&mut ledger, b, at(11, 2), false);
     changed(&mut ledger, b, at(6, 1), true);
     assert_eq!(ledger.violations[0].property, Property::Resurrection);
