@@ -25,6 +25,8 @@ pub struct Inbound {
     paused: Vec<Paused>,
     /// Ask for the cells beyond the own vector as soon as possible.
     wants_resync: bool,
+    /// The store has cells or units of this stream that the log does not have yet.
+    unlogged: bool,
     /// Bytes of units held for the resync, and for paused origins.
     held_bytes: usize,
     paused_bytes: usize,
@@ -74,13 +76,6 @@ impl Inbound {
 
     fn has_begun(&self) -> bool {
         self.resync.as_ref().is_some_and(|resync| resync.begun.is_some())
-    }
-
-    /// Whether cells or units have come that the log does not have yet.
-    fn has_unlogged(&self) -> bool {
-        self.resync.as_ref().is_some_and(|resync| {
-            resync.begun.is_some() || resync.overflowed || !resync.held.is_empty()
-        })
     }
 
     pub fn paused_origins(&self) -> impl Iterator<Item = Origin> + '_ {
@@ -204,6 +199,7 @@ impl Active {
             && !log_at_once
         {
             core.out.facts.sometimes("a live unit was met during a resync");
+            inbound.unlogged = true;
             inbound.held_bytes += unit_bytes(&unit);
             if inbound.held_bytes > self.held_bytes_max() {
                 core.out.facts.sometimes("a resync overran the bound of what is held");
@@ -354,6 +350,7 @@ impl Active {
                 continue;
             }
             core.clock.observe(stamp.time);
+            stream.inbound.unlogged = true;
             if self.admits(change, stamp, core) {
                 core.store.apply(change, stamp, clock, &mut core.out.facts);
             }
@@ -380,6 +377,7 @@ impl Active {
             self.log.append_barrier(&moved);
         }
         self.resyncs_complete += 1;
+        stream.inbound.unlogged = resync.overflowed;
         core.out.fact(|| Fact::ResyncEnded { from, complete: true });
         core.out.facts.sometimes("a resync was completed");
         let mut held = resync.held;
@@ -396,6 +394,7 @@ impl Active {
                 Held::Barrier(_) => {
                     core.out.facts.sometimes("a held barrier was not covered");
                     stream.inbound.wants_resync = true;
+                    stream.inbound.unlogged = true;
                     return;
                 }
                 Held::CaughtUp(vector) => {
@@ -411,7 +410,7 @@ impl Active {
         let (Side::Master { inbound, .. }, Some(node)) = (&mut peer.side, peer.node) else {
             return;
         };
-        let unlogged = inbound.has_unlogged();
+        let unlogged = inbound.unlogged;
         self.needs_whole |= inbound.resync.as_ref().is_some_and(|resync| resync.replaces);
         *inbound = Inbound::default();
         if unlogged {
