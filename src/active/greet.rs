@@ -154,7 +154,7 @@ impl Active {
             return;
         }
         // 1. What nobody has seen yet moves above what this peer's cluster may have collected or written.
-        self.on_first_meeting(hello, core);
+        self.on_meeting(hello, core);
         // 2. The peer is listed from here on: the own announcement stands still until all list it.
         for record in &hello.members {
             self.learn(record, core);

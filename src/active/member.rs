@@ -203,13 +203,26 @@ impl Members {
         self.others.values().map(|m| m.settled.1).fold(own, UnixMs::min)
     }
 
-    /// Beyond this stamp time no member can collect before it knows of a node that joins through this one now.
+    /// The current origins of all members whose writes reach others.
+    pub fn bringing_origins(&self) -> impl Iterator<Item = Origin> + '_ {
+        let me = self.me.brings.then_some(self.me.origin);
+        let others = self.others.values().filter(|m| m.record.brings).map(|m| m.record.origin);
+        others.chain(me)
+    }
+
+    /// Beyond this stamp time no member can collect before it knows of a node that joins through
+    /// this one now: every horizon is at or below each entry of what is announced here.
     pub fn horizon_bound(&self) -> u64 {
         if self.others.is_empty() {
             return 0;
         }
-        let announced = self.me.vector.iter().map(|e| e.1).max().unwrap_or(0);
+        let announced = self.bringing_origins().map(|o| self.me.vector.get(o)).min().unwrap_or(0);
         self.others.values().map(|m| m.record.collected).fold(announced, u64::max)
+    }
+
+    /// Whether this life has announced anything: only then can a horizon have counted on it.
+    pub fn has_announced(&self) -> bool {
+        !self.me.vector.is_empty()
     }
 
     /// Whether `origin` belongs to a past epoch of a node whose newer epoch is known.

@@ -86,6 +86,7 @@ impl Active {
         } else {
             (self.members.horizon(&self.vector), self.members.expired_before(clock))
         };
+        self.take_over_horizon(core);
         let before = core.store.collected();
         self.collecting =
             core.store.collect(horizon, expired_before, keys_max, &mut core.out.facts);

@@ -49,6 +49,8 @@ pub enum Fact {
         from: Origin,
         to: Origin,
         times: Vec<(u64, u64)>,
+        /// Contributions up to here count as seen by the moved base writes.
+        horizon: u64,
     },
     /// What a client can see of a key has changed by something that came from elsewhere or by the
     /// merge of a local write. `stamp` is the stamp of the cell that did it.

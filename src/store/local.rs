@@ -16,8 +16,11 @@ use super::txn::SetExpiry;
 pub struct Writer {
     pub stamp: Stamp,
     pub clock: UnixMs,
-    /// The collected horizon, 0 if nobody else has ever held a copy.
+    /// Up to where contributions that are not held count as seen; 0 if nobody else has ever held a
+    /// copy.
     pub horizon: u64,
+    /// Up to where a key that is not held has been collected.
+    pub floor: u64,
     pub mutants: Mutants,
 }
 
@@ -42,7 +45,7 @@ impl<'v> Draft<'_, 'v> {
                 // A persisted expiry that everybody has needs no trace.
                 if let Some(cell) = self.expiry
                     && cell.deadline.is_none()
-                    && cell.stamp.time <= by.horizon
+                    && cell.stamp.time <= by.floor
                 {
                     self.expiry = None;
                 }
@@ -68,8 +71,8 @@ impl<'v> Draft<'_, 'v> {
     /// Adds to the own contribution, or begins a new generation of it.
     pub fn write_increment(&mut self, delta: i64, by: Writer) -> bool {
         let view = self.view();
-        if self.is_empty() && by.horizon > 0 && !by.mutants.has(Mutant::FloorIgnored) {
-            let floor = Floor { time: by.horizon, stamp: by.stamp };
+        if self.is_empty() && by.floor > 0 && !by.mutants.has(Mutant::FloorIgnored) {
+            let floor = Floor { time: by.floor, stamp: by.stamp };
             self.side_mut().floor = Some(floor);
         } else if view.deadline().is_some() && !view.is_visible(by.clock) {
             // The new key has neither the old one's cells nor its expiry.

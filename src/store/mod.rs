@@ -117,6 +117,8 @@ pub struct Store {
     alone: bool,
     /// H.
     collected: u64,
+    /// What the cluster this node joined may have collected before: see [`Store::inherit`].
+    inherited: u64,
     /// The newest expiry clock seen.
     clock: UnixMs,
 }
@@ -132,6 +134,7 @@ impl Store {
             open: OpenUnit::default(),
             alone: false,
             collected: 0,
+            inherited: 0,
             clock: UnixMs(0),
         }
     }
@@ -216,6 +219,23 @@ impl Store {
     /// Whether nothing at all is held, not even a tombstone.
     pub fn is_empty(&self) -> bool {
         self.flushed.is_empty() && self.dbs.iter().flatten().all(|db| db.is_empty())
+    }
+
+    /// This node joins a cluster that may have collected up to `horizon`. Contributions that are gone
+    /// there count as seen by what is written here from now on; once the cluster's data has arrived,
+    /// [`Store::take_over`] makes the horizon this store's own.
+    pub fn inherit(&mut self, horizon: u64) {
+        self.inherited = self.inherited.max(horizon);
+    }
+
+    /// The inherited horizon, while this store does not have all that lies below it.
+    pub fn inherited(&self) -> Option<u64> {
+        (self.inherited > self.collected).then_some(self.inherited)
+    }
+
+    /// Everything up to the inherited horizon has arrived: what is missing has been collected.
+    pub fn take_over(&mut self) {
+        self.collected = self.collected.max(self.inherited);
     }
 
     /// The stamp time up to which anything has been collected (H); 0 if nothing ever was.

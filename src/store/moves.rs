@@ -19,6 +19,8 @@ struct Moves<'t> {
     to: Origin,
     /// Rising.
     times: &'t [(u64, u64)],
+    /// Moved bases count contributions up to here as seen.
+    horizon: u64,
 }
 
 impl Moves<'_> {
@@ -57,6 +59,9 @@ impl Moves<'_> {
 
     fn draft(self, draft: &mut Draft<'_, '_>) {
         if let Some(base) = &mut draft.base {
+            if base.stamp.origin == self.from {
+                base.horizon = base.horizon.max(self.horizon);
+            }
             base.stamp = self.stamp(base.stamp);
         }
         if let Some(expiry) = &mut draft.expiry {
@@ -75,9 +80,10 @@ impl Moves<'_> {
 impl Store {
     /// Replaces stamp times: every stamp of origin `from` gets origin `to` and the time given for
     /// it (pairs in rising order of the first); other stamps stay. Used when an epoch's writes,
-    /// seen by nobody else yet, are moved. Looks at every key.
-    pub fn move_stamps(&mut self, from: Origin, to: Origin, times: &[(u64, u64)]) {
-        let moves = Moves { from, to, times };
+    /// seen by nobody else yet, are moved. Contributions up to `horizon` count as seen by the moved
+    /// bases: some may have been collected where they go. Looks at every key.
+    pub fn move_stamps(&mut self, from: Origin, to: Origin, times: &[(u64, u64)], horizon: u64) {
+        let moves = Moves { from, to, times, horizon };
         for stamp in self.flushed.values_mut() {
             *stamp = moves.stamp(*stamp);
         }

@@ -247,7 +247,12 @@ impl<'a> Txn<'a> {
             stamp,
             clock: terms.clock,
             // Everything of this unit is above what its node has collected.
-            horizon: if store.alone { 0 } else { store.collected.min(stamp.time - 1) },
+            horizon: if store.alone {
+                0
+            } else {
+                store.collected.max(store.inherited).min(stamp.time - 1)
+            },
+            floor: if store.alone { 0 } else { store.collected.min(stamp.time - 1) },
             mutants: store.config.mutants,
         };
         store.edit(place, key, terms, self.facts, |draft| change(draft, by));

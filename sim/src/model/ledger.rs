@@ -109,7 +109,10 @@ impl Ledger {
             Fact::UnitTaken { dot, conn: _ } => {
                 self.boots[boot.0].reached.raise(dot.origin, dot.time);
             }
-            Fact::StampsMoved { from, to, times } => self.moved(boot, *from, *to, times),
+            Fact::StampsMoved { from, to, times, horizon } => {
+                let map = Moved { from: *from, to: *to, times, horizon: *horizon };
+                self.moved(boot, &map);
+            }
             Fact::KeyChanged { db, key, stamp, visible_before, visible_after } => {
                 match (*visible_before, *visible_after) {
                     (true, false) => {
@@ -334,8 +337,8 @@ impl Ledger {
     }
 
     /// The writes of an epoch that nobody else had were given new stamps, everywhere they occur.
-    fn moved(&mut self, boot: BootId, from: Origin, to: Origin, times: &[(u64, u64)]) {
-        let map = Moved { from, to, times };
+    fn moved(&mut self, boot: BootId, map: &Moved<'_>) {
+        let Moved { from, to, times, horizon: _ } = *map;
         for unit in self.units.iter_mut().filter(|u| u.boot == boot) {
             map.stamp(&mut unit.dot);
         }
@@ -378,6 +381,8 @@ struct Moved<'a> {
     from: Origin,
     to: Origin,
     times: &'a [(u64, u64)],
+    /// Moved base writes have seen every contribution up to here.
+    horizon: u64,
 }
 
 impl Moved<'_> {
@@ -420,6 +425,9 @@ impl Moved<'_> {
                 if seen.origin == self.from {
                     seen.origin = self.to;
                 }
+            }
+            if base.stamp.origin == self.from {
+                base.seen.horizon = base.seen.horizon.max(self.horizon);
             }
             base.void |= !self.stamp(&mut base.stamp);
         }

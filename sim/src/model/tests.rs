@@ -140,7 +140,7 @@ fn moved_stamps_are_followed_everywhere() {
     issue(&mut ledger, a, at(6, 1), &[], Cell::Contribution { generation: 5, sum: 3 });
     issue(&mut ledger, b, at(50, 2), &[], register("10", Seen::default()));
     let times = vec![(5, 105), (6, 106)];
-    ledger.fact(a, 0, &Fact::StampsMoved { from: Origin(1), to: Origin(3), times });
+    ledger.fact(a, 0, &Fact::StampsMoved { from: Origin(1), to: Origin(3), times, horizon: 0 });
     assert_eq!(ledger.units[1].dot, at(106, 3));
     issue(&mut ledger, a, at(107, 3), &[], Cell::Contribution { generation: 105, sum: 4 });
     assert_eq!(ledger.units[3].growth[0].1, 1);

@@ -40,7 +40,9 @@ pub const KNOWN: [&str; 37] = [
     "the own clock was found ahead of the peers'",
     "two nodes drew one origin",
     "writes of a later life were moved before anybody saw them",
-    "writes older than the others' horizon were moved",
+    "writes were moved above the others' horizon",
+    "a joiner took over the cluster's horizon",
+    "keys created while joining got their floor",
 ];
 
 /// The labels one run has reached: a bit per known label.

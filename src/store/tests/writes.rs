@@ -287,7 +287,7 @@ fn moved_stamps_keep_data_and_order() {
     assert_eq!(times.len(), 5);
     let later = |i: usize| time_of_ms(UnixMs(7_000)) + i as u64;
     let pairs: Vec<(u64, u64)> = times.iter().enumerate().map(|(i, &t)| (t, later(i))).collect();
-    side.store.move_stamps(from, to, &pairs);
+    side.store.move_stamps(from, to, &pairs, 0);
     side.store.check_invariants();
     assert_eq!(visible(&side.store, side.now), sight);
     assert!(side.store.stamp_times(from).is_empty());
