@@ -1,7 +1,7 @@
 //! The real shell, whole, in madsim's network: two and three masters, clogged links, writes on all sides,
 //! kill and restart, agreement after healing. It tests the shell; the protocols have the simulator.
 //!
-//!     RUSTFLAGS="--cfg madsim" MADSIM_TEST_NUM=200 cargo test --release --test shell_madsim --target-dir target/madsim
+//!     RUSTFLAGS="--cfg madsim" MADSIM_TEST_NUM=200 cargo test --test shell_madsim --target-dir target/madsim
 //!
 //! A failure prints its seed; `MADSIM_TEST_SEED=… MADSIM_TEST_NUM=1` replays it.
 #![cfg(madsim)]

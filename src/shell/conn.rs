@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) outlet: Outlet,
     /// Output the kernel has not taken yet, in order.
     pub(super) out: VecDeque<Bytes>,
+    /// Bytes the kernel has taken so far.
+    pub(super) written: u64,
     /// In the list of connections to write in this turn.
     pub(super) touched: bool,
     /// The kernel would not take more; the task waits until it does.
@@ -62,6 +64,7 @@ impl Table {
             id,
             outlet,
             out: VecDeque::new(),
+            written: 0,
             touched: false,
             parked: false,
             closing: false,
@@ -120,13 +123,14 @@ impl Table {
 /// Serves one connection until it is closed by either side.
 pub(super) async fn serve(shared: Arc<Shared>, id: ConnId, slot: u32, mut inlet: Inlet) {
     let mut tail = BytesMut::new();
-    poll_fn(|cx| shared.lock().poll_conn(id, slot, &mut inlet, &mut tail, cx)).await;
+    poll_fn(|cx| shared.lock().poll_conn(&shared, id, slot, &mut inlet, &mut tail, cx)).await;
 }
 
 impl Hub {
     /// One step of a connection's task. Ready when the connection is no more.
     fn poll_conn(
         &mut self,
+        shared: &Arc<Shared>,
         id: ConnId,
         slot: u32,
         inlet: &mut Inlet,
@@ -163,7 +167,7 @@ impl Hub {
         }
         match self.poll_read(id, inlet, tail, cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(0)) => self.on_ended(id, slot, CloseReason::EndOfStream),
+            Poll::Ready(Ok(0)) => self.on_ended(shared, id, slot, CloseReason::EndOfStream),
             Poll::Ready(Ok(_)) => {
                 if let Some(entry) = self.conns.at(slot, id) {
                     entry.offered_in = turn;
@@ -173,7 +177,7 @@ impl Hub {
                 }
                 Poll::Pending
             }
-            Poll::Ready(Err(e)) => self.on_ended(id, slot, close_reason(&e)),
+            Poll::Ready(Err(e)) => self.on_ended(shared, id, slot, close_reason(&e)),
         }
     }
 
@@ -221,10 +225,21 @@ impl Hub {
         }
     }
 
-    fn on_ended(&mut self, id: ConnId, slot: u32, why: CloseReason) -> Poll<()> {
-        self.conns.remove(slot);
+    /// The other side has ended the stream. Who only stopped sending still gets what was answered before.
+    fn on_ended(
+        &mut self,
+        shared: &Arc<Shared>,
+        id: ConnId,
+        slot: u32,
+        why: CloseReason,
+    ) -> Poll<()> {
+        if why == CloseReason::EndOfStream {
+            self.close_slot(shared, id, slot);
+        } else {
+            self.conns.remove(slot);
+        }
         self.closed(id, why);
-        Poll::Ready(())
+        if self.conns.at(slot, id).is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::node::Node;
 
 /// Rounds of flush and write in one turn before the other tasks get their chance again.
 const ROUNDS_MAX: u32 = 8;
-/// How long a closed connection may take to read what was sent before.
+/// How long the other side of a closed connection may read nothing of what was sent before.
 const LINGER: Duration = Duration::from_secs(10);
 /// Precision of the timers.
 const TICK: Span = Span::from_ms(1);
@@ -305,18 +305,29 @@ impl Hub {
 
     fn close(&mut self, shared: &Arc<Shared>, conn: ConnId) {
         let Some(slot) = self.conns.slot_of(conn) else { return };
-        let Some(entry) = self.conns.in_slot(slot) else { return };
+        self.close_slot(shared, conn, slot);
+    }
+
+    /// Closes a connection as soon as what was sent before is written, or nothing more of it can be for a
+    /// while. The node knows it no more.
+    pub(super) fn close_slot(&mut self, shared: &Arc<Shared>, conn: ConnId, slot: u32) {
+        let Some(entry) = self.conns.at(slot, conn) else { return };
         if entry.out.is_empty() {
             self.conns.remove(slot);
             return;
         }
         entry.closing = true;
+        let mut written = entry.written;
         let shared = shared.clone();
         tokio::spawn(async move {
-            sleep(LINGER).await;
-            let mut hub = shared.lock();
-            if hub.conns.at(slot, conn).is_some() {
-                hub.conns.remove(slot);
+            loop {
+                sleep(LINGER).await;
+                let mut hub = shared.lock();
+                match hub.conns.at(slot, conn) {
+                    None => return,
+                    Some(entry) if entry.written > written => written = entry.written,
+                    Some(_) => return hub.conns.remove(slot),
+                }
             }
         });
     }
@@ -331,6 +342,7 @@ impl Hub {
             let closing = entry.closing;
             match entry.outlet.try_write(&mut entry.out) {
                 Ok(bytes) => {
+                    entry.written += bytes as u64;
                     if !entry.out.is_empty() {
                         entry.parked = true;
                         if let Some(waker) = &entry.waker {

@@ -40,8 +40,16 @@ fn run(args: &[String]) -> Result<i32, Refused> {
         );
     }
     let mut config = read_config(args)?;
+    let wanted = config.maxclients;
     let levels = log::start(config.loglevel, &config.logfile)
         .map_err(|e| format!("cannot write to the log file {}: {e}", config.logfile))?;
+    config.maxclients = room_for_clients(wanted);
+    if config.maxclients < wanted {
+        tracing::warn!(
+            "maxclients is {} instead of {wanted}: the limit of open files allows no more (ulimit -n)",
+            config.maxclients
+        );
+    }
     let dir = DataDir::open(Path::new(&config.dir)).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -91,6 +99,16 @@ fn read_config(args: &[String]) -> Result<Config, Refused> {
         _ => Config::load(None, args),
     }
     .map_err(|e| e.to_string())
+}
+
+/// Raises the limit of open files for `wanted` clients, and says for how many it suffices.
+fn room_for_clients(wanted: u32) -> u32 {
+    /// Files beside those of clients: listeners, log, lock, links to peers, the runtime's own.
+    const OTHER_FILES: u64 = 64;
+    let allowed = rlimit::increase_nofile_limit(u64::from(wanted) + OTHER_FILES);
+    // Where no limit can be read, accepting will say when it is reached.
+    let room = allowed.map_or(u64::from(wanted), |files| files.saturating_sub(OTHER_FILES).max(1));
+    wanted.min(u32::try_from(room).unwrap_or(u32::MAX))
 }
 
 /// All addresses by default; a host without IPv6 is no failure.

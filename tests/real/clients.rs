@@ -1,5 +1,7 @@
 //! The clients people have, against the real binary: redis-cli, redis-benchmark, redis-py.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 
 use crate::servers::{
@@ -87,6 +89,59 @@ fn a_value_of_many_megabytes_goes_in_and_comes_back() {
 }
 
 #[test]
+fn a_client_that_reads_late_gets_everything() {
+    const SIZE: usize = 1 << 20;
+    const TIMES: usize = 100;
+    let (_dir, s) = server(&[]);
+    let mut link = TcpStream::connect(("127.0.0.1", s.port)).expect("it listens");
+    let value = vec![b'v'; SIZE];
+    let mut requests = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${SIZE}\r\n").into_bytes();
+    requests.extend_from_slice(&value);
+    requests.extend_from_slice(b"\r\n");
+    for _ in 0..TIMES {
+        requests.extend_from_slice(b"GET k\r\n");
+    }
+    link.write_all(&requests).expect("it reads");
+    // Others are served while this one's replies wait in the server.
+    let mut other = TcpStream::connect(("127.0.0.1", s.port)).expect("it listens");
+    other.write_all(b"PING\r\n").expect("it reads");
+    let mut pong = [0; 7];
+    other.read_exact(&mut pong).expect("an answer");
+    assert_eq!(&pong, b"+PONG\r\n");
+
+    link.shutdown(Shutdown::Write).expect("it is open");
+    let mut received = Vec::new();
+    link.read_to_end(&mut received).expect("it answers and closes");
+    let mut expected = b"+OK\r\n".to_vec();
+    for _ in 0..TIMES {
+        expected.extend_from_slice(format!("${SIZE}\r\n").as_bytes());
+        expected.extend_from_slice(&value);
+        expected.extend_from_slice(b"\r\n");
+    }
+    assert!(received == expected, "{} of {} bytes", received.len(), expected.len());
+}
+
+#[test]
+fn two_thousand_clients_are_served_at_once() {
+    // The usual soft limit of open files, 1024, must not be in the way of the server; of this test it may be.
+    const CLIENTS: usize = 2000;
+    let script = "import resource, socket, sys\n\
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n\
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))\n\
+        port, count = int(sys.argv[1]), int(sys.argv[2])\n\
+        links = [socket.create_connection(('127.0.0.1', port), timeout=20) for _ in range(count)]\n\
+        for link in links: link.sendall(b'PING\\r\\n')\n\
+        print(sum(link.recv(64) == b'+PONG\\r\\n' for link in links))\n";
+    if !available("python3", Command::new("python3").arg("--version")) {
+        return;
+    }
+    let (_dir, s) = server(&[]);
+    let count = CLIENTS.to_string();
+    let mut run = Command::new("python3");
+    assert_eq!(output(run.args(["-c", script, &s.port.to_string(), &count])), count);
+}
+
+#[test]
 fn redis_cli_shows_statistics() {
     if !have_redis_cli() {
         return;
@@ -150,7 +205,7 @@ fn more_clients_than_allowed_are_told_so() {
         return;
     }
     let (_dir, s) = server(&["--maxclients", "1"]);
-    let first = std::net::TcpStream::connect(("127.0.0.1", s.port)).expect("it listens");
+    let first = TcpStream::connect(("127.0.0.1", s.port)).expect("it listens");
     let refused = wait_for("a refusal", || {
         let text = s.cli_text("PING");
         (!text.contains("PONG")).then_some(text)

@@ -89,7 +89,10 @@ impl Server {
         fs::create_dir_all(dir).expect("a directory for the server");
         let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log"));
         let log = log.expect("a log file");
-        let child = Command::new(binary())
+        // With the soft limit of open files that most systems have, which the server raises itself.
+        let child = Command::new("sh")
+            .args(["-c", "ulimit -Sn 1024; exec \"$0\" \"$@\""])
+            .arg(binary())
             .arg("server")
             .args(file)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
