@@ -311,6 +311,13 @@ impl Active {
             resync.replaces = false;
             self.drop_data(core);
         }
+        // The stream goes on from here: what a paused origin sent between its last held unit and now
+        // comes as cells, or, too far ahead as well, not at all. From here on there is a gap.
+        for paused in &mut stream.inbound.paused {
+            paused.units.clear();
+            paused.overflowed = true;
+        }
+        stream.inbound.paused_bytes = 0;
         if self.mutants.has(Mutant::VectorMovedEarly) {
             self.raise_vector(stream.inbound, &vector, core);
         }
