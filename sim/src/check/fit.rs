@@ -18,7 +18,9 @@ pub enum Effect {
 }
 
 /// Error replies a plan's commands may meet; each means: without effect.
-const EXPECTED_ERRORS: [&[u8]; 7] = [
+const EXPECTED_ERRORS: [&[u8]; 8] = [
+    // A transaction one of whose commands was refused: READONLY.
+    b"EXECABORT ",
     b"LOADING ",
     b"READONLY ",
     b"MASTERDOWN ",

@@ -86,12 +86,13 @@ impl BaseWrite {
 }
 
 impl KeyHistory {
-    /// The state after everything has been merged; `None` if the key does not exist. `flushed` is
-    /// the newest tombstone of the key's database.
-    pub fn resolve(&self, flushed: Stamp) -> Option<Resolved> {
+    /// The state after everything has been merged; `None` if the key does not exist. `flushes` are
+    /// the tombstones of the key's database.
+    pub fn resolve(&self, flushes: &[Stamp]) -> Option<Resolved> {
+        let flushed = flushes.iter().copied().max().unwrap_or(Stamp::ZERO);
         let base = self.newest_base(flushed);
         let deadline = self.deadline(flushed);
-        let unseen = self.unseen(base, flushed);
+        let unseen = self.unseen(base, flushes);
         let held = base.and_then(|b| b.value.as_ref());
         if held.is_none() && unseen.is_empty() {
             return None;
@@ -127,8 +128,9 @@ impl KeyHistory {
     }
 
     /// The increments that count on top of `base`.
-    pub fn unseen(&self, base: Option<&BaseWrite>, flushed: Stamp) -> Vec<Increment> {
+    pub fn unseen(&self, base: Option<&BaseWrite>, flushes: &[Stamp]) -> Vec<Increment> {
         let floor = self.floor();
+        let flushed = flushes.iter().copied().max().unwrap_or(Stamp::ZERO);
         self.increments
             .iter()
             .filter(|i| {
@@ -137,9 +139,21 @@ impl KeyHistory {
                 let last = self.last_of(i.stamp.origin, i.generation);
                 last >= flushed && last.time > floor
             })
-            .filter(|i| !base.is_some_and(|b| b.has_seen(i)))
+            .filter(|i| !base.is_some_and(|b| b.has_seen(i) && !self.was_forgotten(b, i, flushes)))
             .copied()
             .collect()
+    }
+
+    /// Whether a flush had made the writer of `base` forget the increment, and its contribution came
+    /// again afterwards, newer and with its whole running sum (documented exception).
+    fn was_forgotten(&self, base: &BaseWrite, i: &Increment, flushes: &[Stamp]) -> bool {
+        let last = self.last_of(i.stamp.origin, i.generation);
+        let came_again = last.time > base.seen.horizon && !base.lists(i) && i.stamp < last;
+        came_again
+            && flushes.iter().any(|flush| {
+                let had = base.had.as_ref().is_some_and(|had| had.covers(*flush));
+                i.stamp < *flush && (had || flush.origin == base.stamp.origin)
+            })
     }
 
     fn last_of(&self, origin: Origin, generation: u64) -> Stamp {
@@ -299,7 +313,7 @@ mod tests {
     }
 
     fn value(history: &KeyHistory) -> Option<String> {
-        let resolved = history.resolve(Stamp::ZERO)?;
+        let resolved = history.resolve(&[])?;
         Some(String::from_utf8(resolved.value.to_vec()).unwrap())
     }
 
@@ -359,14 +373,14 @@ mod tests {
         history.expiries.push((at(6, 1), deadline));
         let append = BaseWrite { resets: false, ..set(at(7, 1), "ab", Seen::default()) };
         history.bases.push(append);
-        assert_eq!(history.resolve(Stamp::ZERO).unwrap().deadline, deadline);
+        assert_eq!(history.resolve(&[]).unwrap().deadline, deadline);
         history.bases.push(set(at(8, 2), "c", Seen::default()));
-        assert_eq!(history.resolve(Stamp::ZERO).unwrap().deadline, None);
+        assert_eq!(history.resolve(&[]).unwrap().deadline, None);
         history.expiries.push((at(8, 2), deadline));
-        assert_eq!(history.resolve(Stamp::ZERO).unwrap().deadline, deadline);
+        assert_eq!(history.resolve(&[]).unwrap().deadline, deadline);
         history.bases.push(delete(at(9, 1), Seen::default()));
         history.increments.push(incr(at(10, 1), 10, 1));
-        assert_eq!(history.resolve(Stamp::ZERO).unwrap().deadline, None);
+        assert_eq!(history.resolve(&[]).unwrap().deadline, None);
     }
 
     #[test]
@@ -374,10 +388,24 @@ mod tests {
         let mut history = KeyHistory::default();
         history.bases.push(set(at(3, 1), "50", Seen::default()));
         history.increments.push(incr(at(4, 2), 4, 3));
-        assert_eq!(history.resolve(at(6, 1)), None);
+        assert_eq!(history.resolve(&[at(6, 1)]), None);
         history.increments.push(incr(at(7, 2), 4, 2));
-        let left = history.resolve(at(6, 1)).unwrap();
+        let left = history.resolve(&[at(6, 1)]).unwrap();
         assert_eq!(left.value, Bytes::from_static(b"5"));
+    }
+
+    #[test]
+    fn contribution_that_a_flush_had_made_a_writer_forget_counts_whole() {
+        let mut history = KeyHistory::default();
+        history.increments.push(incr(at(4, 2), 4, 3));
+        history.increments.push(incr(at(9, 2), 4, 2));
+        let mut had = Vector::new();
+        had.raise(Origin(2), 4);
+        had.raise(Origin(1), 6);
+        let delete = BaseWrite { had: Some(Rc::new(had)), ..delete(at(10, 3), Seen::default()) };
+        history.bases.push(delete);
+        assert_eq!(history.resolve(&[]).unwrap().value, Bytes::from_static(b"2"));
+        assert_eq!(history.resolve(&[at(6, 1)]).unwrap().value, Bytes::from_static(b"5"));
     }
 
     #[test]

@@ -67,11 +67,10 @@ impl Coverage {
                 .is_some_and(|&reach| increment.stamp.time <= reach)
     }
 
-    /// The newest flush of each database that counts.
-    fn flushed(&self, ledger: &Ledger, db: DbIndex) -> Stamp {
+    /// The flushes of a database that count.
+    fn flushes(&self, ledger: &Ledger, db: DbIndex) -> Vec<Stamp> {
         let issued = ledger.flushes.iter().filter(|(_, stamp)| self.vector.covers(*stamp));
-        let all = issued.chain(&self.flushes).filter(|(at, _)| *at == db).map(|(_, s)| *s);
-        all.max().unwrap_or(Stamp::ZERO)
+        issued.chain(&self.flushes).filter(|(at, _)| *at == db).map(|(_, s)| *s).collect()
     }
 
     /// The part of a key's history that counts.
@@ -121,8 +120,7 @@ impl Expected {
         let mut keys = Vec::new();
         let mut flushed = BTreeMap::new();
         for (name, id) in ledger.sorted_keys() {
-            let flushed =
-                *flushed.entry(name.0).or_insert_with(|| coverage.flushed(ledger, name.0));
+            let flushed = flushed.entry(name.0).or_insert_with(|| coverage.flushes(ledger, name.0));
             let part = coverage.part(id, &ledger.keys[id.0]);
             if let Some(resolved) = part.resolve(flushed) {
                 keys.push((name.clone(), id, resolved));
