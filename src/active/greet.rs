@@ -138,7 +138,11 @@ impl Active {
             wall: self.skew.wall(core.now),
             clock: core.clock.last(),
             vector: if whole { crate::base::vector::Vector::new() } else { self.vector.clone() },
-            horizon_bound: self.members.horizon_bound(),
+            horizon_bound: if self.alone {
+                0
+            } else {
+                self.members.horizon_bound().max(core.store.collected())
+            },
             members: self.members.records(),
         }
     }

@@ -26,6 +26,8 @@ pub struct Members {
     others: BTreeMap<NodeId, Member>,
     /// Origins whose writes nobody else gets: plain replicas'. They never appear in what is announced.
     barren: BTreeSet<Origin>,
+    /// No horizon that counts on what this node has announced can pass this stamp time.
+    announced_floor: u64,
     /// The membership has changed and the others should hear of it at once.
     news: bool,
 }
@@ -41,7 +43,13 @@ pub enum Learned {
 
 impl Members {
     pub fn new(me: Record) -> Members {
-        Members { me, others: BTreeMap::new(), barren: BTreeSet::new(), news: false }
+        Members {
+            me,
+            others: BTreeMap::new(),
+            barren: BTreeSet::new(),
+            announced_floor: 0,
+            news: false,
+        }
     }
 
     /// Takes in a record of another node. One's own comes back unread.
@@ -114,6 +122,8 @@ impl Members {
         if self.everyone_lists_everyone() {
             self.me.vector = self.outgoing(vector);
             self.me.clock = clock;
+            let floor = self.bringing_origins().map(|o| self.me.vector.get(o)).min().unwrap_or(0);
+            self.announced_floor = self.announced_floor.max(floor);
         }
     }
 
@@ -216,8 +226,7 @@ impl Members {
         if self.others.is_empty() {
             return 0;
         }
-        let announced = self.bringing_origins().map(|o| self.me.vector.get(o)).min().unwrap_or(0);
-        self.others.values().map(|m| m.record.collected).fold(announced, u64::max)
+        self.others.values().map(|m| m.record.collected).fold(self.announced_floor, u64::max)
     }
 
     /// Whether this life has announced anything: only then can a horizon have counted on it.
