@@ -198,7 +198,7 @@ pub fn dishonest_list(ledger: &Ledger) -> Option<Violation> {
         if history.increments.is_empty() {
             continue;
         }
-        for base in &history.bases {
+        for base in history.bases.iter().filter(|base| !base.void) {
             if let Some(wrong) = wrong_sum(history, base).or_else(|| {
                 forgotten(ledger, name.0, history, base)
                     .map(|i| format!("does not list {} by {}", show(i.stamp), i.delta))
