@@ -6,6 +6,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::base::fact::LogLevel;
 use crate::base::ids::{ConnId, Epoch};
+use crate::base::vector::Vector;
 use crate::wire::frame::{Frame, FrameError, Hello, PEER_VERSION, Refusal};
 
 use super::dial::Trouble;
@@ -137,7 +138,7 @@ impl Active {
             brings: !plain,
             wall: self.skew.wall(core.now),
             clock: core.clock.last(),
-            vector: if whole { crate::base::vector::Vector::new() } else { self.vector.clone() },
+            vector: if whole { Vector::new() } else { self.vector.clone() },
             horizon_bound: if self.alone {
                 0
             } else {
@@ -303,10 +304,19 @@ impl Active {
         peer.closing = true;
     }
 
+    /// Whether `vector` covers everything up to where traces have been collected here. If not, the log
+    /// may hold writes whose newer flush or delete neither it nor the data holds any more.
+    fn covers_collected(&self, vector: &Vector, core: &Core<'_>) -> bool {
+        let horizon = core.store.inherited().unwrap_or(0).max(core.store.collected());
+        let own = self.members.outgoing(&self.vector);
+        own.iter().all(|(origin, time)| vector.get(origin) >= time.min(horizon))
+    }
+
     fn begin_stream(&mut self, peer: &mut Peer, hello: &Hello, core: &mut Core<'_>) {
         let outbound = Outbound::new(hello.vector.clone(), hello.port, self.log.end());
         peer.side = Side::Replica(outbound);
-        let covered = hello.vector.covers_all(self.log.start());
+        let covered =
+            hello.vector.covers_all(self.log.start()) && self.covers_collected(&hello.vector, core);
         core.out.facts.log(LogLevel::Notice, format!("Replica {} attached", hello.node));
         self.start_stream(peer, hello.whole || !covered, core);
     }

@@ -55,9 +55,9 @@ pub struct Resolved {
 
 impl BaseWrite {
     /// Whether this write had seen the increment: it lists it, or it comes from a node that had
-    /// collected past it, or its writer had it.
-    pub fn has_seen(&self, increment: &Increment) -> bool {
-        if increment.stamp.time <= self.seen.horizon && !self.lists(increment) {
+    /// collected past its whole contribution, which reaches up to `last`, or its writer had it.
+    fn has_seen(&self, increment: &Increment, last: u64) -> bool {
+        if last <= self.seen.horizon && !self.lists(increment) {
             return true;
         }
         if self.listed_last(increment).is_some_and(|last| increment.stamp.time <= last) {
@@ -139,9 +139,17 @@ impl KeyHistory {
                 let last = self.last_of(i.stamp.origin, i.generation);
                 last >= flushed && last.time > floor
             })
-            .filter(|i| !base.is_some_and(|b| b.has_seen(i) && !self.was_forgotten(b, i, flushes)))
+            .filter(|i| {
+                !base.is_some_and(|b| self.has_seen(b, i) && !self.was_forgotten(b, i, flushes))
+            })
             .copied()
             .collect()
+    }
+
+    /// Whether `base` had seen the increment.
+    pub fn has_seen(&self, base: &BaseWrite, increment: &Increment) -> bool {
+        let last = self.last_of(increment.stamp.origin, increment.generation);
+        base.has_seen(increment, last.time)
     }
 
     /// Whether a flush had made the writer of `base` forget the increment, and its contribution came

@@ -312,7 +312,10 @@ impl Ledger {
     fn is_unseen_increment(&self, id: KeyId, stamp: Stamp, gone: Stamp) -> bool {
         let history = &self.keys[id.0];
         let newer = || history.bases.iter().filter(|b| b.stamp >= gone);
-        history.increments.iter().any(|i| i.stamp == stamp && newer().any(|b| !b.has_seen(i)))
+        history
+            .increments
+            .iter()
+            .any(|i| i.stamp == stamp && newer().any(|b| !history.has_seen(b, i)))
     }
 
     fn vector_moved(&mut self, boot: BootId, vector: &Vector) {

@@ -249,7 +249,7 @@ fn forgotten<'a>(
         reaches(i.stamp)
             && base.listed_last(i).is_none_or(|last| last < i.stamp.time)
             && i.stamp.time > base.seen.horizon
-            && !history.bases.iter().any(|b| reaches(b.stamp) && b.has_seen(i))
+            && !history.bases.iter().any(|b| reaches(b.stamp) && history.has_seen(b, i))
             && !history.floors.iter().any(|f| reaches(f.0) && i.stamp.time <= f.1)
             // A flush may have come within a resync, before the vector covered it.
             && !ledger.flushes.iter().any(|f| f.0 == db && i.stamp < f.1)
