@@ -31,6 +31,9 @@ pub struct Increment {
     pub stamp: Stamp,
     pub generation: u64,
     pub delta: i128,
+    /// Collected together with a base write that had seen it: a later base write that never heard of
+    /// it does not bring it back.
+    pub gone: bool,
 }
 
 /// Every cell ever written to one key, as far as it counts.
@@ -139,6 +142,7 @@ impl KeyHistory {
                 let last = self.last_of(i.stamp.origin, i.generation);
                 last >= flushed && last.time > floor
             })
+            .filter(|i| !i.gone)
             .filter(|i| {
                 !base.is_some_and(|b| self.has_seen(b, i) && !self.was_forgotten(b, i, flushes))
             })
@@ -164,7 +168,7 @@ impl KeyHistory {
             })
     }
 
-    fn last_of(&self, origin: Origin, generation: u64) -> Stamp {
+    pub(super) fn last_of(&self, origin: Origin, generation: u64) -> Stamp {
         self.increments
             .iter()
             .filter(|i| i.stamp.origin == origin && i.generation == generation)
@@ -312,7 +316,7 @@ mod tests {
     }
 
     fn incr(stamp: Stamp, generation: u64, delta: i128) -> Increment {
-        Increment { stamp, generation, delta }
+        Increment { stamp, generation, delta, gone: false }
     }
 
     fn listing(origin: u32, generation: u64, last: u64, sum: i128) -> Seen {

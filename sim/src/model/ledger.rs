@@ -129,6 +129,7 @@ impl Ledger {
             }
             Fact::StaleDropped { .. } => self.conflicts += 1,
             Fact::VectorMoved { vector } => self.vector_moved(boot, vector),
+            Fact::Collected { horizon } => self.collected(boot, *horizon),
             Fact::DataDropped => {
                 let boot = &mut self.boots[boot.0];
                 boot.dropped = true;
@@ -138,7 +139,6 @@ impl Ledger {
             }
             Fact::Log { .. }
             | Fact::Sometimes(_)
-            | Fact::Collected { .. }
             | Fact::LinkUp { .. }
             | Fact::LinkDown { .. }
             | Fact::LinkSuspect { .. }
@@ -208,6 +208,7 @@ impl Ledger {
         vector: &Vector,
     ) {
         self.dot_rises(boot, unit.dot);
+        self.boots[boot.0].reached.raise(unit.dot.origin, unit.dot.time);
         let mut growth = Vec::new();
         let had = Rc::new(vector.clone());
         for change in &unit.changes {
@@ -243,7 +244,8 @@ impl Ledger {
                     let before = sums.insert((id, *generation), *sum).unwrap_or(0);
                     let delta = sum - before;
                     growth.push((id, delta));
-                    let increment = Increment { stamp, generation: *generation, delta };
+                    let (generation, gone) = (*generation, false);
+                    let increment = Increment { stamp, generation, delta, gone };
                     self.keys[id.0].increments.push(increment);
                 }
                 Cell::Expiry { deadline } => {
@@ -316,6 +318,35 @@ impl Ledger {
             .increments
             .iter()
             .any(|i| i.stamp == stamp && newer().any(|b| !history.has_seen(b, i)))
+    }
+
+    /// A node has collected up to `horizon`: increments that its newest base write had seen are gone
+    /// for good, if both are at or below.
+    fn collected(&mut self, boot: BootId, horizon: u64) {
+        let reached = &self.boots[boot.0].reached;
+        for history in &mut self.keys {
+            let open =
+                |i: &Increment| !i.gone && i.stamp.time <= horizon && reached.covers(i.stamp);
+            if !history.increments.iter().any(open) {
+                continue;
+            }
+            let known = history.bases.iter().filter(|b| !b.void && reached.covers(b.stamp));
+            let Some(base) = known.max_by_key(|b| b.stamp) else { continue };
+            if base.stamp.time > horizon {
+                continue;
+            }
+            let gone: Vec<bool> = history
+                .increments
+                .iter()
+                .map(|i| {
+                    let last = history.last_of(i.stamp.origin, i.generation);
+                    open(i) && last.time <= horizon && history.has_seen(base, i)
+                })
+                .collect();
+            for (increment, gone) in history.increments.iter_mut().zip(gone) {
+                increment.gone |= gone;
+            }
+        }
     }
 
     fn vector_moved(&mut self, boot: BootId, vector: &Vector) {

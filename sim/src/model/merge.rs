@@ -247,6 +247,7 @@ fn forgotten<'a>(
     };
     history.increments.iter().find(|i| {
         reaches(i.stamp)
+            && !i.gone
             && base.listed_last(i).is_none_or(|last| last < i.stamp.time)
             && i.stamp.time > base.seen.horizon
             && !history.bases.iter().any(|b| reaches(b.stamp) && history.has_seen(b, i))

@@ -173,6 +173,24 @@ fn a_list_that_forgets_or_miscounts_an_increment_is_dishonest() {
 }
 
 #[test]
+fn increment_collected_with_a_base_that_had_seen_it_does_not_come_back() {
+    for collected in [false, true] {
+        let mut ledger = Ledger::new();
+        let (a, b) = (ledger.booted(0), ledger.booted(1));
+        issue(&mut ledger, a, at(5, 1), &[], Cell::Contribution { generation: 5, sum: 3 });
+        let had = SeenContribution { origin: Origin(1), generation: 5, last: 5, sum: 3 };
+        let seen = Seen { list: vec![had], horizon: 0 };
+        issue(&mut ledger, a, at(6, 1), &[], register("10", seen));
+        if collected {
+            ledger.fact(a, 0, &Fact::Collected { horizon: 6 });
+        }
+        issue(&mut ledger, b, at(9, 2), &[], register("100", Seen::default()));
+        let value = if collected { "100" } else { "103" };
+        assert_eq!(judge(&ledger, &[(1, 6), (2, 9)], &view(Some(value), None)), None);
+    }
+}
+
+#[test]
 fn deleted_key_comes_back_only_by_a_newer_cell_or_an_unseen_increment() {
     let mut ledger = Ledger::new();
     let (a, b) = (ledger.booted(0), ledger.booted(1));

@@ -10,6 +10,7 @@ pub const KNOWN: [&str; 39] = [
     "a cell arrived that had been collected here",
     "a handshake was refused",
     "a held barrier was not covered",
+    "a joiner took over the cluster's horizon",
     "a link was given up for its silence",
     "a live unit was met during a resync",
     "a new epoch began, because the old one was taken",
@@ -34,6 +35,7 @@ pub const KNOWN: [&str; 39] = [
     "another life of this node is about",
     "cells of a broken-off resync were adopted",
     "expired keys are left over after a sweep",
+    "keys created while joining got their floor",
     "links of a node's past life were closed",
     "news of a member were passed on at once",
     "the backlog overran a state transfer",
@@ -41,8 +43,6 @@ pub const KNOWN: [&str; 39] = [
     "two nodes drew one origin",
     "writes of a later life were moved before anybody saw them",
     "writes were moved above the others' horizon",
-    "a joiner took over the cluster's horizon",
-    "keys created while joining got their floor",
 ];
 
 /// The labels one run has reached: a bit per known label.
