@@ -194,8 +194,10 @@ impl Hub {
         if !self.flusher.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             self.flusher = Some(cx.waker().clone());
         }
-        let now = self.clock.now();
-        if self.armed.is_some_and(|at| at <= now.mono) {
+        // A turn that began a moment ago needs no second look at the clocks; but a timer that has gone off
+        // will not do so again, whatever they showed then.
+        let now = self.now();
+        if self.armed.is_some_and(|at| at <= now.mono || timer.is_elapsed()) {
             self.armed = None;
             self.node.handle(now, Input::Timeout, &mut self.effects);
             self.flush_wanted = true;
@@ -207,6 +209,7 @@ impl Hub {
         if let Some(ended) = self.ended.take() {
             return Poll::Ready(ended);
         }
+        self.now = None;
         let Some(at) = self.node.poll_timeout() else { return Poll::Pending };
         if at <= now.mono && self.progressed {
             // There is more to do at once; the other tasks get their chance before.
@@ -230,7 +233,6 @@ impl Hub {
     fn run_turn(&mut self, shared: &Arc<Shared>, now: Now) {
         self.flush_wanted = false;
         self.turn += 1;
-        self.now = None;
         for _ in 0..ROUNDS_MAX {
             self.node.flush(now, &mut self.effects);
             if self.effects.is_empty() && self.touched.is_empty() {
