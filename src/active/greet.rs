@@ -313,7 +313,7 @@ impl Active {
     }
 
     fn begin_stream(&mut self, peer: &mut Peer, hello: &Hello, core: &mut Core<'_>) {
-        let outbound = Outbound::new(hello.vector.clone(), hello.port, self.log.end());
+        let outbound = Outbound::new(hello, self.log.end());
         peer.side = Side::Replica(outbound);
         let covered =
             hello.vector.covers_all(self.log.start()) && self.covers_collected(&hello.vector, core);

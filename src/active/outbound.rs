@@ -4,7 +4,7 @@ use crate::base::fact::LogLevel;
 use crate::base::unit::Change;
 use crate::base::vector::Vector;
 use crate::store::WalkPosition;
-use crate::wire::frame::Frame;
+use crate::wire::frame::{Frame, Hello};
 
 use super::log::Entry;
 use super::peer::{Outbound, Peer, Side, Transfer};
@@ -14,9 +14,16 @@ use super::{Active, Core};
 const WALK_STEPS_MAX: usize = 16;
 
 impl Outbound {
-    pub fn new(presented: Vector, port: u16, cursor: u64) -> Outbound {
-        let acked = presented.clone();
-        Outbound { presented, acked, cursor, transfer: None, overrun: false, port }
+    pub fn new(hello: &Hello, cursor: u64) -> Outbound {
+        Outbound {
+            presented: hello.vector.clone(),
+            acked: hello.vector.clone(),
+            keeps: hello.brings,
+            cursor,
+            transfer: None,
+            overrun: false,
+            port: hello.port,
+        }
     }
 
     /// Whether everything in the log has been sent and no transfer is under way.
@@ -24,9 +31,14 @@ impl Outbound {
         self.cursor == log_end && self.transfer.is_none() && !self.overrun
     }
 
+    /// Whether the replica is known to have all of `vector`.
+    fn has_all(&self, vector: &Vector) -> bool {
+        self.keeps && self.acked.covers_all(vector)
+    }
+
     /// Whether the replica is known to have the unit with this dot.
     fn has(&self, dot: crate::base::stamp::Stamp) -> bool {
-        self.presented.covers(dot) || self.acked.covers(dot)
+        self.presented.covers(dot) || (self.keeps && self.acked.covers(dot))
     }
 }
 
@@ -134,7 +146,7 @@ impl Active {
                 Entry::Unit { dot, .. } if Some(dot.origin) == origin || outbound.has(*dot) => {
                     continue;
                 }
-                Entry::Barrier { vector, .. } if outbound.acked.covers_all(vector) => continue,
+                Entry::Barrier { vector, .. } if outbound.has_all(vector) => continue,
                 Entry::Unit { frame, .. } | Entry::Barrier { frame, .. } => frame.clone(),
             };
             peer.send_encoded(&frame);

@@ -44,6 +44,8 @@ pub struct Outbound {
     pub presented: Vector,
     /// What it has said since.
     pub acked: Vector,
+    /// What it has it keeps. (A plain replica may drop everything, and an ack from before is under way.)
+    pub keeps: bool,
     /// Next log position to look at.
     pub cursor: u64,
     /// A state transfer under way.

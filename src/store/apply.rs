@@ -70,12 +70,15 @@ impl Store {
     }
 
     /// What to do with a cell that arrives outside its origin's stream: in a state transfer, or
-    /// adopted by somebody. `covered`: the own vector covers the stamp.
+    /// adopted by somebody. `covered`: the own vector covers the stamp, so this node has seen the
+    /// write, or the outcome of it: what it does not hold of it is gone for good.
     pub fn admits(&self, change: &Change, stamp: Stamp, covered: bool) -> Admission {
-        if stamp.time > self.collected || self.holds(change, stamp) {
+        if self.holds(change, stamp) {
             Admission::Merge
         } else if covered {
             Admission::Ignore
+        } else if stamp.time > self.collected {
+            Admission::Merge
         } else {
             Admission::BelowHorizon
         }
