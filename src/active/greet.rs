@@ -136,6 +136,7 @@ impl Active {
             port: self.config.port,
             whole,
             brings: !plain,
+            joining: !self.members.has_announced(),
             wall: self.skew.wall(core.now),
             clock: core.clock.last(),
             vector: if whole { Vector::new() } else { self.vector.clone() },
@@ -304,19 +305,23 @@ impl Active {
         peer.closing = true;
     }
 
-    /// Whether `vector` covers everything up to where traces have been collected here. If not, the log
-    /// may hold writes whose newer flush or delete neither it nor the data holds any more.
-    fn covers_collected(&self, vector: &Vector, core: &Core<'_>) -> bool {
-        let horizon = core.store.inherited().unwrap_or(0).max(core.store.collected());
+    /// Whether the replica has everything up to where traces have been collected. If not, the log may
+    /// hold writes whose newer flush, delete or expiry neither it nor the data holds any more. No horizon
+    /// waits for one that is joining: there it counts how far anybody may have collected.
+    fn covers_collected(&self, hello: &Hello, core: &Core<'_>) -> bool {
+        let mut horizon = core.store.inherited().unwrap_or(0).max(core.store.collected());
+        if hello.joining {
+            horizon = horizon.max(self.members.horizon_bound());
+        }
         let own = self.members.outgoing(&self.vector);
-        own.iter().all(|(origin, time)| vector.get(origin) >= time.min(horizon))
+        own.iter().all(|(origin, time)| hello.vector.get(origin) >= time.min(horizon))
     }
 
     fn begin_stream(&mut self, peer: &mut Peer, hello: &Hello, core: &mut Core<'_>) {
         let outbound = Outbound::new(hello, self.log.end());
         peer.side = Side::Replica(outbound);
         let covered =
-            hello.vector.covers_all(self.log.start()) && self.covers_collected(&hello.vector, core);
+            hello.vector.covers_all(self.log.start()) && self.covers_collected(hello, core);
         core.out.facts.log(LogLevel::Notice, format!("Replica {} attached", hello.node));
         self.start_stream(peer, hello.whole || !covered, core);
     }

@@ -56,6 +56,8 @@ pub struct Hello {
     /// From a replica: send the whole state, whatever the vector says.
     pub whole: bool,
     pub brings: bool,
+    /// This life has announced nothing yet: no horizon anywhere waits for it.
+    pub joining: bool,
     pub wall: Wall,
     /// Newest stamp time given or seen.
     pub clock: u64,
