@@ -165,7 +165,9 @@ impl Active {
         for record in &hello.members {
             self.learn(record, core);
         }
-        self.on_peer_wall(hello.node, hello.wall, core);
+        if !self.skew.knows(hello.node) {
+            self.on_peer_wall(hello.node, hello.wall, core);
+        }
         if !self.skew.is_too_far_ahead(core.now, ms_of(hello.clock)) {
             core.clock.observe(hello.clock);
         }

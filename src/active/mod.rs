@@ -25,7 +25,7 @@ use crate::base::io::{CloseReason, Effect};
 use crate::base::mutant::{Mutant, Mutants};
 use crate::base::rng::Rng;
 use crate::base::stamp::Stamp;
-use crate::base::time::{Mono, Now, UnixMs};
+use crate::base::time::{Mono, Now, Span, UnixMs, Wall};
 use crate::base::unit::{Cell, Unit};
 use crate::base::vector::Vector;
 use crate::store::Store;
@@ -222,7 +222,17 @@ impl Active {
 
     fn on_heartbeat(&mut self, peer: &mut Peer, heartbeat: Heartbeat, core: &mut Core<'_>) {
         let Some(node) = peer.node else { return };
-        self.on_peer_wall(node.node, heartbeat.wall, core);
+        peer.echo = Some((heartbeat.sent, core.now.mono));
+        if let Some((sent, held)) = heartbeat.echo {
+            // Sent there, held there, sent back: what was long on its way says little of the clock.
+            let trip = Span(core.now.mono.since(sent).0.saturating_sub(held.0));
+            if trip <= self.config.limits.ping_period {
+                let wall = Wall(heartbeat.wall.0.saturating_add(trip.0 / 2000));
+                self.on_peer_wall(node.node, wall, core);
+            } else {
+                core.out.facts.sometimes("a heartbeat was too long on its way to tell the time");
+            }
+        }
         let members = heartbeat.members.clone();
         let theirs = heartbeat.vector.clone();
         match &mut peer.side {
@@ -282,7 +292,7 @@ impl Active {
         }
     }
 
-    fn on_peer_wall(&mut self, node: NodeId, wall: crate::base::time::Wall, core: &mut Core<'_>) {
+    fn on_peer_wall(&mut self, node: NodeId, wall: Wall, core: &mut Core<'_>) {
         if self.skew.heard(core.now, node, wall) {
             let offset_ms = self.skew.correction_ms(core.now);
             core.out.facts.sometimes("the own clock was found ahead of the peers'");

@@ -73,6 +73,8 @@ pub struct Peer {
     pub ip: Option<IpAddr>,
     pub since: Mono,
     pub last_heard: Mono,
+    /// The other side's clock in its newest heartbeat, and when that came.
+    pub echo: Option<(Mono, Mono)>,
     gathered: BytesMut,
     sent_bytes: u64,
     drained_bytes: u64,
@@ -99,6 +101,7 @@ impl Peer {
             ip: None,
             since: now,
             last_heard: now,
+            echo: None,
             gathered: BytesMut::new(),
             sent_bytes: 0,
             drained_bytes: 0,

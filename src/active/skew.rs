@@ -46,6 +46,11 @@ impl SkewedClock {
         core::mem::replace(&mut self.corrected, corrected) != corrected
     }
 
+    /// Whether the peer's clock has been told.
+    pub fn knows(&self, peer: NodeId) -> bool {
+        self.offsets.contains_key(&peer)
+    }
+
     /// The peer is gone: its clock no longer counts, unless it is the last one known.
     pub fn forget(&mut self, peer: NodeId) {
         if self.offsets.len() > 1 {

@@ -45,7 +45,9 @@ impl Active {
             // A window that is full stays as it is: nothing is queued for a silent link.
             if peer.unsent_bytes() < 4 * self.config.limits.link_window_bytes as u64 + 4096 {
                 let (vector, members) = (vector.clone(), members.clone());
-                let beat = Heartbeat { wall, vector, caught_up, members };
+                let now = core.now.mono;
+                let echo = peer.echo.map(|(sent, came)| (sent, now.since(came)));
+                let beat = Heartbeat { wall, sent: now, echo, vector, caught_up, members };
                 peer.send(&Frame::Heartbeat(beat));
             }
         }

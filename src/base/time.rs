@@ -6,7 +6,7 @@ use core::ops::{Add, Sub};
 use serde::{Deserialize, Serialize};
 
 /// Monotonic time of this process in nanoseconds; only differences mean anything.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Mono(pub u64);
 
 /// A span of time in nanoseconds.

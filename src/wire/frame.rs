@@ -7,7 +7,7 @@ use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{Epoch, NodeId, Origin, RunId};
-use crate::base::time::{UnixMs, Wall};
+use crate::base::time::{Mono, Span, UnixMs, Wall};
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
 
@@ -113,6 +113,10 @@ pub enum Frame {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Heartbeat {
     pub wall: Wall,
+    /// The sender's monotonic clock, to be sent back.
+    pub sent: Mono,
+    /// The newest `sent` that came from the other side, and how long ago.
+    pub echo: Option<(Mono, Span)>,
     /// What the sender has; on a stream that is caught up the receiver then has it too.
     pub vector: Vector,
     /// Everything in `vector` has been sent before on this very connection or was covered at its handshake.
