@@ -14,6 +14,7 @@ use crate::check::Verdict;
 use crate::plan::{Plan, Profile};
 use crate::runner::book::Line;
 use crate::runner::campaign::{Campaign, Report, guarded};
+use crate::runner::outcome::Outcome;
 use crate::runner::run::{Options, run_plan};
 use crate::runner::summary::digest_text;
 use crate::scenario;
@@ -219,7 +220,7 @@ fn replay(
 }
 
 /// Runs a plan with a trace. A run that panics leaves no trace but its message.
-fn traced(plan: &Plan, until: Option<Time>) -> (crate::runner::outcome::Outcome, Vec<Line>) {
+fn traced(plan: &Plan, until: Option<Time>) -> (Outcome, Vec<Line>) {
     let trace = std::sync::Mutex::new(Vec::new());
     let outcome = guarded(plan.seed, &|_| {
         let played = run_plan(plan, Options { traced: true, until });
@@ -244,7 +245,19 @@ fn mutants(only: Option<Mutant>) -> u8 {
             };
             let campaign =
                 Campaign { seeds, jobs: cores(), time: None, first_only: true, progress: true };
-            let run = |seed| run_plan(&plan(profile, seed, Some(mutant)), options()).outcome;
+            let run = |seed| {
+                let faulty = run_plan(&plan(profile, seed, Some(mutant)), options()).outcome;
+                if faulty.verdict.is_ok() {
+                    return faulty;
+                }
+                // A seed that fails without the fault says nothing about it.
+                let sound = run_plan(&plan(profile, seed, None), options()).outcome;
+                if sound.verdict.is_ok() {
+                    faulty
+                } else {
+                    Outcome { verdict: Verdict::Ok, ..faulty }
+                }
+            };
             let report = campaign.run(&run);
             let worst = report.summary.worst()?.clone();
             match worst.verdict {

@@ -324,7 +324,7 @@ impl Ledger {
     /// for good, if both are at or below.
     fn collected(&mut self, boot: BootId, horizon: u64) {
         let reached = &self.boots[boot.0].reached;
-        for history in &mut self.keys {
+        for (history, (db, _)) in self.keys.iter_mut().zip(&self.names) {
             let open =
                 |i: &Increment| !i.gone && i.stamp.time <= horizon && reached.covers(i.stamp);
             if !history.increments.iter().any(open) {
@@ -332,15 +332,18 @@ impl Ledger {
             }
             let known = history.bases.iter().filter(|b| !b.void && reached.covers(b.stamp));
             let Some(base) = known.max_by_key(|b| b.stamp) else { continue };
-            if base.stamp.time > horizon {
+            let flushed = self.flushes.iter().any(|f| f.0 == *db && f.1 > base.stamp);
+            if flushed || base.stamp.time > horizon {
                 continue;
             }
             let gone: Vec<bool> = history
                 .increments
                 .iter()
                 .map(|i| {
+                    // A contribution goes as a whole.
                     let last = history.last_of(i.stamp.origin, i.generation);
-                    open(i) && last.time <= horizon && history.has_seen(base, i)
+                    let newest = Increment { stamp: last, ..*i };
+                    open(i) && last.time <= horizon && history.has_seen(base, &newest)
                 })
                 .collect();
             for (increment, gone) in history.increments.iter_mut().zip(gone) {
