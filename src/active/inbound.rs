@@ -43,6 +43,8 @@ struct Resync {
     overflowed: bool,
     /// Cells of these origins were left out, because they are paused.
     skipped: Vec<Origin>,
+    /// The last transfer lacked such cells: the next is asked for when one of these origins goes on.
+    blocked: bool,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Resync {
             held: VecDeque::new(),
             overflowed: false,
             skipped: Vec::new(),
+            blocked: false,
         }
     }
 }
@@ -378,6 +381,16 @@ impl Active {
                 stream.inbound.paused.push(Paused { origin, time, units, overflowed: true });
             }
         }
+        if !resync.skipped.is_empty() {
+            // 1. The sender's cell of a paused origin has taken the place of an older one of another.
+            // 2. Neither is here, and the sender may be gone before the origin goes on.
+            // 3. So the vector must not say that the older one has been seen: nothing counts yet.
+            core.out.facts.sometimes("a state transfer lacked cells of a paused origin");
+            core.out.fact(|| Fact::ResyncEnded { from, complete: false });
+            stream.inbound.unlogged = true;
+            stream.inbound.resync = Some(Resync { blocked: true, ..Resync::awaited(false) });
+            return;
+        }
         // The barrier names what is not in the log; entries that did not move are.
         let moved = self.raise_vector(stream.inbound, &vector, core);
         if !moved.is_empty() {
@@ -468,7 +481,7 @@ impl Active {
             let paused = &inbound.paused[at];
             let next = paused.units.front().map_or(paused.time, Unit::newest_time);
             // Until the resync that brings what was let go is under way, nothing newer may count.
-            let waits = paused.overflowed && inbound.resync.is_some();
+            let waits = paused.overflowed && inbound.resync.as_ref().is_some_and(|r| !r.blocked);
             let accepted = self.accepted.contains(&paused.origin);
             let due = next == u64::MAX && !self.is_origin_too_far_ahead(core, paused.origin);
             if waits
@@ -485,6 +498,10 @@ impl Active {
             self.far_ahead.remove(&origin);
             core.out.fact(|| Fact::OriginResumed { origin });
             inbound.wants_resync |= paused.overflowed;
+            if inbound.resync.as_ref().is_some_and(|resync| resync.blocked) {
+                inbound.resync = None;
+                inbound.wants_resync = true;
+            }
             inbound.paused_bytes -= paused.units.iter().map(unit_bytes).sum::<usize>();
             while let Some(unit) = paused.units.pop_front() {
                 let mut stream = Stream { conn, node: node.node, inbound: &mut *inbound };
