@@ -109,7 +109,7 @@ impl Active {
         }
     }
 
-    fn close_peer(&mut self, conn: ConnId, core: &mut Core<'_>) {
+    pub(super) fn close_peer(&mut self, conn: ConnId, core: &mut Core<'_>) {
         if let Some(mut peer) = self.peers.remove(&conn) {
             peer.closing = true;
             self.put_back(peer, core);

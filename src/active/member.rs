@@ -14,9 +14,24 @@ pub struct Member {
     pub record: Record,
     /// The newest announcement whose vector this node covers: all that the member had sent before it
     /// announced has arrived here.
-    settled: (Vector, UnixMs),
+    settled: Announcement,
     /// An announcement that waits to be covered; the newest is taken up after it.
-    pending: (Vector, UnixMs),
+    pending: Announcement,
+}
+
+/// What a member had from every origin when its expiry clock stood where it says, and whom it knew of.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Announcement {
+    vector: Vector,
+    clock: UnixMs,
+    to: Vec<(NodeId, Origin)>,
+}
+
+impl Announcement {
+    fn of(record: &Record) -> Announcement {
+        let (vector, clock) = (record.vector.clone(), record.clock);
+        Announcement { vector, clock, to: record.announced_to.clone() }
+    }
 }
 
 /// This node's own record and those of all others it knows.
@@ -72,7 +87,7 @@ impl Members {
         }
         match learned {
             Learned::NewOrigin => {
-                let none = (Vector::new(), UnixMs(0));
+                let none = Announcement::default();
                 let member =
                     Member { record: record.clone(), settled: none.clone(), pending: none };
                 self.others.insert(record.node, member);
@@ -122,6 +137,7 @@ impl Members {
         if self.everyone_lists_everyone() {
             self.me.vector = self.outgoing(vector);
             self.me.clock = clock;
+            self.me.announced_to = self.me.lists.clone();
             let floor = self.bringing_origins().map(|o| self.me.vector.get(o)).min().unwrap_or(0);
             self.announced_floor = self.announced_floor.max(floor);
         }
@@ -157,29 +173,37 @@ impl Members {
     /// Takes notice that this node now has `vector`: announcements it covers are settled.
     pub fn settle(&mut self, vector: &Vector) {
         for member in self.others.values_mut() {
-            if vector.covers_all(&member.record.vector) {
-                member.pending = (member.record.vector.clone(), member.record.clock);
-            }
-            if vector.covers_all(&member.pending.0) && member.settled != member.pending {
-                member.settled = member.pending.clone();
-            }
-            if member.settled == member.pending {
-                member.pending = (member.record.vector.clone(), member.record.clock);
+            let newest = Announcement::of(&member.record);
+            if vector.covers_all(&newest.vector) {
+                member.settled = newest.clone();
+                member.pending = newest;
+            } else if vector.covers_all(&member.pending.vector) {
+                member.settled = core::mem::replace(&mut member.pending, newest);
             }
         }
+    }
+
+    /// Whether every member has announced something since it knows of every other, in the life each has now. Only then
+    /// does what was announced hold all that an earlier life of any of them has brought anywhere.
+    fn everyone_announced_to_everyone(&self) -> bool {
+        let current = |to: &[(NodeId, Origin)]| {
+            to.contains(&(self.me.node, self.me.origin))
+                && self.others.values().all(|m| to.contains(&(m.record.node, m.record.origin)))
+        };
+        self.others.values().all(|member| current(&member.settled.to))
     }
 
     /// The stable horizon, given what this node has: per origin the minimum over all members, over all origins
     /// whose units may still come. An origin of a past epoch that all have equally far no longer counts. 0 while
     /// anybody has announced nothing.
     pub fn horizon(&self, own: &Vector) -> u64 {
-        if self.others.is_empty() {
+        if self.others.is_empty() || !self.everyone_announced_to_everyone() {
             return 0;
         }
         let own = self.outgoing(own);
         let mut origins: BTreeSet<Origin> = own.iter().map(|e| e.0).collect();
         for member in self.others.values() {
-            origins.extend(member.settled.0.iter().map(|e| e.0));
+            origins.extend(member.settled.vector.iter().map(|e| e.0));
             if member.record.brings {
                 origins.insert(member.record.origin);
             }
@@ -196,7 +220,7 @@ impl Members {
             let mut least = mine;
             let mut equal = true;
             for member in self.others.values() {
-                let theirs = member.settled.0.get(origin);
+                let theirs = member.settled.vector.get(origin);
                 equal &= theirs == mine;
                 least = least.min(theirs);
             }
@@ -208,9 +232,20 @@ impl Members {
     }
 
     /// The earliest expiry clock among settled announcements: every member's clock is past this, and has told
-    /// everything it did before.
-    pub fn expired_before(&self, own: UnixMs) -> UnixMs {
-        self.others.values().map(|m| m.settled.1).fold(own, UnixMs::min)
+    /// everything it did before. 0 while some have units of a past life that others lack: among them may be an
+    /// extension nobody will announce.
+    pub fn expired_before(&self, vector: &Vector, own: UnixMs) -> UnixMs {
+        let vector = self.outgoing(vector);
+        let equal = |origin: Origin| {
+            let time = vector.get(origin);
+            self.others.values().all(|member| member.settled.vector.get(origin) == time)
+        };
+        let settled = self.others.values().flat_map(|member| member.settled.vector.iter());
+        let mut past = settled.chain(vector.iter()).map(|e| e.0).filter(|&o| !self.is_current(o));
+        if !self.everyone_announced_to_everyone() || !past.all(equal) {
+            return UnixMs(0);
+        }
+        self.others.values().map(|m| m.settled.clock).fold(own, UnixMs::min)
     }
 
     /// The current origins of all members whose writes reach others.

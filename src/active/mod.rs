@@ -96,6 +96,7 @@ impl Active {
                 met_all: false,
                 vector: Vector::new(),
                 clock: UnixMs(0),
+                announced_to: Vec::new(),
                 collected: 0,
                 lists: vec![(life.node, life.origin)],
             }),
@@ -286,9 +287,23 @@ impl Active {
             member::Learned::NewOrigin => {
                 let (node, origin, epoch) = (record.node, record.origin, record.epoch);
                 core.out.fact(|| Fact::MemberSeen { node, origin, epoch });
+                self.close_past_lives(record, core);
                 self.note_company(core);
             }
             member::Learned::Newer | member::Learned::Nothing => {}
+        }
+    }
+
+    /// A node's newer life is known: nothing more is taken from an earlier one. What it has brought
+    /// anywhere is then in what the members announce from now on.
+    fn close_past_lives(&mut self, record: &Record, core: &mut Core<'_>) {
+        let past =
+            |peer: &&Peer| peer.node.is_some_and(|n| n.node == record.node && n.run != record.run);
+        let conns: Vec<ConnId> =
+            self.peers.values().map(AsRef::as_ref).filter(past).map(|peer| peer.conn).collect();
+        for conn in conns {
+            core.out.facts.sometimes("links of a node's past life were closed");
+            self.close_peer(conn, core);
         }
     }
 

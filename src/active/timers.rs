@@ -86,7 +86,7 @@ impl Active {
         } else if self.mutants.has(Mutant::TombstoneCollectedEarly) {
             (self.vector.get(core.clock.origin()), clock)
         } else {
-            (self.members.horizon(&self.vector), self.members.expired_before(clock))
+            (self.members.horizon(&self.vector), self.members.expired_before(&self.vector, clock))
         };
         self.take_over_horizon(core);
         let before = core.store.collected();

@@ -38,6 +38,8 @@ pub struct Record {
     /// not yet list all the others.
     pub vector: Vector,
     pub clock: UnixMs,
+    /// The members the node listed when it last renewed `vector` and `clock`.
+    pub announced_to: Vec<(NodeId, Origin)>,
     /// The stamp time up to which the node has collected tombstones.
     pub collected: u64,
     /// The members the node knows, itself included.
