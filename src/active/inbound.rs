@@ -45,6 +45,8 @@ struct Resync {
     skipped: Vec<Origin>,
     /// The last transfer lacked such cells: the next is asked for when one of these origins goes on.
     blocked: bool,
+    /// The sender has been asked for it.
+    asked: bool,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl Inbound {
     pub fn new(whole: bool) -> Inbound {
         let mut inbound = Inbound::default();
         if whole {
-            inbound.resync = Some(Resync::awaited(true));
+            inbound.resync = Some(Resync { asked: true, ..Resync::awaited(true) });
         }
         inbound
     }
@@ -99,6 +101,7 @@ impl Resync {
             overflowed: false,
             skipped: Vec::new(),
             blocked: false,
+            asked: false,
         }
     }
 }
@@ -141,6 +144,10 @@ impl Active {
         if inbound.wants_resync && inbound.resync.is_none() {
             inbound.wants_resync = false;
             inbound.resync = Some(Resync::awaited(false));
+        }
+        let Some(resync) = &mut inbound.resync else { return };
+        if !resync.asked && !resync.blocked {
+            resync.asked = true;
             let presented = self.vector.clone();
             peer.send(&Frame::ResyncRequest { presented, whole: false });
         }
@@ -150,7 +157,7 @@ impl Active {
     pub(super) fn start_over(&self, peer: &mut Peer) {
         let Side::Master { inbound, .. } = &mut peer.side else { return };
         if inbound.resync.is_none() {
-            inbound.resync = Some(Resync::awaited(true));
+            inbound.resync = Some(Resync { asked: true, ..Resync::awaited(true) });
             peer.send(&Frame::ResyncRequest { presented: Vector::new(), whole: true });
         }
     }
@@ -325,6 +332,7 @@ impl Active {
             self.raise_vector(stream.inbound, &vector, core);
         }
         resync.begun = Some(vector);
+        resync.asked = true;
         resync.held.clear();
         resync.overflowed = false;
         stream.inbound.held_bytes = 0;
@@ -498,9 +506,8 @@ impl Active {
             self.far_ahead.remove(&origin);
             core.out.fact(|| Fact::OriginResumed { origin });
             inbound.wants_resync |= paused.overflowed;
-            if inbound.resync.as_ref().is_some_and(|resync| resync.blocked) {
-                inbound.resync = None;
-                inbound.wants_resync = true;
+            if let Some(resync) = &mut inbound.resync {
+                resync.blocked = false;
             }
             inbound.paused_bytes -= paused.units.iter().map(unit_bytes).sum::<usize>();
             while let Some(unit) = paused.units.pop_front() {

@@ -165,15 +165,21 @@ impl Floor {
 
 /// The keys a command without writes has read, with what came back.
 fn reads<'c>(command: &'c Command, reply: &'c Reply) -> Vec<(&'c str, &'c Reply)> {
-    match (command, reply) {
-        (Command::Get { key }, reply) => vec![(key.as_str(), reply)],
-        (Command::MGet { keys }, Reply::Array(values)) => {
-            keys.iter().map(String::as_str).zip(values).collect()
-        }
-        (Command::Multi { commands }, Reply::Array(replies)) => {
+    let replies: &[Reply] = if let Reply::Array(replies) = reply { replies } else { &[] };
+    match command {
+        Command::Get { key } => vec![(key.as_str(), reply)],
+        Command::MGet { keys } => keys.iter().map(String::as_str).zip(replies).collect(),
+        Command::Multi { commands } => {
             commands.iter().zip(replies).flat_map(|(c, r)| reads(c, r)).collect()
         }
-        _ => Vec::new(),
+        Command::Set { .. }
+        | Command::Del { .. }
+        | Command::IncrBy { .. }
+        | Command::Append { .. }
+        | Command::PExpire { .. }
+        | Command::Persist { .. }
+        | Command::MSet { .. }
+        | Command::FlushDb => Vec::new(),
     }
 }
 
