@@ -104,6 +104,15 @@ impl Ledger {
             Fact::UnitIssued { conn, unit, vector } => self.issued(boot, at, *conn, unit, vector),
             Fact::CellsAdopted { unit } => {
                 self.dot_rises(boot, unit.dot);
+                for change in &unit.changes {
+                    // A joiner's floors are written with the unit; all else is older.
+                    if let Cell::KeyCell { floor } = change.cell
+                        && change.stamp == Some(unit.dot)
+                    {
+                        let id = self.key_id(change.db, &change.key);
+                        self.keys[id.0].floors.push((unit.dot, floor));
+                    }
+                }
                 self.adopted.push(unit.clone());
             }
             Fact::UnitTaken { dot, conn: _ } => {
