@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 all held; 1 a property was violated; 2 bad usage or input; 3
 //! undecided.
 
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -191,9 +192,12 @@ fn replay(
 ) -> u8 {
     let plan = plan(profile, seed, mutant);
     let (outcome, trace) = traced(&plan, until);
-    if !quiet {
-        for line in &trace {
-            println!("{:>14} {:<9} {}", Time(line.at).to_string(), line.who, line.what);
+    // Whoever reads may have read enough: a closed pipe is no failure.
+    let mut out = std::io::stdout().lock();
+    for line in trace.iter().filter(|_| !quiet) {
+        let at = Time(line.at).to_string();
+        if writeln!(out, "{at:>14} {:<9} {}", line.who, line.what).is_err() {
+            break;
         }
     }
     let digest = digest_text(outcome.digest);
@@ -208,8 +212,7 @@ fn replay(
             return BAD_USAGE;
         }
     }
-    println!("verdict {}", reason(&outcome.verdict));
-    println!("digest {digest}");
+    let _ = writeln!(out, "verdict {}\ndigest {digest}", reason(&outcome.verdict));
     match outcome.verdict {
         Verdict::Ok => HELD,
         Verdict::Violated(_) => VIOLATED,
