@@ -217,3 +217,31 @@ fn turning_company_on_begins_with_an_empty_horizon() {
     side.store.apply(&theirs, stamp(900, 2), side.now, &mut side.facts);
     assert_eq!(side.text("l").as_deref(), Some("12"));
 }
+
+#[test]
+fn a_newer_deadline_brings_a_hidden_key_back_beside_an_older_overwrite() {
+    let mut side = Side::new(1);
+    let mut facts = Facts::new(true);
+    let now = UnixMs(9_730);
+    let apply = |side: &mut Side, cell: Cell, at, facts: &mut Facts| {
+        side.store.apply(&change("k", cell), at, now, facts);
+        side.store.get(DB, b"k", now).is_some()
+    };
+    let expiry = |ms| Cell::Expiry { deadline: Some(UnixMs(ms)) };
+    assert!(apply(&mut side, register("old"), stamp(10_100, 5), &mut facts));
+    assert!(!apply(&mut side, expiry(9_724), stamp(10_102, 9), &mut facts));
+    assert!(apply(&mut side, expiry(11_347), stamp(10_103, 7), &mut facts));
+    assert!(apply(&mut side, register("new"), stamp(10_102, 2), &mut facts));
+    side.store.check_invariants();
+    let shown: Vec<(bool, bool)> = facts
+        .drain()
+        .filter_map(|fact| match fact {
+            Fact::KeyChanged { visible_before, visible_after, .. } => {
+                Some((visible_before, visible_after))
+            }
+            Fact::StaleDropped { .. } => None,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(shown, [(false, true), (true, false), (false, true), (true, true)]);
+}
