@@ -2,10 +2,12 @@
 //!
 //! The file is text, so that an operator can read it:
 //!
-//!     quorate identity 1
-//!     node-id 5f1d…                     32 hexadecimal digits
-//!     epoch 7                           number of the latest start
-//!     check 1a2b                        CRC16 of the lines above
+//! ```text
+//! quorate identity 1
+//! node-id 5f1d…                     32 hexadecimal digits
+//! epoch 7                           number of the latest start
+//! check 1a2b                        CRC16 of the lines above
+//! ```
 //!
 //! It is replaced as a whole (temporary file, fsync, rename, fsync of the directory): a power failure leaves
 //! the old one or the new one. What cannot be read as such is reported and never overwritten.
