@@ -294,7 +294,8 @@ impl Ledger {
         let id = self.key_id(db, key);
         let Some(&gone) = self.boots[boot.0].gone.get(&id) else { return };
         // At the very stamp: a transaction that deletes and writes again.
-        if stamp >= gone || self.is_unseen_increment(id, stamp, gone) {
+        if stamp >= gone || self.is_unseen_increment(id, stamp, gone) || self.is_extended(id, gone)
+        {
             self.boots[boot.0].gone.remove(&id);
             return;
         }
@@ -317,6 +318,13 @@ impl Ledger {
         history.bases.iter().any(|b| b.stamp == stamp && b.value.is_none())
             || history.expiries.iter().any(|e| e.0 == stamp && e.1.is_some())
             || self.flushes.contains(&(db, stamp))
+    }
+
+    /// Whether the key was removed by a deadline that a newer expiry has replaced: what the deadline had hidden
+    /// may be seen again. (It may have found nothing to show, and an older write have come after it.)
+    fn is_extended(&self, id: KeyId, gone: Stamp) -> bool {
+        let expiries = &self.keys[id.0].expiries;
+        expiries.iter().any(|e| e.0 == gone && e.1.is_some()) && expiries.iter().any(|e| e.0 > gone)
     }
 
     /// Whether the stamp is that of an increment which a write as new as the removal had not seen.
