@@ -294,7 +294,9 @@ impl Ledger {
         let id = self.key_id(db, key);
         let Some(&gone) = self.boots[boot.0].gone.get(&id) else { return };
         // At the very stamp: a transaction that deletes and writes again.
-        if stamp >= gone || self.is_unseen_increment(id, stamp, gone) || self.is_extended(id, gone)
+        if stamp >= gone
+            || self.is_unseen_increment(id, db, stamp, gone)
+            || self.is_extended(id, gone)
         {
             self.boots[boot.0].gone.remove(&id);
             return;
@@ -328,13 +330,16 @@ impl Ledger {
     }
 
     /// Whether the stamp is that of an increment which a write as new as the removal had not seen.
-    fn is_unseen_increment(&self, id: KeyId, stamp: Stamp, gone: Stamp) -> bool {
+    /// One that a flush had made the writer forget is not on its list either: it shows until the flush arrives here
+    /// too (documented exception of FLUSH).
+    fn is_unseen_increment(&self, id: KeyId, db: DbIndex, stamp: Stamp, gone: Stamp) -> bool {
         let history = &self.keys[id.0];
+        let flushed = self.flushes.iter().any(|f| f.0 == db && stamp < f.1);
         let newer = || history.bases.iter().filter(|b| b.stamp >= gone);
         history
             .increments
             .iter()
-            .any(|i| i.stamp == stamp && newer().any(|b| !history.has_seen(b, i)))
+            .any(|i| i.stamp == stamp && (flushed || newer().any(|b| !history.has_seen(b, i))))
     }
 
     /// A node has collected up to `horizon`: increments that its newest base write had seen are gone
