@@ -69,6 +69,7 @@ impl Active {
             Greeting::Upgrading if line.starts_with(b"+PEER ") => {
                 peer.side = Side::Greeting { master, stage: Greeting::Greeted };
                 let hello = self.hello(core);
+                peer.told_bound = hello.horizon_bound;
                 peer.send(&Frame::Hello(Box::new(hello)));
                 return true;
             }
@@ -140,11 +141,7 @@ impl Active {
             wall: self.skew.wall(core.now),
             clock: core.clock.last(),
             vector: if whole { Vector::new() } else { self.vector.clone() },
-            horizon_bound: if self.alone {
-                0
-            } else {
-                self.members.horizon_bound().max(core.store.collected())
-            },
+            horizon_bound: self.horizon_bound(core),
             members: self.members.records(),
         }
     }
@@ -171,7 +168,15 @@ impl Active {
         if !self.skew.is_too_far_ahead(core.now, ms_of(hello.clock)) {
             core.clock.observe(hello.clock);
         }
-        // 3. Only now anything of the own data may leave.
+        // 3. Only now anything of the own data may leave, or of the peer's be taken: not if each has told
+        //    the other that it knew no horizon, and this node has learned of one since.
+        peer.is_ignorant = hello.joining && hello.horizon_bound == 0;
+        let dialed = matches!(peer.side, Side::Greeting { .. });
+        if peer.is_ignorant && dialed && peer.told_bound == 0 && !self.is_ignorant(core) {
+            core.out.facts.sometimes("a handshake was outdated by another");
+            peer.closing = true;
+            return;
+        }
         peer.node = Some(PeerNode { node: hello.node, run: hello.run, origin: hello.origin });
         match peer.side {
             Side::Guest => {

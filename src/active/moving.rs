@@ -4,12 +4,14 @@
 use bytes::Bytes;
 
 use crate::base::fact::Fact;
-use crate::base::ids::{DbIndex, Epoch, Origin};
+use crate::base::ids::{ConnId, DbIndex, Epoch, Origin};
 use crate::base::io::Effect;
+use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Change, Unit};
 use crate::store::WalkPosition;
 use crate::wire::frame::Hello;
 
+use super::peer::Peer;
 use super::{Active, Core};
 
 /// About how many bytes of cells are looked at in one step of a walk.
@@ -17,7 +19,8 @@ const WALK_BYTES: usize = 64 << 10;
 
 impl Active {
     /// Meets another node. A life that has announced nothing yet may be joining a cluster that has collected:
-    /// what it writes has to count with that. If it is the first meeting of this life, nothing of the own data has been sent yet, and
+    /// what it writes has to count with that, and what it has written so far, or was told by others who did
+    /// not know either, is made to. If it is the first meeting of this life, nothing of the own data has been sent yet, and
     /// it can still be moved: always in a later life (an earlier one may have been ahead of this clock), in the first
     /// only where the other's cluster may have collected a newer delete.
     pub(super) fn on_meeting(&mut self, hello: &Hello, core: &mut Core<'_>) {
@@ -25,12 +28,46 @@ impl Active {
         if self.alone {
             core.store.set_alone(false);
         }
+        let learns = self.is_ignorant(core) && hello.horizon_bound > 0;
         if !self.members.has_announced() {
             core.store.inherit(hello.horizon_bound);
         }
-        if !core::mem::take(&mut self.met_nobody) {
-            return;
+        if core::mem::take(&mut self.met_nobody) {
+            self.move_unseen(hello, core);
+        } else if learns {
+            core.out.facts.sometimes("a joiner had met others before it met the cluster");
+            self.raise_horizons(hello.horizon_bound, core);
         }
+        if learns {
+            // Who does not know yet sends what counts with nothing: not to this node from now on. At
+            // the next handshake it is told.
+            let ignorant = |peer: &&Peer| peer.is_ignorant;
+            let conns: Vec<ConnId> =
+                self.peers.values().map(AsRef::as_ref).filter(ignorant).map(|p| p.conn).collect();
+            for conn in conns {
+                core.out.facts.sometimes("a link to a node that knew no horizon was closed");
+                self.close_peer(conn, core);
+            }
+        }
+    }
+
+    /// Whether this life knows nothing of what any cluster may have collected, and none can have counted on it.
+    pub(super) fn is_ignorant(&self, core: &Core<'_>) -> bool {
+        !self.members.has_announced() && self.horizon_bound(core) == 0
+    }
+
+    /// Up to where anybody this node knows of may have collected.
+    pub(super) fn horizon_bound(&self, core: &Core<'_>) -> u64 {
+        if self.alone {
+            return 0;
+        }
+        let known = core.store.collected().max(core.store.inherited().unwrap_or(0));
+        self.members.horizon_bound().max(known)
+    }
+
+    /// Nobody has seen anything of this life: its stamps move above what the other may have had of an earlier one,
+    /// or have collected.
+    fn move_unseen(&mut self, hello: &Hello, core: &mut Core<'_>) {
         let own = core.clock.origin();
         let times = core.store.stamp_times(own);
         if times.is_empty() {
@@ -47,12 +84,53 @@ impl Active {
         self.move_stamps(own, own, &times, core);
     }
 
+    /// All base writes held come from nodes that knew of no horizon. From now on they count contributions up to
+    /// `horizon` as seen: the cluster has collected some of them at some nodes. The larger horizon wins
+    /// a merge of a write with itself, so whoever has it already is told as well.
+    fn raise_horizons(&mut self, horizon: u64, core: &mut Core<'_>) {
+        // Who has not got what the log holds gets the state, with the horizons as they are from now on.
+        self.log.restart(&self.vector);
+        let mut position = Some(WalkPosition::default());
+        let mut changes: Vec<Change> = Vec::new();
+        while let Some(from) = position {
+            changes.clear();
+            position = core.store.walk(from, WALK_BYTES, &mut changes);
+            changes.retain_mut(|change| match &mut change.cell {
+                Cell::Register { seen, .. } | Cell::Tombstone { seen } => {
+                    let low = seen.horizon < horizon;
+                    seen.horizon = seen.horizon.max(horizon);
+                    low
+                }
+                Cell::Contribution { .. }
+                | Cell::Expiry { .. }
+                | Cell::KeyCell { .. }
+                | Cell::DatabaseTombstone => false,
+            });
+            if !changes.is_empty() {
+                let dot = core.clock.tick(self.skew.wall(core.now).ms());
+                self.adopt_under(dot, core::mem::take(&mut changes), core);
+            }
+        }
+    }
+
+    /// Merges cells that keep their stamps, and logs them as a unit under an own new dot.
+    fn adopt_under(&mut self, dot: Stamp, changes: Vec<Change>, core: &mut Core<'_>) {
+        let clock = self.skew.expiry(core.now);
+        let unit = Unit { dot, changes };
+        for change in &unit.changes {
+            core.store.apply(change, change.stamp_in(dot), clock, &mut core.out.facts);
+        }
+        self.vector.raise(dot.origin, dot.time);
+        self.log.append_unit(&unit);
+        core.out.fact(|| Fact::CellsAdopted { unit });
+    }
+
     /// Everything below the horizon of the cluster joined has arrived: from now on a key that is not held here is known to
     /// be gone. Increments that created such keys meanwhile get the floor they could not have.
     pub(super) fn take_over_horizon(&mut self, core: &mut Core<'_>) {
         let Some(horizon) = core.store.inherited() else { return };
-        let mut origins = self.members.bringing_origins();
-        if !origins.all(|origin| self.vector.get(origin) >= horizon) {
+        let covered = |origin| self.vector.get(origin) >= horizon;
+        if !self.members.bringing_origins().all(covered) {
             return;
         }
         core.store.take_over();
@@ -74,19 +152,12 @@ impl Active {
         }
         core.out.facts.sometimes("keys created while joining got their floor");
         let dot = core.clock.tick(self.skew.wall(core.now).ms());
-        let clock = self.skew.expiry(core.now);
         let cell = Cell::KeyCell { floor: horizon };
         let changes: Vec<Change> = floors
             .into_iter()
             .map(|(db, key)| Change { db, key, stamp: Some(dot), cell: cell.clone() })
             .collect();
-        for change in &changes {
-            core.store.apply(change, dot, clock, &mut core.out.facts);
-        }
-        let unit = Unit { dot, changes };
-        self.vector.raise(dot.origin, dot.time);
-        self.log.append_unit(&unit);
-        core.out.fact(|| Fact::CellsAdopted { unit });
+        self.adopt_under(dot, changes, core);
     }
 
     /// Gives every stamp in `times` (all of origin `from`, rising) a new one of origin `to` above the clock.

@@ -82,6 +82,10 @@ pub struct Peer {
     pub closing: bool,
     /// What was told last with an ack, to tell news only.
     pub told: Vector,
+    /// The horizon bound in the own hello, if this node dialed.
+    pub told_bound: u64,
+    /// At the handshake the other side knew of no horizon, and none can have counted on it.
+    pub is_ignorant: bool,
 }
 
 /// Who is at the other end.
@@ -107,6 +111,8 @@ impl Peer {
             drained_bytes: 0,
             closing: false,
             told: Vector::new(),
+            told_bound: 0,
+            is_ignorant: false,
         }
     }
 

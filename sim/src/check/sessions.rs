@@ -191,7 +191,7 @@ fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Floor) -> Res
     let history = ledger.find(db, &name).map_or(&empty, |id| &ledger.keys[id.0]);
     match got {
         Reply::Bulk(value) => {
-            if strict_integer(value).is_some() && !history.increments.is_empty() {
+            if strict_integer(value).is_some() && history.counted {
                 return Ok(());
             }
             let from = |b: &&crate::model::key::BaseWrite| b.value.as_ref() == Some(value);

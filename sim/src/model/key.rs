@@ -47,6 +47,8 @@ pub struct KeyHistory {
     pub floors: Vec<(Stamp, u64)>,
     /// It has had a deadline at least once.
     pub mortal: bool,
+    /// It has been incremented at least once, though perhaps nobody bears a trace of it any more.
+    pub counted: bool,
 }
 
 /// What a client must see of a key, its deadline aside.

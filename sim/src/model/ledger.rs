@@ -105,6 +105,7 @@ impl Ledger {
             Fact::CellsAdopted { unit } => {
                 self.dot_rises(boot, unit.dot);
                 for change in &unit.changes {
+                    self.raise_horizon(change, unit.dot);
                     // A joiner's floors are written with the unit; all else is older.
                     if let Cell::KeyCell { floor } = change.cell
                         && change.stamp == Some(unit.dot)
@@ -157,6 +158,17 @@ impl Ledger {
             | Fact::OriginPaused { .. }
             | Fact::OriginResumed { .. }
             | Fact::ClockCorrected { .. } => {}
+        }
+    }
+
+    /// A base write may be logged again with a higher horizon, once its bearer has learned what may have been
+    /// collected.
+    fn raise_horizon(&mut self, change: &Change, dot: Stamp) {
+        let (Cell::Register { seen, .. } | Cell::Tombstone { seen }) = &change.cell else { return };
+        let id = self.key_id(change.db, &change.key);
+        let stamp = change.stamp_in(dot);
+        for base in self.keys[id.0].bases.iter_mut().filter(|b| b.stamp == stamp) {
+            base.seen.horizon = base.seen.horizon.max(seen.horizon);
         }
     }
 
@@ -256,6 +268,7 @@ impl Ledger {
                     let (generation, gone) = (*generation, false);
                     let increment = Increment { stamp, generation, delta, gone };
                     self.keys[id.0].increments.push(increment);
+                    self.keys[id.0].counted = true;
                 }
                 Cell::Expiry { deadline } => {
                     let history = &mut self.keys[id.0];

@@ -87,6 +87,7 @@ impl Coverage {
                 .collect(),
             floors: history.floors.iter().filter(|f| kept(f.0)).copied().collect(),
             mortal: history.mortal,
+            counted: history.counted,
         }
     }
 }
@@ -179,7 +180,7 @@ impl Expected {
             (None, None) => (String::new(), String::new()),
         };
         let history = id.map(|id| &ledger.keys[id.0]);
-        let counter = history.is_some_and(|h| !h.increments.is_empty());
+        let counter = history.is_some_and(|h| h.counted);
         let property = if counter { Property::Counters } else { Property::ReferenceMerge };
         let written = history.map_or(String::new(), KeyHistory::describe);
         let evidence = format!(
