@@ -151,6 +151,7 @@ impl Active {
             master.link = Some(Link { suspect: true, ..link });
             master.backoff = self.config.limits.backoff_min;
             master.attempt = Attempt::Waiting { until: core.now.mono };
+            self.keep_unlogged(link.conn, core);
         } else if !silent && link.suspect {
             core.out.facts.sometimes("a suspect link came back to life");
             master.link = Some(Link { suspect: false, ..link });

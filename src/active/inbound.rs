@@ -454,6 +454,23 @@ impl Active {
         }
     }
 
+    /// A link is silent while what a resync over it has brought is not in the log: the sender may never come back, and
+    /// others should not have to wait until the link is given up.
+    pub(super) fn keep_unlogged(&mut self, conn: ConnId, core: &mut Core<'_>) {
+        let Some(mut peer) = self.peers.remove(&conn) else { return };
+        if let Side::Master { inbound, .. } = &mut peer.side
+            && core::mem::take(&mut inbound.unlogged)
+        {
+            if self.is_plain() || self.mutants.has(Mutant::BrokenResyncNotLogged) {
+                inbound.unlogged = true;
+            } else {
+                core.out.facts.sometimes("cells of a silent link's resync were adopted");
+                self.adopt_uncovered(core);
+            }
+        }
+        self.peers.insert(conn, peer);
+    }
+
     /// Logs every cell that the own vector does not cover, as units under own new dots; the cells keep their stamps.
     fn adopt_uncovered(&mut self, core: &mut Core<'_>) {
         let mut position = Some(WalkPosition::default());
