@@ -45,6 +45,9 @@ pub struct Host<M: Machine> {
     pub(crate) powered: bool,
     /// Counts starts: events meant for an earlier process find it gone.
     pub(crate) boot: u32,
+    /// What the present or last process drew its random numbers from, and what the next one will, if not what is drawn then.
+    pub(crate) seed: u64,
+    pub(crate) next_seed: Option<u64>,
     pub(crate) process: Option<Process<M>>,
     pub(crate) last_exit: Option<Exit>,
     next_port: u16,
@@ -111,6 +114,8 @@ impl<M: Machine> Host<M> {
             identity: Identity { node_id, epoch: quorate::base::ids::Epoch(0) },
             powered: true,
             boot: 0,
+            seed: 0,
+            next_seed: None,
             process: None,
             last_exit: None,
             next_port: 32_768,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::ids::{NodeId, Origin};
 use crate::base::time::UnixMs;
 use crate::base::vector::Vector;
-use crate::wire::frame::Record;
+use crate::wire::frame::{Hello, Record};
 
 /// One other node of the cluster, as far as gossip tells.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct Members {
     others: BTreeMap<NodeId, Member>,
     /// Origins whose writes nobody else gets: plain replicas'. They never appear in what is announced.
     barren: BTreeSet<Origin>,
+    /// Nodes, in the life they have now, that had announced nothing when they listed this one.
+    count_on_me: BTreeSet<(NodeId, Origin)>,
     /// No horizon that counts on what this node has announced can pass this stamp time.
     announced_floor: u64,
     /// The membership has changed and the others should hear of it at once.
@@ -62,6 +64,7 @@ impl Members {
             me,
             others: BTreeMap::new(),
             barren: BTreeSet::new(),
+            count_on_me: BTreeSet::new(),
             announced_floor: 0,
             news: false,
         }
@@ -84,6 +87,9 @@ impl Members {
         };
         if !record.brings {
             self.barren.insert(record.origin);
+        }
+        if self.counts_on_me(record) {
+            self.count_on_me.insert((record.node, record.origin));
         }
         match learned {
             Learned::NewOrigin => {
@@ -262,6 +268,43 @@ impl Members {
             return 0;
         }
         self.others.values().map(|m| m.record.collected).fold(self.announced_floor, u64::max)
+    }
+
+    /// Whether the node of this record had announced nothing before it knew of this one.
+    fn counts_on_me(&self, record: &Record) -> bool {
+        let me = (self.me.node, self.me.origin);
+        self.count_on_me.contains(&(record.node, record.origin))
+            || (record.vector.is_empty() && record.lists.contains(&me))
+    }
+
+    /// Up to where the cluster that says hello may have collected without this node's present life; 0 if every
+    /// horizon it can have reached counts on that.
+    ///
+    /// 1. A horizon needs an announcement of every member, made knowing every member's present life.
+    /// 2. So an announcement made knowing this life moves none without it;
+    /// 3. nor does one made to somebody who had announced nothing yet when he listed this life.
+    /// 4. What has been collected already may have been in earlier lives.
+    pub fn joining_bound(&self, hello: &Hello) -> u64 {
+        let me = (self.me.node, self.me.origin);
+        let without_me = |record: &&Record| {
+            let of_me = |known: &(NodeId, Origin)| {
+                *known == me
+                    || self.count_on_me.contains(known)
+                    || hello
+                        .members
+                        .iter()
+                        .any(|r| (r.node, r.origin) == *known && self.counts_on_me(r))
+            };
+            !record.vector.is_empty() && !record.announced_to.iter().any(of_me)
+        };
+        let records = || hello.members.iter().filter(|record| record.node != me.0);
+        let collected = records().any(|record| record.collected > 0);
+        let speaks_for_me =
+            |record: &Record| record.node == hello.node && record.announced_to.contains(&me);
+        if records().any(speaks_for_me) || (!collected && !records().any(|r| without_me(&r))) {
+            return 0;
+        }
+        hello.horizon_bound
     }
 
     /// Whether this life has announced anything: only then can a horizon have counted on it.

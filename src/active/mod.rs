@@ -498,7 +498,7 @@ impl Active {
         self.own_entry_never_passes_the_clock(clock);
         self.log_start_is_covered();
         assert!(
-            store.collected() <= self.vector_floor(store, clock),
+            store.collected() <= self.newest_known(clock),
             "collected beyond what this node has given or seen"
         );
     }
@@ -516,7 +516,8 @@ impl Active {
         assert!(self.vector.covers_all(self.log.start()), "the log begins beyond the vector");
     }
 
-    fn vector_floor(&self, _store: &Store, clock: &HybridClock) -> u64 {
+    /// The newest stamp time given or heard of here.
+    fn newest_known(&self, clock: &HybridClock) -> u64 {
         self.vector.iter().map(|e| e.1).fold(clock.last(), u64::max)
     }
 }

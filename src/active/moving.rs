@@ -6,7 +6,6 @@ use bytes::Bytes;
 use crate::base::fact::Fact;
 use crate::base::ids::{ConnId, DbIndex, Epoch, Origin};
 use crate::base::io::Effect;
-use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Change, Unit};
 use crate::store::WalkPosition;
 use crate::wire::frame::Hello;
@@ -26,17 +25,18 @@ impl Active {
     pub(super) fn on_meeting(&mut self, hello: &Hello, core: &mut Core<'_>) {
         core.clock.advance(hello.horizon_bound);
         if self.alone {
-            core.store.set_alone(false);
+            self.leave_solitude(core);
         }
-        let learns = self.is_ignorant(core) && hello.horizon_bound > 0;
+        let bound = self.members.joining_bound(hello);
+        let learns = self.is_ignorant(core) && bound > 0;
         if !self.members.has_announced() {
-            core.store.inherit(hello.horizon_bound);
+            core.store.inherit(bound);
         }
         if core::mem::take(&mut self.met_nobody) {
-            self.move_unseen(hello, core);
+            self.move_unseen(hello, bound, core);
         } else if learns {
             core.out.facts.sometimes("a joiner had met others before it met the cluster");
-            self.raise_horizons(hello.horizon_bound, core);
+            self.put_floors(bound, core);
         }
         if learns {
             // Who does not know yet sends what counts with nothing: not to this node from now on. At
@@ -51,9 +51,18 @@ impl Active {
         }
     }
 
+    /// From now on others may hold copies: what goes leaves a trace.
+    pub(super) fn leave_solitude(&self, core: &mut Core<'_>) {
+        if core.store.is_alone() {
+            core.store.set_alone(false);
+            let store = &core.store;
+            core.out.fact(|| Fact::StoodAlone { cells: store.cells() });
+        }
+    }
+
     /// Whether this life knows nothing of what any cluster may have collected, and none can have counted on it.
     pub(super) fn is_ignorant(&self, core: &Core<'_>) -> bool {
-        !self.members.has_announced() && self.horizon_bound(core) == 0
+        !self.members.has_announced() && core.store.inherited().is_none()
     }
 
     /// Up to where anybody this node knows of may have collected.
@@ -67,7 +76,7 @@ impl Active {
 
     /// Nobody has seen anything of this life: its stamps move above what the other may have had of an earlier one,
     /// or have collected.
-    fn move_unseen(&mut self, hello: &Hello, core: &mut Core<'_>) {
+    fn move_unseen(&mut self, hello: &Hello, bound: u64, core: &mut Core<'_>) {
         let own = core.clock.origin();
         let times = core.store.stamp_times(own);
         if times.is_empty() {
@@ -75,7 +84,7 @@ impl Active {
         }
         if self.life.epoch.0 > 1 {
             core.out.facts.sometimes("writes of a later life were moved before anybody saw them");
-        } else if hello.horizon_bound > 0 {
+        } else if bound > 0 {
             core.out.facts.sometimes("writes were moved above the others' horizon");
         } else {
             return;
@@ -84,45 +93,65 @@ impl Active {
         self.move_stamps(own, own, &times, core);
     }
 
-    /// All base writes held come from nodes that knew of no horizon. From now on they count contributions up to
-    /// `horizon` as seen: the cluster has collected some of them at some nodes. The larger horizon wins
-    /// a merge of a write with itself, so whoever has it already is told as well.
-    fn raise_horizons(&mut self, horizon: u64, core: &mut Core<'_>) {
-        // Who has not got what the log holds gets the state, with the horizons as they are from now on.
+    /// Everything held comes from nodes that knew of no horizon. Their base writes list what they had seen, but what the
+    /// cluster has collected at some nodes and not at others they must not bring back: the keys they
+    /// concern get a floor. (Keys without a base write wait for [`Active::take_over_horizon`]: the cluster may
+    /// hold older parts of them that count.)
+    fn put_floors(&mut self, horizon: u64, core: &mut Core<'_>) {
+        // Who has not got what the log holds gets the state, floors and all.
         self.log.restart(&self.vector);
-        let mut position = Some(WalkPosition::default());
-        let mut changes: Vec<Change> = Vec::new();
-        while let Some(from) = position {
-            changes.clear();
-            position = core.store.walk(from, WALK_BYTES, &mut changes);
-            changes.retain_mut(|change| match &mut change.cell {
-                Cell::Register { seen, .. } | Cell::Tombstone { seen } => {
-                    let low = seen.horizon < horizon;
-                    seen.horizon = seen.horizon.max(horizon);
-                    low
-                }
+        let overwritten = |key: &[Change]| {
+            let old = |change: &Change| change.stamp.is_none_or(|stamp| stamp.time <= horizon);
+            let is_base = |change: &Change| match change.cell {
+                Cell::Register { .. } | Cell::Tombstone { .. } => true,
                 Cell::Contribution { .. }
                 | Cell::Expiry { .. }
                 | Cell::KeyCell { .. }
                 | Cell::DatabaseTombstone => false,
-            });
-            if !changes.is_empty() {
-                let dot = core.clock.tick(self.skew.wall(core.now).ms());
-                self.adopt_under(dot, core::mem::take(&mut changes), core);
-            }
+            };
+            key.iter().any(is_base) && !key.iter().any(old)
+        };
+        if self.floor_keys(horizon, overwritten, core) {
+            core.out.facts.sometimes("keys written before the cluster was met got their floor");
         }
     }
 
-    /// Merges cells that keep their stamps, and logs them as a unit under an own new dot.
-    fn adopt_under(&mut self, dot: Stamp, changes: Vec<Change>, core: &mut Core<'_>) {
+    /// Writes a floor into each key whose cells satisfy `wants`, as one unit. False if there is none.
+    fn floor_keys(
+        &mut self,
+        floor: u64,
+        wants: impl Fn(&[Change]) -> bool,
+        core: &mut Core<'_>,
+    ) -> bool {
+        let mut position = Some(WalkPosition::default());
+        let mut changes: Vec<Change> = Vec::new();
+        let mut keys: Vec<(DbIndex, Bytes)> = Vec::new();
+        while let Some(from) = position {
+            changes.clear();
+            position = core.store.walk(from, WALK_BYTES, &mut changes);
+            for key in changes.chunk_by(|a, b| (a.db, &a.key) == (b.db, &b.key)) {
+                if wants(key) {
+                    keys.push((key[0].db, key[0].key.clone()));
+                }
+            }
+        }
+        if keys.is_empty() {
+            return false;
+        }
+        let dot = core.clock.tick(self.skew.wall(core.now).ms());
         let clock = self.skew.expiry(core.now);
+        let changes = keys
+            .into_iter()
+            .map(|(db, key)| Change { db, key, stamp: Some(dot), cell: Cell::KeyCell { floor } })
+            .collect();
         let unit = Unit { dot, changes };
         for change in &unit.changes {
-            core.store.apply(change, change.stamp_in(dot), clock, &mut core.out.facts);
+            core.store.apply(change, dot, clock, &mut core.out.facts);
         }
         self.vector.raise(dot.origin, dot.time);
         self.log.append_unit(&unit);
         core.out.fact(|| Fact::CellsAdopted { unit });
+        true
     }
 
     /// Everything below the horizon of the cluster joined has arrived: from now on a key that is not held here is known to
@@ -135,29 +164,10 @@ impl Active {
         }
         core.store.take_over();
         core.out.facts.sometimes("a joiner took over the cluster's horizon");
-        let mut position = Some(WalkPosition::default());
-        let mut changes: Vec<Change> = Vec::new();
-        let mut floors: Vec<(DbIndex, Bytes)> = Vec::new();
-        while let Some(from) = position {
-            changes.clear();
-            position = core.store.walk(from, WALK_BYTES, &mut changes);
-            for key in changes.chunk_by(|a, b| (a.db, &a.key) == (b.db, &b.key)) {
-                if wants_floor(key, horizon, core.clock.origin()) {
-                    floors.push((key[0].db, key[0].key.clone()));
-                }
-            }
+        let own = core.clock.origin();
+        if self.floor_keys(horizon, |key| wants_floor(key, horizon, own), core) {
+            core.out.facts.sometimes("keys created while joining got their floor");
         }
-        if floors.is_empty() {
-            return;
-        }
-        core.out.facts.sometimes("keys created while joining got their floor");
-        let dot = core.clock.tick(self.skew.wall(core.now).ms());
-        let cell = Cell::KeyCell { floor: horizon };
-        let changes: Vec<Change> = floors
-            .into_iter()
-            .map(|(db, key)| Change { db, key, stamp: Some(dot), cell: cell.clone() })
-            .collect();
-        self.adopt_under(dot, changes, core);
     }
 
     /// Gives every stamp in `times` (all of origin `from`, rising) a new one of origin `to` above the clock.

@@ -65,7 +65,11 @@ impl Active {
         if alone != self.alone {
             self.alone = alone;
             self.log.restart(&self.vector);
-            core.store.set_alone(alone);
+            if alone {
+                core.store.set_alone(true);
+            } else {
+                self.leave_solitude(core);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::ids::{ConnId, DbIndex, Epoch, NodeId, Origin};
 use super::stamp::Stamp;
-use super::unit::Unit;
+use super::unit::{Change, Unit};
 use super::vector::Vector;
 
 /// How loud a log line is; Redis's names.
@@ -51,6 +51,11 @@ pub enum Fact {
         times: Vec<(u64, u64)>,
         /// Contributions up to here count as seen by the moved base writes.
         horizon: u64,
+    },
+    /// Nobody else had or was about to get anything until now, and deletes left nothing behind. These are
+    /// all cells of the node; nothing else that it wrote will ever be seen.
+    StoodAlone {
+        cells: Vec<Change>,
     },
     /// What a client can see of a key has changed by something that came from elsewhere or by the
     /// merge of a local write. `stamp` is the stamp of the cell that did it.

@@ -6,7 +6,7 @@ use crate::base::ids::{DbIndex, Origin};
 use crate::base::time::{Now, UnixMs};
 use crate::base::unit::Change;
 use crate::base::vector::Vector;
-use crate::store::{LiveKey, StoreStats, Value, WalkPosition};
+use crate::store::{LiveKey, StoreStats, Value};
 
 use super::session::State;
 use super::{Node, Scope};
@@ -84,12 +84,7 @@ impl Node {
 
     /// All cells that are held, dead and hidden ones included, with their stamps.
     pub fn cells(&self) -> Vec<Change> {
-        let mut cells = Vec::new();
-        let mut position = Some(WalkPosition::default());
-        while let Some(from) = position {
-            position = self.data.store.walk(from, usize::MAX, &mut cells);
-        }
-        cells
+        self.data.store.cells()
     }
 
     fn sessions_are_where_their_state_says(&self) {

@@ -149,6 +149,11 @@ impl Store {
         self.alone = alone;
     }
 
+    /// Whether deletes leave nothing behind.
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
     /// Forgets everything, also what was collected.
     pub fn clear(&mut self, facts: &mut Facts) {
         let clock = self.clock;

@@ -50,6 +50,16 @@ impl Store {
         }
     }
 
+    /// Every cell, in the order of [`Store::walk`].
+    pub fn cells(&self) -> Vec<Change> {
+        let mut cells = Vec::new();
+        let mut position = Some(WalkPosition::default());
+        while let Some(from) = position {
+            position = self.walk(from, usize::MAX, &mut cells);
+        }
+        cells
+    }
+
     /// One SCAN step, see [`super::txn::Txn::scan`].
     pub fn scan(
         &self,

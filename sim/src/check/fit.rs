@@ -18,7 +18,7 @@ pub enum Effect {
 }
 
 /// Error replies a plan's commands may meet; each means: without effect.
-const EXPECTED_ERRORS: [&[u8]; 8] = [
+const EXPECTED_ERRORS: [&[u8]; 9] = [
     // A transaction one of whose commands was refused: READONLY.
     b"EXECABORT ",
     b"LOADING ",
@@ -28,6 +28,7 @@ const EXPECTED_ERRORS: [&[u8]; 8] = [
     b"ERR value is not an integer or out of range",
     b"ERR increment or decrement would overflow",
     b"ERR max number of clients reached",
+    b"ERR WAIT cannot be used with replica instances.",
 ];
 
 /// What the reply says about the command's effect; an error if no such reply can be.
@@ -58,6 +59,7 @@ pub fn effect_of(command: &Command, reply: &Reply) -> Result<Effect, String> {
         Command::Del { keys } => counted(keys.len() as i64),
         Command::PExpire { .. } | Command::Persist { .. } => counted(1),
         Command::IncrBy { .. } => sure(matches!(reply, Reply::Int(_)), Effect::Must),
+        Command::Wait { .. } => sure(matches!(reply, Reply::Int(0..)), Effect::None),
         Command::Append { value, .. } => {
             sure(matches!(reply, Reply::Int(n) if *n >= value.len() as i64), Effect::Must)
         }
@@ -90,6 +92,7 @@ fn undoes(commands: &[Command]) -> bool {
         | Command::IncrBy { .. }
         | Command::Append { .. }
         | Command::Persist { .. }
+        | Command::Wait { .. }
         | Command::Multi { .. } => false,
     })
 }
@@ -151,7 +154,9 @@ pub fn unfit(command: &Command, reply: Option<&Reply>, unit: &Issued) -> Option<
             (!fits).then(|| "unit does not flush".to_owned())
         }
         Command::Multi { commands } => unfit_transaction(commands, unit),
-        Command::Get { .. } | Command::MGet { .. } => Some("reads made a unit".to_owned()),
+        Command::Get { .. } | Command::MGet { .. } | Command::Wait { .. } => {
+            Some("what only reads or waits made a unit".to_owned())
+        }
     }
 }
 
@@ -177,6 +182,7 @@ fn unfit_transaction(commands: &[Command], unit: &Issued) -> Option<String> {
             Command::Get { .. }
             | Command::MGet { .. }
             | Command::Persist { .. }
+            | Command::Wait { .. }
             | Command::Multi { .. } => {}
         }
     }
@@ -199,6 +205,7 @@ fn names(command: &Command, change: &Change) -> bool {
         | Command::PExpire { .. }
         | Command::Persist { .. }
         | Command::MSet { .. }
+        | Command::Wait { .. }
         | Command::MGet { .. } => {
             command.keys().iter().any(|key| key.as_bytes() == &change.key[..])
         }

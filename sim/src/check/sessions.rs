@@ -103,7 +103,7 @@ pub fn stale_read<'a>(
     matched: &Matched,
     command_of: &Commands<'a>,
 ) -> Option<Violation> {
-    let mut known: BTreeMap<(usize, BootId), BTreeMap<&str, Floor>> = BTreeMap::new();
+    let mut known: BTreeMap<(usize, BootId, bool), BTreeMap<&str, Floor>> = BTreeMap::new();
     for (index, attempt) in history.attempts.iter().enumerate() {
         let session = &history.sessions[attempt.session.0];
         let (Some((boot, _)), Outcome::Replied(reply)) = (session.accepted, &attempt.outcome)
@@ -115,7 +115,9 @@ pub fn stale_read<'a>(
             continue;
         }
         let command = command_of(attempt.client, attempt.command);
-        let known = known.entry((attempt.client, boot)).or_default();
+        // What a standalone server deletes leaves no trace: it may be back once it has joined others.
+        let joined = attempt.done >= ledger.boots[boot.0].alone_until;
+        let known = known.entry((attempt.client, boot, joined)).or_default();
         // Within a transaction reads see what it has written so far, which is not on record by
         // itself; they are judged only if nothing in it writes.
         if !command.writes() {
@@ -179,6 +181,7 @@ fn reads<'c>(command: &'c Command, reply: &'c Reply) -> Vec<(&'c str, &'c Reply)
         | Command::PExpire { .. }
         | Command::Persist { .. }
         | Command::MSet { .. }
+        | Command::Wait { .. }
         | Command::FlushDb => Vec::new(),
     }
 }

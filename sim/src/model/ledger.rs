@@ -1,14 +1,14 @@
 //! The ledger: every unit that was issued anywhere, and what every boot of every node is known to
 //! have had, gathered from facts as they happen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
 use quorate::base::fact::Fact;
 use quorate::base::ids::{ConnId, DbIndex, Origin};
 use quorate::base::stamp::Stamp;
-use quorate::base::unit::{Cell, Change, Unit};
+use quorate::base::unit::{Cell, Change, Seen, Unit};
 use quorate::base::vector::Vector;
 
 use super::key::{BaseWrite, Increment, KeyHistory, show};
@@ -45,6 +45,8 @@ pub struct Boot {
     pub alive: bool,
     /// It took a master's data in place of its own at least once.
     pub dropped: bool,
+    /// Simulated time, ns, until when nobody else had or was about to get anything of it.
+    pub alone_until: u64,
     /// Every vector entry it ever reported, at its highest.
     pub reached: Vector,
     /// The vector it reported last.
@@ -84,6 +86,7 @@ impl Ledger {
             host,
             alive: true,
             dropped: false,
+            alone_until: 0,
             reached: Vector::new(),
             now: Vec::new(),
             last_dot: Stamp::ZERO,
@@ -105,7 +108,6 @@ impl Ledger {
             Fact::CellsAdopted { unit } => {
                 self.dot_rises(boot, unit.dot);
                 for change in &unit.changes {
-                    self.raise_horizon(change, unit.dot);
                     // A joiner's floors are written with the unit; all else is older.
                     if let Cell::KeyCell { floor } = change.cell
                         && change.stamp == Some(unit.dot)
@@ -123,6 +125,7 @@ impl Ledger {
                 let map = Moved { from: *from, to: *to, times, horizon: *horizon };
                 self.moved(boot, &map);
             }
+            Fact::StoodAlone { cells } => self.stood_alone(boot, at, cells),
             Fact::KeyChanged { db, key, stamp, visible_before, visible_after } => {
                 match (*visible_before, *visible_after) {
                     (true, false) => {
@@ -158,17 +161,6 @@ impl Ledger {
             | Fact::OriginPaused { .. }
             | Fact::OriginResumed { .. }
             | Fact::ClockCorrected { .. } => {}
-        }
-    }
-
-    /// A base write may be logged again with a higher horizon, once its bearer has learned what may have been
-    /// collected.
-    fn raise_horizon(&mut self, change: &Change, dot: Stamp) {
-        let (Cell::Register { seen, .. } | Cell::Tombstone { seen }) = &change.cell else { return };
-        let id = self.key_id(change.db, &change.key);
-        let stamp = change.stamp_in(dot);
-        for base in self.keys[id.0].bases.iter_mut().filter(|b| b.stamp == stamp) {
-            base.seen.horizon = base.seen.horizon.max(seen.horizon);
         }
     }
 
@@ -408,17 +400,70 @@ impl Ledger {
         }
     }
 
+    /// Of what a node wrote while nobody else had anything, nothing counts but what it holds now: what went left
+    /// no trace. (That it served its own clients right until then, sessions tell.)
+    fn stood_alone(&mut self, boot: BootId, at: u64, cells: &[Change]) {
+        self.boots[boot.0].alone_until = at;
+        let mut held: BTreeMap<KeyId, Vec<&Change>> = BTreeMap::new();
+        for change in cells {
+            let id = self.key_id(change.db, &change.key);
+            held.entry(id).or_default().push(change);
+        }
+        let own: BTreeSet<Stamp> =
+            self.units.iter().filter(|u| u.boot == boot).map(|u| u.dot).collect();
+        for (at, history) in self.keys.iter_mut().enumerate() {
+            let held = held.get(&KeyId(at)).map_or(&[][..], Vec::as_slice);
+            let bears = |stamp: Stamp| {
+                !own.contains(&stamp) || held.iter().any(|change| change.stamp == Some(stamp))
+            };
+            for base in history.bases.iter_mut().filter(|base| own.contains(&base.stamp)) {
+                base.void |= !bears(base.stamp);
+                // What it had seen is gone: so is the list of it.
+                base.seen = Seen::default();
+            }
+            history.expiries.retain(|(stamp, _)| bears(*stamp));
+            history.floors.retain(|(stamp, _)| bears(*stamp));
+            history.increments.retain(|i| {
+                let holds = |change: &&Change| match change.cell {
+                    Cell::Contribution { generation, .. } => {
+                        let origin = change.stamp.map(|stamp| stamp.origin);
+                        generation == i.generation && origin == Some(i.stamp.origin)
+                    }
+                    Cell::Register { .. }
+                    | Cell::Tombstone { .. }
+                    | Cell::Expiry { .. }
+                    | Cell::KeyCell { .. }
+                    | Cell::DatabaseTombstone => false,
+                };
+                !own.contains(&i.stamp) || held.iter().any(holds)
+            });
+        }
+        let flush = |change: &Change| match change.cell {
+            Cell::DatabaseTombstone => change.stamp.map(|stamp| (change.db, stamp)),
+            Cell::Register { .. }
+            | Cell::Tombstone { .. }
+            | Cell::Contribution { .. }
+            | Cell::Expiry { .. }
+            | Cell::KeyCell { .. } => None,
+        };
+        let flushes: BTreeSet<(DbIndex, Stamp)> = cells.iter().filter_map(flush).collect();
+        self.flushes.retain(|f| !own.contains(&f.1) || flushes.contains(f));
+    }
+
     /// The writes of an epoch that nobody else had were given new stamps, everywhere they occur.
     fn moved(&mut self, boot: BootId, map: &Moved<'_>) {
-        let Moved { from, to, times, horizon: _ } = *map;
+        let Moved { from, to, times, .. } = *map;
+        // Another node may have drawn the very same origin: that is one reason to move.
+        let mut own = BTreeSet::new();
         for unit in self.units.iter_mut().filter(|u| u.boot == boot) {
+            own.insert(unit.dot);
             map.stamp(&mut unit.dot);
         }
         for history in &mut self.keys {
-            map.history(history);
+            map.history(history, &own);
         }
-        self.flushes.retain_mut(|(_, stamp)| map.stamp(stamp));
-        for unit in &mut self.adopted {
+        self.flushes.retain_mut(|(_, stamp)| !own.contains(stamp) || map.stamp(stamp));
+        for unit in self.adopted.iter_mut().filter(|unit| own.contains(&unit.dot)) {
             map.stamp(&mut unit.dot);
             for change in &mut unit.changes {
                 if let Some(stamp) = &mut change.stamp {
@@ -489,8 +534,9 @@ impl Moved<'_> {
         listed
     }
 
-    fn history(&self, history: &mut KeyHistory) {
-        for base in &mut history.bases {
+    /// Renames what the moved node itself has written: nobody else has seen any of it.
+    fn history(&self, history: &mut KeyHistory, own: &BTreeSet<Stamp>) {
+        for base in history.bases.iter_mut().filter(|base| own.contains(&base.stamp)) {
             for seen in &mut base.seen.list {
                 self.time(seen.origin, &mut seen.generation);
                 self.time(seen.origin, &mut seen.last);
@@ -498,20 +544,21 @@ impl Moved<'_> {
                     seen.origin = self.to;
                 }
             }
-            if base.stamp.origin == self.from {
-                base.seen.horizon = base.seen.horizon.max(self.horizon);
-            }
+            base.seen.horizon = base.seen.horizon.max(self.horizon);
             base.void |= !self.stamp(&mut base.stamp);
         }
         // Of a contribution only the first and the newest stamp are borne by a cell.
         history.increments.retain_mut(|increment| {
+            if !own.contains(&increment.stamp) {
+                return true;
+            }
             let origin = increment.stamp.origin;
-            let held = origin != self.from || self.is_listed(increment.generation);
+            let held = self.is_listed(increment.generation);
             self.time(origin, &mut increment.generation);
             self.stamp(&mut increment.stamp);
             held
         });
-        history.expiries.retain_mut(|(stamp, _)| self.stamp(stamp));
-        history.floors.retain_mut(|(stamp, _)| self.stamp(stamp));
+        history.expiries.retain_mut(|(stamp, _)| !own.contains(stamp) || self.stamp(stamp));
+        history.floors.retain_mut(|(stamp, _)| !own.contains(stamp) || self.stamp(stamp));
     }
 }

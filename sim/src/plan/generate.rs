@@ -8,6 +8,9 @@ use super::{
     Shape,
 };
 
+/// How many of 100 plans have a fault of each rare class.
+const RARE_PERCENT: u64 = 4;
+
 /// A stream of the plan's random numbers, with the few distributions it needs.
 pub(super) struct Draw(Rng);
 
@@ -63,24 +66,9 @@ impl Plan {
             Profile::Active => draw.between(6000, 30_000),
         };
         let clients = clients(profile, seed, &nodes, load_ms);
-        let faults = faults(seed, nodes.len() as u16, load_ms);
+        let faults = faults(profile, seed, &nodes, load_ms);
         let heal = heal(seed, &nodes);
-        let steps = faults.iter().map(|f| match f.kind {
-            FaultKind::Step { by_ms, .. } => by_ms.unsigned_abs(),
-            FaultKind::DropIn { .. }
-            | FaultKind::DropOut { .. }
-            | FaultKind::Split { .. }
-            | FaultKind::Reject { .. }
-            | FaultKind::Lossy { .. }
-            | FaultKind::Crash { .. }
-            | FaultKind::Pause { .. }
-            | FaultKind::Slow { .. }
-            | FaultKind::Reset { .. }
-            | FaultKind::DeafClients { .. } => 0,
-        });
-        let skew = nodes.iter().map(|n| n.offset_ms.unsigned_abs()).max().unwrap_or(0);
-        let bound_ms = 60_000 + 2 * skew + steps.sum::<u64>();
-        Plan {
+        let mut plan = Plan {
             profile,
             seed,
             shape,
@@ -93,9 +81,11 @@ impl Plan {
             faults,
             load_ms,
             heal,
-            bound_ms,
+            bound_ms: 0,
             mutant: None,
-        }
+        };
+        plan.bound_ms = 60_000 + 2 * plan.offset_max_ms() + plan.steps_ms();
+        plan
     }
 }
 
@@ -157,14 +147,16 @@ fn network(draw: &mut Draw) -> NetworkPlan {
     }
 }
 
-fn faults(seed: u64, hosts: u16, load_ms: u64) -> Vec<Fault> {
+fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<Fault> {
+    let hosts = nodes.len() as u16;
     let mut swarm = Draw::new(seed, "fault classes");
     let mut faults = Vec::new();
     let rate = swarm.between(15, 50);
     // A run without any fault is worth having, rarely.
     let none = swarm.percent(3);
-    let certain = swarm.below(FaultClass::ALL.len() as u64) as usize;
-    for (index, class) in FaultClass::ALL.into_iter().enumerate() {
+    let certain = swarm.below(FaultClass::COMMON as u64) as usize;
+    let (common, rare) = FaultClass::ALL.split_at(FaultClass::COMMON);
+    for (index, &class) in common.iter().enumerate() {
         let on = swarm.percent(rate) || index == certain;
         let count = swarm.between(1, 3);
         if !on || none {
@@ -175,8 +167,69 @@ fn faults(seed: u64, hosts: u16, load_ms: u64) -> Vec<Fault> {
             faults.push(fault(class, &mut draw, hosts, load_ms));
         }
     }
+    if profile == Profile::Active && !none {
+        for &class in rare {
+            let mut draw = Draw::new(seed, &format!("rare fault {}", class.name()));
+            if draw.percent(RARE_PERCENT) {
+                faults.extend(rare_fault(class, &mut draw, nodes, load_ms));
+            }
+        }
+    }
     faults.sort_by_key(|f| f.at_ms);
     faults
+}
+
+/// What operators do, mistakes and strangers among it.
+fn rare_fault(
+    class: FaultClass,
+    draw: &mut Draw,
+    nodes: &[NodePlan],
+    load_ms: u64,
+) -> Option<Fault> {
+    let hosts = nodes.len() as u64;
+    let mut at_ms = draw.below(load_ms);
+    let until_ms = at_ms + draw.magnitude(20, load_ms);
+    let host = draw.below(hosts) as u16;
+    let other = (host + 1 + draw.below(hosts - 1) as u16) % hosts as u16;
+    let kind = match class {
+        FaultClass::Newcomer => {
+            // What is left must be one cluster: two that have both collected cannot be joined.
+            let others: Vec<u16> = (0..hosts as u16).filter(|&other| other != host).collect();
+            if !connected(nodes, &others) {
+                return None;
+            }
+            at_ms = 0;
+            FaultKind::Newcomer { host }
+        }
+        FaultClass::Twin => FaultKind::Twin { host, of: other, copy: draw.percent(60) },
+        FaultClass::Garbage => {
+            let mut bytes: Vec<u8> =
+                (0..draw.between(5, 60)).map(|_| draw.below(256) as u8).collect();
+            // Half of them are frames of a fitting length.
+            if draw.percent(50) {
+                let length = bytes.len() as u32 - 4;
+                bytes[..4].copy_from_slice(&length.to_le_bytes());
+                bytes[4] = draw.below(12) as u8;
+            }
+            FaultKind::Garbage { host, bytes }
+        }
+        FaultClass::Unfollow
+        | FaultClass::Drop
+        | FaultClass::OneWay
+        | FaultClass::Split
+        | FaultClass::Reject
+        | FaultClass::Loss
+        | FaultClass::Crash
+        | FaultClass::Pause
+        | FaultClass::Step
+        | FaultClass::Slow
+        | FaultClass::Reset
+        | FaultClass::Clients => {
+            let masters = &nodes[host as usize].masters;
+            FaultKind::Unfollow { host, master: draw.pick(masters) }
+        }
+    };
+    Some(Fault { at_ms, until_ms, kind })
 }
 
 fn fault(class: FaultClass, draw: &mut Draw, hosts: u16, load_ms: u64) -> Fault {
@@ -209,7 +262,11 @@ fn fault(class: FaultClass, draw: &mut Draw, hosts: u16, load_ms: u64) -> Fault 
         }
         FaultClass::Slow => FaultKind::Slow { a: at, b: other, latency_ms: draw.magnitude(5, 800) },
         FaultClass::Reset => FaultKind::Reset { a: at, b: other },
-        FaultClass::Clients => FaultKind::DeafClients { host: at },
+        FaultClass::Clients
+        | FaultClass::Newcomer
+        | FaultClass::Unfollow
+        | FaultClass::Twin
+        | FaultClass::Garbage => FaultKind::DeafClients { host: at },
     };
     Fault { at_ms, until_ms, kind }
 }

@@ -5,6 +5,9 @@ use super::{NodePlan, Profile};
 use crate::workload::client::{ClientPlan, Library, Step};
 use crate::workload::command::{Command, Family};
 
+/// How many of 100 plans have clients that use WAIT.
+const WAITS_PERCENT: u64 = 8;
+
 /// What the commands of one plan have in common.
 struct Mix {
     families: Vec<(Family, u64)>,
@@ -31,13 +34,32 @@ pub(super) fn clients(
     };
     let each = total / count;
     let mix = mix(&mut draw, total, each, load_ms);
+    let waits = profile == Profile::Active && Draw::new(seed, "waits").percent(WAITS_PERCENT);
     (0..count)
         .map(|index| {
             let host = if index < hosts { index } else { draw.below(hosts) } as u16;
             let steps = if index < total % count { each + 1 } else { each };
-            client(seed, index, host, nodes[host as usize].replica, steps, &mix)
+            let mut client = client(seed, index, host, nodes[host as usize].replica, steps, &mix);
+            if waits {
+                with_waits(&mut client, seed, index, hosts);
+            }
+            client
         })
         .collect()
+}
+
+/// Puts a WAIT behind some of a client's commands.
+fn with_waits(client: &mut ClientPlan, seed: u64, index: u64, hosts: u64) {
+    let mut draw = Draw::new(seed, &format!("waits {index}"));
+    let steps = std::mem::take(&mut client.steps);
+    for step in steps {
+        client.steps.push(step);
+        if draw.percent(10) {
+            let (replicas, timeout_ms) = (draw.between(1, hosts), draw.magnitude(1, 2000));
+            let command = Command::Wait { replicas, timeout_ms };
+            client.steps.push(Step { wait_ms: 0, command });
+        }
+    }
 }
 
 fn mix(draw: &mut Draw, total: u64, each: u64, load_ms: u64) -> Mix {

@@ -118,6 +118,16 @@ pub enum FaultKind {
     Reset { a: u16, b: u16 },
     /// What the node sends to its clients is dropped.
     DeafClients { host: u16 },
+    /// From the start until it ends the node is no part of the cluster: it has no masters, and nobody
+    /// follows it. Then it is added with `REPLICAOF`, as are those who follow it.
+    Newcomer { host: u16 },
+    /// `REPLICAOF REMOVE` (of a plain replica `NO ONE`), and `REPLICAOF` at the end.
+    Unfollow { host: u16, master: u16 },
+    /// The process is killed and starts again without data until the end, as somebody else: with a copy of the node
+    /// id of `of`, or with its random numbers, so that both draw one origin.
+    Twin { host: u16, of: u16, copy: bool },
+    /// Somebody upgrades a connection to the peer protocol and sends these bytes.
+    Garbage { host: u16, bytes: Vec<u8> },
 }
 
 /// Classes of faults that a plan switches on and off as a whole.
@@ -135,10 +145,17 @@ pub enum FaultClass {
     Slow,
     Reset,
     Clients,
+    Newcomer,
+    Unfollow,
+    Twin,
+    Garbage,
 }
 
 impl FaultClass {
-    pub const ALL: [FaultClass; 11] = [
+    /// Those that each plan switches on or off at a rate of its own.
+    pub const COMMON: usize = 11;
+
+    pub const ALL: [FaultClass; 15] = [
         FaultClass::Drop,
         FaultClass::OneWay,
         FaultClass::Split,
@@ -150,6 +167,10 @@ impl FaultClass {
         FaultClass::Slow,
         FaultClass::Reset,
         FaultClass::Clients,
+        FaultClass::Newcomer,
+        FaultClass::Unfollow,
+        FaultClass::Twin,
+        FaultClass::Garbage,
     ];
 
     pub fn name(self) -> &'static str {
@@ -165,11 +186,36 @@ impl FaultClass {
             FaultClass::Slow => "slow",
             FaultClass::Reset => "reset",
             FaultClass::Clients => "clients",
+            FaultClass::Newcomer => "newcomer",
+            FaultClass::Unfollow => "unfollow",
+            FaultClass::Twin => "twin",
+            FaultClass::Garbage => "garbage",
         }
     }
 }
 
 impl FaultKind {
+    /// By how much the fault sets a wall clock apart, ms.
+    pub fn step_ms(&self) -> u64 {
+        match self {
+            FaultKind::Step { by_ms, .. } => by_ms.unsigned_abs(),
+            FaultKind::DropIn { .. }
+            | FaultKind::DropOut { .. }
+            | FaultKind::Split { .. }
+            | FaultKind::Reject { .. }
+            | FaultKind::Lossy { .. }
+            | FaultKind::Crash { .. }
+            | FaultKind::Pause { .. }
+            | FaultKind::Slow { .. }
+            | FaultKind::Reset { .. }
+            | FaultKind::DeafClients { .. }
+            | FaultKind::Newcomer { .. }
+            | FaultKind::Unfollow { .. }
+            | FaultKind::Twin { .. }
+            | FaultKind::Garbage { .. } => 0,
+        }
+    }
+
     pub fn class(&self) -> FaultClass {
         match self {
             FaultKind::DropIn { .. } | FaultKind::DropOut { .. } => FaultClass::OneWay,
@@ -183,6 +229,10 @@ impl FaultKind {
             FaultKind::Slow { .. } => FaultClass::Slow,
             FaultKind::Reset { .. } => FaultClass::Reset,
             FaultKind::DeafClients { .. } => FaultClass::Clients,
+            FaultKind::Newcomer { .. } => FaultClass::Newcomer,
+            FaultKind::Unfollow { .. } => FaultClass::Unfollow,
+            FaultKind::Twin { .. } => FaultClass::Twin,
+            FaultKind::Garbage { .. } => FaultClass::Garbage,
         }
     }
 }
@@ -248,6 +298,16 @@ impl Plan {
             Heal::All => (0..self.nodes.len() as u16).collect(),
             Heal::Core { hosts, .. } => hosts.clone(),
         }
+    }
+
+    /// How far apart wall clocks may be because of steps, ms.
+    pub fn steps_ms(&self) -> u64 {
+        self.faults.iter().map(|f| f.kind.step_ms()).sum()
+    }
+
+    /// How far the clock that is set worst is off from the start, ms.
+    pub fn offset_max_ms(&self) -> u64 {
+        self.nodes.iter().map(|n| n.offset_ms.unsigned_abs()).max().unwrap_or(0)
     }
 
     /// Whether every member comes back in the end, so that everything can be collected.

@@ -69,6 +69,7 @@ impl Observer for Book {
             Fact::Log { .. }
             | Fact::UnitIssued { .. }
             | Fact::UnitTaken { .. }
+            | Fact::StoodAlone { .. }
             | Fact::KeyChanged { .. }
             | Fact::StaleDropped { .. }
             | Fact::VectorMoved { .. }

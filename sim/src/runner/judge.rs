@@ -15,7 +15,7 @@ use crate::check::{Property, Violation};
 use crate::model::key::{short_time, show, show_cell};
 use crate::model::ledger::BootId;
 use crate::model::merge::{Coverage, Expected, NodeView, Shown, dishonest_list};
-use crate::plan::{FaultKind, Plan};
+use crate::plan::Plan;
 
 /// Heartbeats that collecting may take once everything has converged.
 const HEARTBEATS_TO_COLLECT: u64 = 40;
@@ -54,14 +54,14 @@ pub fn has_converged(player: &Player<'_>) -> bool {
             || members.iter().all(|m| m.inspection.masters_up == m.inspection.masters))
 }
 
-/// The newest unit of each origin that the core is to have: issued by a living member of it, or
-/// covered by the vector of one that writes.
+/// The newest unit of each origin that the core is to have: issued by a living master of it, or
+/// covered by the vector of one. (What a plain replica wrote while it was none goes with its data.)
 fn wanted(player: &Player<'_>, members: &[Member]) -> BTreeMap<Origin, u64> {
     let mut wanted = BTreeMap::new();
     for unit in &player.book.ledger.units {
         let held = members
             .iter()
-            .any(|m| m.boot == unit.boot || (!m.replica && m.inspection.vector.covers(unit.dot)));
+            .any(|m| !m.replica && (m.boot == unit.boot || m.inspection.vector.covers(unit.dot)));
         if held {
             let newest = wanted.entry(unit.dot.origin).or_insert(0);
             *newest = unit.dot.time.max(*newest);
@@ -192,35 +192,17 @@ fn compared(player: &Player<'_>, members: &[Member]) -> Option<Violation> {
 /// Between which times all expiry clocks stand: they follow wall clocks, or those of their peers, and
 /// never step back.
 fn expiry_clocks(player: &Player<'_>) -> (UnixMs, UnixMs) {
-    let slack = 1000 + steps_ms(player.plan);
+    let slack = 1000 + player.plan.steps_ms();
     let walls = || player.hosts.iter().map(|&h| player.world.now_at(h).wall.ms().0);
     let low = walls().min().unwrap_or(0).saturating_sub(slack);
     let high = walls().max().unwrap_or(0) + slack;
     (UnixMs(low), UnixMs(high))
 }
 
-fn steps_ms(plan: &Plan) -> u64 {
-    let step = |kind: &FaultKind| match kind {
-        FaultKind::Step { by_ms, .. } => by_ms.unsigned_abs(),
-        FaultKind::DropIn { .. }
-        | FaultKind::DropOut { .. }
-        | FaultKind::Split { .. }
-        | FaultKind::Reject { .. }
-        | FaultKind::Lossy { .. }
-        | FaultKind::Crash { .. }
-        | FaultKind::Pause { .. }
-        | FaultKind::Slow { .. }
-        | FaultKind::Reset { .. }
-        | FaultKind::DeafClients { .. } => 0,
-    };
-    plan.faults.iter().map(|f| step(&f.kind)).sum()
-}
-
 /// How long after convergence everything that can be collected must be.
 pub fn collection_bound(plan: &Plan) -> Span {
     let period = plan.limits.limits().ping_period.as_ms();
-    let skew = plan.nodes.iter().map(|n| n.offset_ms.unsigned_abs()).max().unwrap_or(0);
-    Span::from_ms(HEARTBEATS_TO_COLLECT * period + 2 * (skew + steps_ms(plan)))
+    Span::from_ms(HEARTBEATS_TO_COLLECT * period + 2 * (plan.offset_max_ms() + plan.steps_ms()))
 }
 
 /// What a member still holds that it should have let go.

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 /// Every label in the library; a test compares this list with the sources.
-pub const KNOWN: [&str; 41] = [
+pub const KNOWN: [&str; 46] = [
     "WAIT had to wait",
     "a barrier was met during a resync",
     "a barrier was not covered",
     "a cell arrived that had been collected here",
+    "a handshake was outdated by another",
     "a handshake was refused",
     "a heartbeat was too long on its way to tell the time",
     "a held barrier was not covered",
+    "a joiner had met others before it met the cluster",
     "a joiner took over the cluster's horizon",
+    "a link to a node that knew no horizon was closed",
     "a link was given up for its silence",
     "a live unit was met during a resync",
     "a new epoch began, because the old one was taken",
@@ -36,8 +39,10 @@ pub const KNOWN: [&str; 41] = [
     "an unseen cell arrived from below the horizon",
     "another life of this node is about",
     "cells of a broken-off resync were adopted",
+    "cells of a silent link's resync were adopted",
     "expired keys are left over after a sweep",
     "keys created while joining got their floor",
+    "keys written before the cluster was met got their floor",
     "links of a node's past life were closed",
     "news of a member were passed on at once",
     "the backlog overran a state transfer",

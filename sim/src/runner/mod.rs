@@ -2,8 +2,9 @@
 
 pub mod book;
 pub mod campaign;
+pub mod faults;
 mod judge;
-pub mod labels;
+mod labels;
 pub mod outcome;
 mod player;
 pub mod run;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::labels::LabelSet;
 use crate::check::Verdict;
+use crate::plan::FaultClass;
 
 /// The result of one seed.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub struct Counts {
     pub concurrent_writes: u64,
     pub whole_healed: u64,
     /// By class, in the order of `FaultClass::ALL`: 0 or 1.
-    pub faults: [u64; 11],
+    pub faults: [u64; FaultClass::ALL.len()],
 }
 
 impl Counts {

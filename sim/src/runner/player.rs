@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use quorate::base::io::HostPort;
 use quorate::base::mutant::{Mutant, Mutants};
 use quorate::base::time::Span;
-use quorate::node::config::Config;
+use quorate::node::config::{Config, Identity};
 
 use super::book::Book;
 use super::watched::Watched;
@@ -23,7 +23,9 @@ use crate::world::{ClientEvent, Notice, ProcessState, World, WorldConfig};
 
 pub(super) const PORT: u16 = 6379;
 /// Clients keep out of the way of the servers' firewalls: they have a host of their own.
-const CLIENTS_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
+pub(super) const CLIENTS_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
+/// Whose a connection is that is no client's of the plan.
+pub(super) const STRANGER: usize = usize::MAX;
 /// Commands still under way when the load ends are given so long.
 const LAST_REPLIES: Span = Span::from_ms(1000);
 
@@ -42,17 +44,21 @@ pub struct Player<'p> {
     pub book: Book,
     pub history: History,
     pub hosts: Vec<HostId>,
-    clients_host: HostId,
+    pub(super) clients_host: HostId,
     clients: Vec<Client>,
     /// Per client: the connection it uses.
     conns: Vec<Option<ClientConn>>,
     /// By connection: whose it is, which session it became, its local port.
-    opened: Vec<(usize, Option<SessionId>, u16)>,
+    pub(super) opened: Vec<(usize, Option<SessionId>, u16)>,
     /// Per client: when its next alarm is due.
     alarms: Vec<Time>,
     /// Something that must not happen has happened.
     pub broken: Option<String>,
     healed: bool,
+    /// Whom each host follows at present.
+    pub(super) following: Vec<Vec<u16>>,
+    /// Hosts that run as somebody else's twin: who they are themselves.
+    pub(super) twins: Vec<Option<Identity>>,
 }
 
 impl Token {
@@ -91,10 +97,18 @@ impl<'p> Player<'p> {
             world.clock(host, ClockChange::DriftWall(node.drift_ppm));
             world.clock(host, ClockChange::DriftMono(node.drift_ppm));
         }
+        let mut following: Vec<Vec<u16>> = plan.nodes.iter().map(|n| n.masters.clone()).collect();
+        for fault in &plan.faults {
+            if let FaultKind::Newcomer { host } = fault.kind {
+                following[host as usize].clear();
+                following.iter_mut().for_each(|masters| masters.retain(|&m| m != host));
+            }
+        }
         let mut book = Book::new(hosts.len(), traced);
         for (index, &host) in hosts.iter().enumerate() {
-            book.booted(index as u16);
-            world.start(host, config_of(plan, index));
+            let index = index as u16;
+            book.booted(index);
+            world.start(host, config_of(plan, index, &following[index as usize]));
         }
         let begin = Time::from_ms(1);
         let clients: Vec<Client> = plan
@@ -110,8 +124,11 @@ impl<'p> Player<'p> {
             }
         }
         let count = clients.len();
+        let twins = vec![None; hosts.len()];
         let mut player = Player {
             plan,
+            following,
+            twins,
             world,
             book,
             history: History::default(),
@@ -169,8 +186,11 @@ impl<'p> Player<'p> {
                         link.config = link_of(self.plan);
                     }
                 }
+                self.following[index].clone_from(&self.plan.nodes[index].masters);
                 self.resume(host);
+                self.become_oneself(host);
                 self.start(host);
+                self.follow(host);
             } else {
                 match rest {
                     Some(Rest::Crashed) => self.stop(host, true),
@@ -258,7 +278,7 @@ impl<'p> Player<'p> {
 
     fn on_client(&mut self, conn: ClientConn, event: ClientEvent) {
         let (index, _, _) = self.opened[conn.0 as usize];
-        if self.conns[index] != Some(conn) {
+        if index == STRANGER || self.conns[index] != Some(conn) {
             return;
         }
         let now = self.world.now().0;
@@ -345,118 +365,17 @@ impl<'p> Player<'p> {
             self.world.alarm(wake, Token::Client(index).encode());
         }
     }
-
-    fn fault(&mut self, kind: &FaultKind, begins: bool) {
-        let edit = if begins { "-A" } else { "-D" };
-        match *kind {
-            FaultKind::DropIn { at, from } => {
-                self.iptables(at, format!("{edit} INPUT -s {} -j DROP", ip_of(from)));
-            }
-            FaultKind::DropOut { at, to } => {
-                self.iptables(at, format!("{edit} OUTPUT -d {} -j DROP", ip_of(to)));
-            }
-            FaultKind::Split { ref left, ref right } => {
-                for &a in left {
-                    for &b in right {
-                        self.iptables(a, format!("{edit} INPUT -s {} -j DROP", ip_of(b)));
-                        self.iptables(b, format!("{edit} INPUT -s {} -j DROP", ip_of(a)));
-                    }
-                }
-            }
-            FaultKind::Reject { at, from, reset } => {
-                let with = if reset { " --reject-with tcp-reset" } else { "" };
-                let from = ip_of(from);
-                self.iptables(at, format!("{edit} INPUT -p tcp -s {from} -j REJECT{with}"));
-            }
-            FaultKind::Lossy { at, from, permille } => {
-                let from = ip_of(from);
-                let share = f64::from(permille) / 1000.0;
-                let rule = format!(
-                    "{edit} INPUT -s {from} -m statistic --mode random --probability {share} -j DROP"
-                );
-                self.iptables(at, rule);
-            }
-            FaultKind::Crash { host, power } if begins => self.stop(host, power),
-            FaultKind::Crash { host, .. } => self.start(host),
-            FaultKind::Pause { host } if begins => self.world.pause(self.hosts[host as usize]),
-            FaultKind::Pause { host } => self.resume(host),
-            FaultKind::Step { host, by_ms } => {
-                if begins {
-                    let change = ClockChange::StepWall(by_ms * 1_000_000);
-                    self.world.clock(self.hosts[host as usize], change);
-                }
-            }
-            FaultKind::Slow { a, b, latency_ms } => {
-                let mut slow = link_of(self.plan);
-                if begins {
-                    slow.latency.base = Span::from_ms(latency_ms);
-                }
-                let (a, b) = (self.hosts[a as usize], self.hosts[b as usize]);
-                self.world.link(a, b).config = slow;
-                self.world.link(b, a).config = slow;
-            }
-            FaultKind::Reset { a, b } => {
-                for (at, from) in [(a, b), (b, a)] {
-                    let from = ip_of(from);
-                    let rule = "-j REJECT --reject-with tcp-reset";
-                    self.iptables(at, format!("{edit} INPUT -p tcp -s {from} {rule}"));
-                }
-            }
-            FaultKind::DeafClients { host } => {
-                self.iptables(host, format!("{edit} OUTPUT -d {CLIENTS_IP} -j DROP"));
-            }
-        }
-    }
-
-    fn drop_between(&mut self, a: u16, b: u16, edit: &str) {
-        self.iptables(a, format!("{edit} INPUT -s {} -j DROP", ip_of(b)));
-        self.iptables(a, format!("{edit} OUTPUT -d {} -j DROP", ip_of(b)));
-    }
-
-    fn iptables(&mut self, at: u16, rule: String) {
-        if let Err(error) = self.world.iptables(self.hosts[at as usize], &rule) {
-            self.broken = Some(format!("iptables {rule}: {error}"));
-        }
-    }
-
-    fn stop(&mut self, at: u16, power: bool) {
-        let host = self.hosts[at as usize];
-        if self.world.machine(host).is_none() {
-            return;
-        }
-        // What it has reported so far is its own, not the next boot's.
-        self.learn_accepted(at);
-        if power {
-            self.world.crash(host);
-        } else {
-            self.world.kill(host);
-        }
-        self.book.counts.crashes += 1;
-        self.book.crashed(at);
-    }
-
-    fn start(&mut self, at: u16) {
-        let host = self.hosts[at as usize];
-        if self.world.machine(host).is_none() {
-            self.book.booted(at);
-            self.world.restart(host);
-        }
-    }
-
-    fn resume(&mut self, at: u16) {
-        self.world.resume(self.hosts[at as usize]);
-    }
 }
 
 pub fn name_of(host: u16) -> String {
     format!("node{}", host + 1)
 }
 
-fn ip_of(host: u16) -> Ipv4Addr {
+pub(super) fn ip_of(host: u16) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, host as u8 + 1)
 }
 
-fn link_of(plan: &Plan) -> LinkConfig {
+pub(super) fn link_of(plan: &Plan) -> LinkConfig {
     let network = &plan.network;
     let base = Span(network.latency_min_us * 1000);
     let tail = Span(20 * (network.latency_mean_us - network.latency_min_us) * 1000);
@@ -469,8 +388,8 @@ fn link_of(plan: &Plan) -> LinkConfig {
     }
 }
 
-fn config_of(plan: &Plan, index: usize) -> Config {
-    let node = &plan.nodes[index];
+pub(super) fn config_of(plan: &Plan, host: u16, following: &[u16]) -> Config {
+    let node = &plan.nodes[host as usize];
     let mutants = match plan.mutant.as_deref().and_then(Mutant::from_name) {
         Some(mutant) => Mutants::only(mutant),
         None => Mutants::NONE,
@@ -482,8 +401,7 @@ fn config_of(plan: &Plan, index: usize) -> Config {
         protected_mode: false,
         requirepass: plan.password.clone(),
         masterauth: plan.password.clone(),
-        replicaof: node
-            .masters
+        replicaof: following
             .iter()
             .map(|&master| HostPort { host: name_of(master), port: PORT })
             .collect(),

@@ -43,6 +43,11 @@ pub enum Command {
         keys: Vec<String>,
     },
     FlushDb,
+    /// Waits until so many replicas have acknowledged what this client wrote last.
+    Wait {
+        replicas: u64,
+        timeout_ms: u64,
+    },
     /// MULTI, these, EXEC, sent in one piece.
     Multi {
         commands: Vec<Command>,
@@ -93,7 +98,7 @@ impl Command {
             encode_words(out, &[b"EXEC"]);
             return;
         }
-        let itoa;
+        let (itoa, other);
         let mut words: Vec<&[u8]> = Vec::with_capacity(5);
         match self {
             Command::Get { key } => words.extend([b"GET".as_slice(), key.as_bytes()]),
@@ -129,6 +134,10 @@ impl Command {
                 words.extend(keys.iter().map(|k| k.as_bytes()));
             }
             Command::FlushDb => words.push(b"FLUSHDB"),
+            Command::Wait { replicas, timeout_ms } => {
+                (itoa, other) = (replicas.to_string(), timeout_ms.to_string());
+                words.extend([b"WAIT".as_slice(), itoa.as_bytes(), other.as_bytes()]);
+            }
             Command::Multi { .. } => {}
         }
         encode_words(out, &words);
@@ -147,6 +156,7 @@ impl Command {
             | Command::Persist { .. }
             | Command::MSet { .. }
             | Command::MGet { .. }
+            | Command::Wait { .. }
             | Command::FlushDb => 1,
         }
     }
@@ -154,7 +164,7 @@ impl Command {
     /// Whether the command may change anything.
     pub fn writes(&self) -> bool {
         match self {
-            Command::Get { .. } | Command::MGet { .. } => false,
+            Command::Get { .. } | Command::MGet { .. } | Command::Wait { .. } => false,
             Command::Multi { commands } => commands.iter().any(Command::writes),
             Command::Set { .. }
             | Command::Del { .. }
@@ -180,7 +190,7 @@ impl Command {
                 keys.iter().map(String::as_str).collect()
             }
             Command::MSet { pairs } => pairs.iter().map(|(k, _)| k.as_str()).collect(),
-            Command::FlushDb => Vec::new(),
+            Command::FlushDb | Command::Wait { .. } => Vec::new(),
             Command::Multi { commands } => commands.iter().flat_map(Command::keys).collect(),
         }
     }
@@ -230,6 +240,7 @@ impl fmt::Display for Command {
             }
             Command::MGet { keys } => write!(f, "MGET {}", keys.join(" ")),
             Command::FlushDb => write!(f, "FLUSHDB"),
+            Command::Wait { replicas, timeout_ms } => write!(f, "WAIT {replicas} {timeout_ms}"),
             Command::Multi { commands } => {
                 write!(f, "MULTI")?;
                 commands.iter().try_for_each(|c| write!(f, "; {c}"))?;

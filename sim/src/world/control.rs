@@ -1,8 +1,11 @@
 //! What a driver of a world changes from outside: firewalls, links, clocks, names.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use quorate::base::ids::NodeId;
+use bytes::BytesMut;
+use quorate::base::ids::ConnId;
+use quorate::base::io::{CloseReason, ConnOrigin, Input};
+use quorate::node::config::Identity;
 
 use crate::clock::ClockChange;
 use crate::firewall::FirewallError;
@@ -10,8 +13,12 @@ use crate::ids::HostId;
 use crate::link::Link;
 use crate::machine::Machine;
 use crate::tcp::TcpConfig;
+use crate::workload::command::encode_words;
 
 use super::World;
+
+/// The connection of whoever sits at a process's console: no socket's.
+const CONSOLE: ConnId = ConnId(0);
 
 impl<M: Machine> World<M> {
     /// Carries out an iptables command on a host; returns what it prints.
@@ -62,9 +69,40 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// Gives a host another node id, as copying a data directory does.
-    pub fn set_node_id(&mut self, host: HostId, node_id: NodeId) {
-        self.hosts[host.index()].identity.node_id = node_id;
+    /// What the process on a host identifies itself by.
+    pub fn identity(&self, host: HostId) -> Identity {
+        self.hosts[host.index()].identity
+    }
+
+    /// Gives a host another identity for its next start, as copying a data directory does.
+    pub fn set_identity(&mut self, host: HostId, identity: Identity) {
+        self.note(10, host);
+        self.hosts[host.index()].identity = identity;
+    }
+
+    /// The next process on `host` draws the random numbers that the one on `of` has drawn since its start.
+    pub fn share_seed(&mut self, host: HostId, of: HostId) {
+        self.note(11, host);
+        self.hosts[host.index()].next_seed = Some(self.hosts[of.index()].seed);
+    }
+
+    /// Gives the process commands as somebody at its console does, past the network. Answers are not
+    /// shown; nothing happens if no process runs or it stands still.
+    pub fn operate(&mut self, host: HostId, words: &[&[&[u8]]]) {
+        let Some(process) = &self.hosts[host.index()].process else { return };
+        if process.paused {
+            return;
+        }
+        self.note(12, host);
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let origin = ConnOrigin::Accepted { ip, port: 0 };
+        let mut buf = BytesMut::new();
+        words.iter().for_each(|words| encode_words(&mut buf, words));
+        self.call(host, Input::Opened { conn: CONSOLE, origin });
+        self.call(host, Input::Bytes { conn: CONSOLE, buf: &mut buf });
+        self.call(host, Input::Closed { conn: CONSOLE, why: CloseReason::EndOfStream });
+        self.carry_out(host);
+        self.end_turn(host);
     }
 
     /// Takes every fault of the network away: rules, policies, cuts, flapping.

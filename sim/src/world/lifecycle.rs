@@ -24,7 +24,9 @@ impl<M: Machine> World<M> {
         host.last_exit = None;
         host.boot += 1;
         host.identity.epoch = Epoch(host.identity.epoch.0 + 1);
-        let seed = self.decisions.decide(Kind::Seed, u64::MAX);
+        let drawn = self.decisions.decide(Kind::Seed, u64::MAX);
+        let seed = host.next_seed.take().unwrap_or(drawn);
+        host.seed = seed;
         let now = host.clock.now(self.now);
         let machine = M::boot(&config, host.identity, seed, now);
         host.process = Some(Process::new(machine, M::port(&config), self.config.facts));

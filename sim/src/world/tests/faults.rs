@@ -226,7 +226,8 @@ fn identity_survives_and_the_epoch_counts_starts() {
     assert_eq!((second.node_id, second.epoch), (first.node_id, Epoch(51)));
     assert_eq!(world.host(hosts[1]).tcp.keepalive, Some(Span::from_secs(9)));
     world.kill(hosts[1]);
-    world.set_node_id(hosts[1], NodeId(5));
+    let identity = Identity { node_id: NodeId(5), ..world.identity(hosts[1]) };
+    world.set_identity(hosts[1], identity);
     world.restart(hosts[1]);
     assert_eq!(machine(&world, hosts[1]).identity.node_id, NodeId(5));
 }
