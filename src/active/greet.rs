@@ -70,6 +70,7 @@ impl Active {
                 peer.side = Side::Greeting { master, stage: Greeting::Greeted };
                 let hello = self.hello(core);
                 peer.told_bound = hello.horizon_bound;
+                peer.told_whole = hello.whole;
                 peer.send(&Frame::Hello(Box::new(hello)));
                 return true;
             }
@@ -172,7 +173,8 @@ impl Active {
         //    the other that it knew no horizon, and this node has learned of one since.
         peer.is_ignorant = hello.joining && hello.horizon_bound == 0;
         let dialed = matches!(peer.side, Side::Greeting { .. });
-        if peer.is_ignorant && dialed && peer.told_bound == 0 && !self.is_ignorant(core) {
+        let told_nothing = dialed && peer.told_bound == 0;
+        if peer.is_ignorant && told_nothing && self.horizon_bound(core) > 0 {
             core.out.facts.sometimes("a handshake was outdated by another");
             peer.closing = true;
             return;
@@ -187,8 +189,15 @@ impl Active {
                 self.begin_stream(peer, hello, core);
             }
             Side::Greeting { master, .. } => {
-                let whole = self.is_plain() && self.needs_whole;
+                let whole = peer.told_whole;
                 peer.side = Side::Master { master, inbound: Inbound::new(whole) };
+                if self.needs_whole && !whole && self.is_plain() {
+                    // Another link has ended since this node said what it wants.
+                    core.out
+                        .facts
+                        .sometimes("a plain replica came to need everything in a handshake");
+                    self.start_over(peer);
+                }
                 self.needs_whole = false;
                 self.on_master_established(master, peer.conn, hello.node, core);
             }
@@ -271,9 +280,10 @@ impl Active {
             .log(LogLevel::Warning, format!("the peer refused the link: {}", text_of(why)));
         if let Refusal::EpochTaken { newest } = why
             && *newest >= self.life.epoch
+            && let Some(next) = newest.0.checked_add(1)
         {
             core.out.facts.sometimes("a new epoch began, because the old one was taken");
-            self.become_epoch(Epoch(newest.0 + 1), core);
+            self.become_epoch(Epoch(next), core);
         }
         if let Side::Greeting { master, .. } = peer.side {
             self.note_trouble(master, Trouble::Answer, core);

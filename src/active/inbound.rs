@@ -78,6 +78,11 @@ impl Inbound {
         self.resync.is_some() || self.wants_resync
     }
 
+    /// Whether a resync waits for a paused origin to go on.
+    pub fn is_blocked(&self) -> bool {
+        self.resync.as_ref().is_some_and(|resync| resync.blocked)
+    }
+
     fn has_begun(&self) -> bool {
         self.resync.as_ref().is_some_and(|resync| resync.begun.is_some())
     }
@@ -123,7 +128,9 @@ impl Active {
         match frame {
             Frame::Unit(unit) => self.on_unit(&mut stream, unit, core),
             Frame::Barrier(vector) => self.on_barrier(&mut stream, vector, core),
-            Frame::StateBegin(vector) => self.on_state_begin(&mut stream, vector, core),
+            Frame::StateBegin { vector, whole } => {
+                self.on_state_begin(&mut stream, vector, whole, core);
+            }
             Frame::StateChunk(changes) => self.on_state_chunk(&mut stream, &changes, core),
             Frame::StateEnd => self.on_state_end(&mut stream, core),
             Frame::Heartbeat(heartbeat) => {
@@ -210,6 +217,10 @@ impl Active {
         {
             core.out.facts.sometimes("a live unit was met during a resync");
             inbound.unlogged = true;
+            if resync.blocked {
+                // The next transfer brings it again; others get it as an adopted cell.
+                return;
+            }
             inbound.held_bytes += unit_bytes(&unit);
             if inbound.held_bytes > self.held_bytes_max() {
                 core.out.facts.sometimes("a resync overran the bound of what is held");
@@ -268,7 +279,7 @@ impl Active {
     fn on_barrier(&mut self, stream: &mut Stream<'_>, vector: Vector, core: &mut Core<'_>) {
         if let Some(resync) = &mut stream.inbound.resync {
             core.out.facts.sometimes("a barrier was met during a resync");
-            if !resync.overflowed {
+            if !resync.overflowed && !resync.blocked {
                 resync.held.push_back(Held::Barrier(vector));
             }
             return;
@@ -285,7 +296,11 @@ impl Active {
             return;
         }
         if let Some(resync) = &mut stream.inbound.resync {
-            if !resync.overflowed {
+            if resync.overflowed || resync.blocked {
+                // What follows a gap does not count.
+            } else if let Some(Held::CaughtUp(last)) = resync.held.back_mut() {
+                last.merge(&vector);
+            } else {
                 resync.held.push_back(Held::CaughtUp(vector));
             }
             return;
@@ -310,14 +325,26 @@ impl Active {
         moved
     }
 
-    fn on_state_begin(&mut self, stream: &mut Stream<'_>, vector: Vector, core: &mut Core<'_>) {
+    fn on_state_begin(
+        &mut self,
+        stream: &mut Stream<'_>,
+        vector: Vector,
+        whole: bool,
+        core: &mut Core<'_>,
+    ) {
         let from = stream.node;
         core.out.fact(|| Fact::ResyncBegan { from });
         let mut resync = stream.inbound.resync.take().unwrap_or_else(|| Resync::awaited(false));
         if resync.begun.is_some() {
             core.out.facts.sometimes("a state transfer began anew before its end");
         }
-        if resync.replaces {
+        if resync.replaces && !whole {
+            // It began before the request for everything arrived there, and brings a part only.
+            core.out.facts.sometimes("a transfer of a part came in place of everything");
+            stream.inbound.resync = Some(Resync { begun: None, ..resync });
+            return;
+        }
+        if whole && self.is_plain() {
             resync.replaces = false;
             self.drop_data(core);
         }
@@ -377,6 +404,9 @@ impl Active {
 
     /// The transfer is complete: the vector moves, a barrier stands in the log, and what was held counts.
     fn on_state_end(&mut self, stream: &mut Stream<'_>, core: &mut Core<'_>) {
+        if !stream.inbound.has_begun() {
+            return;
+        }
         let Some(resync) = stream.inbound.resync.take() else { return };
         let Some(vector) = resync.begun else { return };
         let from = stream.node;
@@ -454,8 +484,8 @@ impl Active {
         }
     }
 
-    /// A link is silent while what a resync over it has brought is not in the log: the sender may never come back, and
-    /// others should not have to wait until the link is given up.
+    /// What a resync over a link has brought is not in the log, and may not be for long: the link is silent, and the
+    /// sender may never come back, or it waits for a paused origin. Others should not have to wait for that.
     pub(super) fn keep_unlogged(&mut self, conn: ConnId, core: &mut Core<'_>) {
         let Some(mut peer) = self.peers.remove(&conn) else { return };
         if let Side::Master { inbound, .. } = &mut peer.side
@@ -464,7 +494,7 @@ impl Active {
             if self.is_plain() || self.mutants.has(Mutant::BrokenResyncNotLogged) {
                 inbound.unlogged = true;
             } else {
-                core.out.facts.sometimes("cells of a silent link's resync were adopted");
+                core.out.facts.sometimes("cells of a resync that stood still were adopted");
                 self.adopt_uncovered(core);
             }
         }

@@ -30,6 +30,9 @@ pub struct Log {
     first: u64,
     bytes: u64,
     bytes_max: u64,
+    /// Entries from here on are still to be sent to some replica: they stay up to a larger bound.
+    needed: u64,
+    needed_bytes_max: u64,
     /// Bytes of all frames ever appended.
     total_bytes: u64,
     /// Whoever covers this misses nothing that is not in the log.
@@ -37,12 +40,14 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn new(bytes_max: u64) -> Log {
+    pub fn new(bytes_max: u64, needed_bytes_max: u64) -> Log {
         Log {
             entries: VecDeque::new(),
             first: 0,
             bytes: 0,
             bytes_max,
+            needed: u64::MAX,
+            needed_bytes_max,
             total_bytes: 0,
             start: Vector::new(),
         }
@@ -78,8 +83,17 @@ impl Log {
         self.trim();
     }
 
+    /// From which position on some replica that follows the log still needs entries; `u64::MAX` if none does.
+    pub fn set_needed(&mut self, needed: u64) {
+        self.needed = needed;
+        self.trim();
+    }
+
     fn trim(&mut self) {
         while self.bytes > self.bytes_max {
+            if self.first >= self.needed && self.bytes <= self.needed_bytes_max {
+                return;
+            }
             let Some(entry) = self.entries.pop_front() else { break };
             self.first += 1;
             self.bytes -= entry.cost();
@@ -122,8 +136,9 @@ impl Log {
         self.total_bytes
     }
 
+    /// The log never holds more than this.
     pub fn bytes_max(&self) -> u64 {
-        self.bytes_max
+        self.bytes_max.max(self.needed_bytes_max)
     }
 }
 
@@ -144,7 +159,7 @@ mod tests {
 
     #[test]
     fn trimmed_entries_raise_the_start() {
-        let mut log = Log::new(300);
+        let mut log = Log::new(300, 0);
         for time in 1..=10 {
             log.append_unit(&Unit { dot: Stamp::new(time, Origin(7)), changes: Vec::new() });
         }
@@ -152,5 +167,21 @@ mod tests {
         assert_eq!(log.end(), 10);
         assert_eq!(log.start().get(Origin(7)), log.first());
         assert!(log.get(log.first()).is_some() && log.get(log.end()).is_none());
+    }
+
+    #[test]
+    fn what_a_replica_is_about_to_get_stays_up_to_a_larger_bound() {
+        let mut log = Log::new(300, 600);
+        log.set_needed(0);
+        let unit = |time| Unit { dot: Stamp::new(time, Origin(7)), changes: Vec::new() };
+        while log.first() == 0 {
+            log.append_unit(&unit(log.end() + 1));
+        }
+        assert!(log.bytes() > 300 && log.bytes() <= 600);
+        log.set_needed(log.end());
+        assert!(log.bytes() <= 300);
+        log.append_unit(&unit(log.end() + 1));
+        log.set_needed(u64::MAX);
+        assert!(log.bytes() <= 300);
     }
 }

@@ -312,7 +312,7 @@ impl Members {
         !self.me.vector.is_empty()
     }
 
-    /// Whether `origin` belongs to a past epoch of a node whose newer epoch is known.
+    /// Whether `origin` is the one a known member has at present, and not that of a past life or unknown.
     pub fn is_current(&self, origin: Origin) -> bool {
         origin == self.me.origin || self.others.values().any(|m| m.record.origin == origin)
     }

@@ -85,7 +85,7 @@ impl Active {
             life,
             rng,
             vector: Vector::new(),
-            log: Log::new(config.backlog_bytes),
+            log: Log::new(config.backlog_bytes, config.limits.replica_bytes_max as u64),
             members: Members::new(Record {
                 node: life.node,
                 run: life.run,
@@ -184,7 +184,10 @@ impl Active {
     }
 
     fn on_frame_bytes(&mut self, peer: &mut Peer, buf: &mut BytesMut, core: &mut Core<'_>) -> bool {
-        match Frame::decode(buf, self.config.limits.frame_bytes_max) {
+        let limits = &self.config.limits;
+        let known = peer.node.is_some();
+        let bytes_max = if known { limits.frame_bytes_max } else { limits.hello_bytes_max };
+        match Frame::decode(buf, bytes_max) {
             Ok(Some(frame)) => {
                 self.on_frame(peer, frame, core);
                 true
@@ -206,6 +209,8 @@ impl Active {
             return;
         }
         match frame {
+            // A stranger has nothing to refuse: this side has not said hello.
+            Frame::Refuse(_) if !peer.has_said_hello() => peer.closing = true,
             Frame::Refuse(why) => self.on_refused(peer, &why, core),
             Frame::Hello(hello) => self.on_hello(peer, &hello, core),
             Frame::Ack(vector) => self.on_ack(peer, vector, core),
@@ -215,7 +220,7 @@ impl Active {
             Frame::Heartbeat(heartbeat) => self.on_heartbeat(peer, heartbeat, core),
             Frame::Unit(_)
             | Frame::Barrier(_)
-            | Frame::StateBegin(_)
+            | Frame::StateBegin { .. }
             | Frame::StateChunk(_)
             | Frame::StateEnd => self.on_stream_frame(peer, frame, core),
         }

@@ -187,7 +187,7 @@ impl Active {
     /// Goes on under another epoch and origin. What nobody has seen yet goes along.
     pub(super) fn become_epoch(&mut self, epoch: Epoch, core: &mut Core<'_>) {
         let from = core.clock.origin();
-        let to = Origin(self.rng.next_u64() as u32);
+        let to = Origin(1 + self.rng.below(u64::from(u32::MAX)) as u32);
         self.life.epoch = epoch;
         self.life.origin = to;
         core.out.push(Effect::StoreEpoch { epoch: epoch.0 });
@@ -205,13 +205,16 @@ impl Active {
     }
 }
 
-/// Whether a key was begun by increments of `own` while it was not known what lay at or below `horizon`, and nothing does.
+/// Whether a key was begun by increments of `own` (and perhaps an APPEND after them) while it was not known what lay at or
+/// below `horizon`, and nothing does.
 fn wants_floor(cells: &[Change], horizon: u64, own: Origin) -> bool {
     let mut counts = false;
     for change in cells {
         let Some(stamp) = change.stamp else { return false };
         match change.cell {
-            Cell::Contribution { .. } => counts |= stamp.origin == own,
+            Cell::Contribution { .. } | Cell::Register { resets: false, .. } => {
+                counts |= stamp.origin == own;
+            }
             Cell::KeyCell { floor } if floor >= horizon => return false,
             Cell::KeyCell { .. }
             | Cell::Register { .. }

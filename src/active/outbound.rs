@@ -17,6 +17,7 @@ impl Outbound {
     pub fn new(hello: &Hello, cursor: u64) -> Outbound {
         Outbound {
             presented: hello.vector.clone(),
+            whole: hello.whole,
             acked: hello.vector.clone(),
             keeps: hello.brings,
             cursor,
@@ -70,6 +71,7 @@ impl Active {
                 outbound.acked.merge(&presented);
             }
             outbound.presented = presented;
+            outbound.whole = whole;
             self.begin_transfer(peer, core);
         }
     }
@@ -89,8 +91,13 @@ impl Active {
         self.transfers_begun += 1;
         outbound.cursor = end;
         outbound.overrun = false;
+        if outbound.keeps && !outbound.whole {
+            // What it has said to have since need not be sent again.
+            outbound.presented.merge(&outbound.acked);
+        }
+        let whole = outbound.whole;
         outbound.transfer = Some(Transfer { position: WalkPosition::default() });
-        peer.send(&Frame::StateBegin(vector));
+        peer.send(&Frame::StateBegin { vector, whole });
     }
 
     /// Sends what the window has room for.

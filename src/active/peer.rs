@@ -42,6 +42,8 @@ pub enum Greeting {
 pub struct Outbound {
     /// What the replica had at the handshake, or when it last asked for a resync.
     pub presented: Vector,
+    /// It has asked for everything there is.
+    pub whole: bool,
     /// What it has said since.
     pub acked: Vector,
     /// What it has it keeps. (A plain replica may drop everything, and an ack from before is under way.)
@@ -82,8 +84,9 @@ pub struct Peer {
     pub closing: bool,
     /// What was told last with an ack, to tell news only.
     pub told: Vector,
-    /// The horizon bound in the own hello, if this node dialed.
+    /// The horizon bound in the own hello, and whether it asked for everything, if this node dialed.
     pub told_bound: u64,
+    pub told_whole: bool,
     /// At the handshake the other side knew of no horizon, and none can have counted on it.
     pub is_ignorant: bool,
 }
@@ -112,6 +115,7 @@ impl Peer {
             closing: false,
             told: Vector::new(),
             told_bound: 0,
+            told_whole: false,
             is_ignorant: false,
         }
     }
@@ -145,6 +149,15 @@ impl Peer {
     /// Bytes gathered or handed over and not yet written out.
     pub fn unsent_bytes(&self) -> u64 {
         self.sent_bytes - self.drained_bytes + self.gathered.len() as u64
+    }
+
+    /// Whether the other side can have an answer to a hello of this one.
+    pub fn has_said_hello(&self) -> bool {
+        match self.side {
+            Side::Greeting { stage, .. } => stage == Greeting::Greeted,
+            Side::Replica(_) | Side::Master { .. } => true,
+            Side::Guest => false,
+        }
     }
 
     /// Whether frames flow: the handshake is over.

@@ -67,6 +67,7 @@ impl Active {
             self.log.restart(&self.vector);
             if alone {
                 core.store.set_alone(true);
+                core.out.fact(|| Fact::StandsAlone);
             } else {
                 self.leave_solitude(core);
             }
@@ -104,7 +105,12 @@ impl Active {
         for conn in conns {
             if let Some(mut peer) = self.peers.remove(&conn) {
                 self.resume_paused(&mut peer, core);
+                let blocked =
+                    matches!(&peer.side, Side::Master { inbound, .. } if inbound.is_blocked());
                 self.put_back(peer, core);
+                if blocked {
+                    self.keep_unlogged(conn, core);
+                }
             }
         }
     }
@@ -158,6 +164,12 @@ impl Active {
             peer.flush(core.out);
             self.peers.insert(conn, peer);
         }
+        let cursors = self.peers.values().filter_map(|peer| match &peer.side {
+            Side::Replica(outbound) => Some(outbound.cursor),
+            Side::Guest | Side::Greeting { .. } | Side::Master { .. } => None,
+        });
+        let needed = cursors.min().unwrap_or(u64::MAX);
+        self.log.set_needed(needed);
     }
 
     /// Whether the vector has moved for another reason than the own clock.

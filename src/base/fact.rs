@@ -52,6 +52,9 @@ pub enum Fact {
         /// Contributions up to here count as seen by the moved base writes.
         horizon: u64,
     },
+    /// From now on nobody else has or is about to get anything of this node, as of one that starts without
+    /// masters: what it deletes leaves nothing behind.
+    StandsAlone,
     /// Nobody else had or was about to get anything until now, and deletes left nothing behind. These are
     /// all cells of the node; nothing else that it wrote will ever be seen.
     StoodAlone {

@@ -22,6 +22,9 @@ pub struct DbIndex(pub u16);
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Partition(pub u16);
 
+/// Most logical databases a server can have.
+pub const DATABASES_MAX: u16 = 16_384;
+
 /// Number of partitions of the key space, the same in both modes.
 pub const PARTITION_COUNT: u16 = 4096;
 

@@ -6,10 +6,14 @@ use super::time::Span;
 /// Bounds and periods of a node that no directive sets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Largest peer frame accepted, header included.
+    /// Largest peer frame accepted, without its length prefix.
     pub frame_bytes_max: usize,
+    /// The same before the other side has said who it is.
+    pub hello_bytes_max: usize,
     /// Bytes handed to a link and not yet written out, beyond which nothing more is handed over.
     pub link_window_bytes: usize,
+    /// Bytes of log entries kept beyond the backlog for replicas that follow it and have yet to get them.
+    pub replica_bytes_max: usize,
     /// Cells of how many bytes go into one frame of a state transfer, about.
     pub state_chunk_bytes: usize,
     /// Bytes of units held for a resync or a paused origin, per link.
@@ -42,7 +46,9 @@ impl Limits {
     pub const fn production() -> Limits {
         Limits {
             frame_bytes_max: 1 << 30,
+            hello_bytes_max: 4 << 20,
             link_window_bytes: 1 << 20,
+            replica_bytes_max: 256 << 20,
             state_chunk_bytes: 64 << 10,
             held_bytes_max: 64 << 20,
             inline_bytes_max: 64 << 10,
@@ -63,7 +69,9 @@ impl Limits {
     pub const fn tiny() -> Limits {
         Limits {
             frame_bytes_max: 1 << 20,
+            hello_bytes_max: 64 << 10,
             link_window_bytes: 512,
+            replica_bytes_max: 1 << 10,
             state_chunk_bytes: 96,
             held_bytes_max: 1 << 10,
             query_bytes_max: 1 << 20,
@@ -81,6 +89,7 @@ const _: () = {
         assert!(sane[i].suspect_after.0 <= 3_000_000_000);
         assert!(sane[i].backoff_min.0 <= sane[i].backoff_max.0);
         assert!(sane[i].state_chunk_bytes < sane[i].frame_bytes_max);
+        assert!(sane[i].hello_bytes_max <= sane[i].frame_bytes_max);
         i += 1;
     }
 };

@@ -31,11 +31,12 @@ pub struct Now {
 }
 
 impl Span {
+    /// A span too long for 64 bits of nanoseconds is cut to 584 years.
     pub const fn from_ms(ms: u64) -> Span {
-        Span(ms * 1_000_000)
+        Span(ms.saturating_mul(1_000_000))
     }
     pub const fn from_secs(secs: u64) -> Span {
-        Span(secs * 1_000_000_000)
+        Span(secs.saturating_mul(1_000_000_000))
     }
     pub const fn as_ms(self) -> u64 {
         self.0 / 1_000_000

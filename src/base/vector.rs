@@ -81,11 +81,12 @@ impl Vector {
 impl From<Vec<(Origin, u64)>> for Vector {
     /// Takes entries in any order, also repeated ones, as they may come from outside.
     fn from(entries: Vec<(Origin, u64)>) -> Vector {
-        let mut vector = Vector::new();
-        for (origin, time) in entries {
-            vector.raise(origin, time);
-        }
-        vector
+        let mut entries = entries;
+        // Of several with one origin the newest comes first and stays.
+        entries.sort_unstable_by_key(|&(origin, time)| (origin, core::cmp::Reverse(time)));
+        entries.dedup_by_key(|entry| entry.0);
+        entries.retain(|entry| entry.1 > 0);
+        Vector { entries }
     }
 }
 

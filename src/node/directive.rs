@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::base::fact::LogLevel;
+use crate::base::ids::DATABASES_MAX;
 use crate::base::io::HostPort;
 
 use super::config::Config;
@@ -113,14 +114,14 @@ pub static DIRECTIVES: &[Directive] = &[
     }),
     Directive::at_run_time(
         "client-query-buffer-limit",
-        |c, v| memory(v, 1 << 10, 1 << 40, &mut c.client_query_bytes_max),
+        |c, v| memory(v, 1 << 10, 1 << 30, &mut c.client_query_bytes_max),
         |c| c.client_query_bytes_max.to_string(),
     ),
     only!("cluster-enabled", "no"),
     only!("daemonize", "no"),
     Directive::at_start(
         "databases",
-        |c, v| number(v, 1, 65535, &mut c.databases),
+        |c, v| number(v, 1, DATABASES_MAX.into(), &mut c.databases),
         |c| c.databases.to_string(),
     ),
     Directive::at_start("dir", |c, v| text(v, &mut c.dir), |c| c.dir.clone()),
@@ -362,9 +363,12 @@ fn memory(values: &[&str], min: u64, max: u64, to: &mut u64) -> Result<(), Refus
     }
 }
 
+/// A value has to fit into one frame between peers: Redis's default is the most.
+const BULK_BYTES_MAX: u64 = 512 << 20;
+
 fn set_bulk_max(config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
     let mut bytes = 0;
-    memory(values, 1 << 20, 1 << 40, &mut bytes)?;
+    memory(values, 1 << 20, BULK_BYTES_MAX, &mut bytes)?;
     config.proto_max_bulk_bytes = bytes as usize;
     Ok(())
 }

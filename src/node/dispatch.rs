@@ -133,6 +133,9 @@ impl Turn<'_> {
                 Ok(Step::Command { consumed }) => {
                     self.execute(parser.args(&buf[start..]));
                     start += consumed;
+                    if self.check_output_limit() {
+                        return start;
+                    }
                 }
                 Err(error) => {
                     error.write(&mut self.session.reply());
@@ -141,6 +144,27 @@ impl Turn<'_> {
                 }
             }
         }
+    }
+
+    /// Closes a client whose answers pile up beyond the hard limit within one batch: what it has
+    /// sent is not looked at any further. True if so.
+    fn check_output_limit(&mut self) -> bool {
+        let max = self.server.config.client_output_bytes_max;
+        let bytes = self.session.output_bytes();
+        let over = max > 0 && bytes > max && !matches!(self.session.state(), State::Peer);
+        if over {
+            let (ip, port) = self.session.address;
+            let text = format!(
+                "Client id={} addr={ip}:{port} closed for overcoming of output buffer limits: \
+                 {bytes} bytes not read",
+                self.session.client_id
+            );
+            self.out.facts.log(LogLevel::Warning, text);
+            self.server.stats.output_limit_disconnections += 1;
+            self.session.replies.drop_ready();
+            self.session.become_closing();
+        }
+        over
     }
 
     fn resp_limits(&self) -> RespLimits {
@@ -227,6 +251,7 @@ impl Turn<'_> {
     #[inline]
     fn run_alone(&mut self, command: (&'static Command, DataHandler), args: Args<'_>) {
         let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
+        let output_bytes_max = self.server.output_bytes_max();
         let mut txn = Txn {
             gather: self.server.active.gathers(self.out.facts.is_on()),
             store: &mut self.data.store,
@@ -235,7 +260,8 @@ impl Turn<'_> {
             expiry_clock: self.expiry_clock,
             facts: &mut self.out.facts,
         };
-        let reply = Reply::new(self.session.replies.writer(), self.session.protocol);
+        let reply = Reply::new(self.session.replies.writer(), self.session.protocol)
+            .with_bytes_max(output_bytes_max);
         run_data(command, args, self.session.db, bulk_bytes_max, &mut txn, reply);
         if let Some(unit) = txn.finish() {
             self.issue(unit);

@@ -71,6 +71,11 @@ impl ReplyQueue {
         self.ready.split()
     }
 
+    /// Lets go of everything written: nobody will read it.
+    pub fn drop_ready(&mut self) {
+        self.ready = BytesMut::new();
+    }
+
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }

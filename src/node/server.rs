@@ -57,6 +57,15 @@ impl Server {
         !self.config.active_replica && self.active.masters() > 0
     }
 
+    /// Bytes of answers after which a client is given up.
+    #[inline]
+    pub fn output_bytes_max(&self) -> usize {
+        match self.config.client_output_bytes_max {
+            0 => usize::MAX,
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+        }
+    }
+
     /// Whether the client has yet to authenticate.
     #[inline]
     pub fn asks_password_of(&self, session: &Session) -> bool {

@@ -80,6 +80,7 @@ impl Turn<'_> {
     fn execute_queued(&mut self, transaction: Transaction) {
         self.session.reply().array(transaction.queued.len());
         let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
+        let output_bytes_max = self.server.output_bytes_max();
         let mut txn = Txn {
             gather: self.server.active.gathers(self.out.facts.is_on()),
             store: &mut self.data.store,
@@ -93,7 +94,8 @@ impl Turn<'_> {
             let session = &mut *self.session;
             match command.handler {
                 Handler::Data(handler) => {
-                    let reply = Reply::new(session.replies.writer(), session.protocol);
+                    let reply = Reply::new(session.replies.writer(), session.protocol)
+                        .with_bytes_max(output_bytes_max);
                     run_data((command, handler), args, session.db, bulk_bytes_max, &mut txn, reply);
                 }
                 Handler::Session(what) => {

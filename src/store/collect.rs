@@ -17,8 +17,9 @@ impl View<'_> {
         let covered = self
             .contributions()
             .iter()
-            .filter(|c| self.live_part(c).is_none())
-            .map(|c| c.last.max(base_time))
+            .enumerate()
+            .filter(|(_, c)| self.live_part(c).is_none())
+            .map(|(at, c)| if self.is_closed(at) { c.last } else { c.last.max(base_time) })
             .min();
         let dead = self.base.filter(|base| !base.live && !self.affects_any()).map(|_| base_time);
         let implied = super::state::implied_expiry(self.base.as_ref());
@@ -27,6 +28,13 @@ impl View<'_> {
             .filter(|cell| cell.deadline.is_none() && Some(*cell) != implied)
             .map(|cell| cell.stamp.time);
         [covered, dead, persisted].into_iter().flatten().min()
+    }
+
+    /// Whether the contribution will never grow again: its origin has begun a newer generation. (One that has not may
+    /// not have seen the base yet, and go on with a sum that includes what the base has taken away.)
+    fn is_closed(&self, at: usize) -> bool {
+        let list = self.contributions();
+        list.get(at + 1).is_some_and(|next| next.origin == list[at].origin)
     }
 
     /// Whether the base takes anything away from a contribution held.
@@ -92,16 +100,20 @@ impl Draft<'_, '_> {
         }
     }
 
-    /// Contributions that the base covers, both at or below `horizon`.
+    /// Contributions at or below `horizon` that the base covers, if it lies there too. One that is closed does not wait for
+    /// that: whoever writes a base from now on has it, and lists it or counts it as seen by its horizon.
     fn drop_covered(&mut self, horizon: u64) {
         let view = self.view();
-        let Some(base) = view.base.filter(|base| base.stamp.time <= horizon) else { return };
+        let Some(base) = view.base else { return };
+        let settled = base.stamp.time <= horizon;
         let goes: Vec<bool> = view
             .contributions()
             .iter()
-            .map(|c| c.last <= horizon && view.live_part(c).is_none())
+            .enumerate()
+            .map(|(at, c)| {
+                c.last <= horizon && (settled || view.is_closed(at)) && view.live_part(c).is_none()
+            })
             .collect();
-        debug_assert!(base.stamp.time <= horizon);
         if let Some(side) = self.side_if_any() {
             let mut goes = goes.into_iter();
             side.contributions.retain(|_| !goes.next().unwrap_or(false));

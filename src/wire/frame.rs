@@ -11,6 +11,8 @@ use crate::base::time::{Mono, Span, UnixMs, Wall};
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
 
+use super::sane::is_sane;
+
 /// Version of the peer protocol this build speaks.
 pub const PEER_VERSION: u16 = 1;
 
@@ -96,8 +98,12 @@ pub enum Frame {
     Unit(Unit),
     /// The sender's vector rose to this by a resync, here in its log.
     Barrier(Vector),
-    /// A state transfer begins; the sender's vector at this moment.
-    StateBegin(Vector),
+    /// A state transfer begins; the sender's vector at this moment. With `whole` it brings everything there is,
+    /// else what the replica does not have.
+    StateBegin {
+        vector: Vector,
+        whole: bool,
+    },
     /// Cells with their own stamps.
     StateChunk(Vec<Change>),
     StateEnd,
@@ -142,7 +148,7 @@ impl Frame {
             Frame::Refuse(_) => 2,
             Frame::Unit(_) => UNIT_TYPE,
             Frame::Barrier(_) => 4,
-            Frame::StateBegin(_) => 5,
+            Frame::StateBegin { .. } => 5,
             Frame::StateChunk(_) => 6,
             Frame::StateEnd => 7,
             Frame::ResyncRequest { .. } => 8,
@@ -164,9 +170,8 @@ impl Frame {
             }
             Frame::Refuse(why) => put(out, why),
             Frame::Unit(unit) => put(out, unit),
-            Frame::Barrier(vector) | Frame::StateBegin(vector) | Frame::Ack(vector) => {
-                put(out, vector);
-            }
+            Frame::Barrier(vector) | Frame::Ack(vector) => put(out, vector),
+            Frame::StateBegin { vector, whole } => put(out, &(vector, whole)),
             Frame::StateChunk(changes) => put(out, changes),
             Frame::StateEnd => {}
             Frame::ResyncRequest { presented, whole } => put(out, &(presented, whole)),
@@ -209,6 +214,9 @@ impl Frame {
             return Ok(None);
         }
         let frame = Frame::decode_body(buf[PREFIX_BYTES], &buf[PREFIX_BYTES + 1..whole])?;
+        if !is_sane(&frame) {
+            return Err(FrameError::Malformed);
+        }
         buf.advance(whole);
         Ok(Some(frame))
     }
@@ -227,15 +235,18 @@ impl Frame {
             }
             2 => Frame::Refuse(take(body)?),
             UNIT_TYPE => Frame::Unit(take(body)?),
-            4 => Frame::Barrier(take_vector(body)?),
-            5 => Frame::StateBegin(take_vector(body)?),
+            4 => Frame::Barrier(take(body)?),
+            5 => {
+                let (vector, whole) = take(body)?;
+                Frame::StateBegin { vector, whole }
+            }
             6 => Frame::StateChunk(take(body)?),
             7 if body.is_empty() => Frame::StateEnd,
             8 => {
                 let (presented, whole) = take(body)?;
                 Frame::ResyncRequest { presented, whole }
             }
-            9 => Frame::Ack(take_vector(body)?),
+            9 => Frame::Ack(take(body)?),
             10 => Frame::Heartbeat(take(body)?),
             7 => return Err(FrameError::Malformed),
             other => return Err(FrameError::UnknownType(other)),
@@ -280,10 +291,6 @@ fn take<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, FrameError> {
         Ok((value, [])) => Ok(value),
         Ok(_) | Err(_) => Err(FrameError::Malformed),
     }
-}
-
-fn take_vector(body: &[u8]) -> Result<Vector, FrameError> {
-    take(body)
 }
 
 #[cfg(test)]

@@ -5,3 +5,4 @@ pub mod frame;
 pub mod inline;
 pub mod reply;
 pub mod resp;
+pub mod sane;

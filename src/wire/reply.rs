@@ -15,11 +15,18 @@ pub enum Protocol {
 pub struct Reply<'a> {
     out: &'a mut BytesMut,
     protocol: Protocol,
+    bytes_max: usize,
 }
 
 impl<'a> Reply<'a> {
     pub fn new(out: &'a mut BytesMut, protocol: Protocol) -> Reply<'a> {
-        Reply { out, protocol }
+        Reply { out, protocol, bytes_max: usize::MAX }
+    }
+
+    /// Beyond so many bytes in the buffer no more strings are written: whoever set the bound gives up the
+    /// connection then.
+    pub fn with_bytes_max(self, bytes_max: usize) -> Reply<'a> {
+        Reply { bytes_max, ..self }
     }
 
     pub fn protocol(&self) -> Protocol {
@@ -86,6 +93,9 @@ impl<'a> Reply<'a> {
 
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
+        if self.out.len() > self.bytes_max {
+            return;
+        }
         self.out.reserve(bytes.len() + 16);
         self.header(b'$', bytes.len());
         self.raw(bytes);

@@ -217,10 +217,12 @@ fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Floor) -> Res
         }
         Reply::Null => {
             let mut deletes = history.bases.iter().filter(|b| b.value.is_none());
-            let mut flushes = ledger.flushes.iter().filter(|f| f.0 == db);
+            // Also those of which nobody bears a trace any more.
+            let flushes = |u: &&Issued| u.changes.iter().any(|c| c.cell == Cell::DatabaseTombstone);
+            let mut flushes = ledger.units.iter().filter(flushes);
             let excused = floor.any == Stamp::ZERO
                 || deletes.any(|b| b.stamp >= floor.any)
-                || flushes.any(|f| f.1 >= floor.any)
+                || flushes.any(|unit| unit.dot >= floor.any)
                 || history.mortal;
             if excused {
                 Ok(())

@@ -1,17 +1,18 @@
 //! The ledger: every unit that was issued anywhere, and what every boot of every node is known to
 //! have had, gathered from facts as they happen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use quorate::base::fact::Fact;
 use quorate::base::ids::{ConnId, DbIndex, Origin};
 use quorate::base::stamp::Stamp;
-use quorate::base::unit::{Cell, Change, Seen, Unit};
+use quorate::base::unit::{Cell, Change, Unit};
 use quorate::base::vector::Vector;
 
 use super::key::{BaseWrite, Increment, KeyHistory, show};
+use super::moved::Moved;
 use crate::check::{Property, Violation};
 
 /// One boot of one host, counted over the whole run.
@@ -45,17 +46,19 @@ pub struct Boot {
     pub alive: bool,
     /// It took a master's data in place of its own at least once.
     pub dropped: bool,
+    /// Nobody else has anything of it.
+    pub alone: bool,
     /// Simulated time, ns, until when nobody else had or was about to get anything of it.
     pub alone_until: u64,
     /// Every vector entry it ever reported, at its highest.
     pub reached: Vector,
     /// The vector it reported last.
-    now: Vec<(Origin, u64)>,
-    last_dot: Stamp,
+    pub(super) now: Vec<(Origin, u64)>,
+    pub(super) last_dot: Stamp,
     /// Keys that were deleted or expired here, with the stamp that did it.
-    gone: BTreeMap<KeyId, Stamp>,
+    pub(super) gone: BTreeMap<KeyId, Stamp>,
     /// Own contributions that may still grow: key and generation, sum so far.
-    sums: BTreeMap<(KeyId, u64), i128>,
+    pub(super) sums: BTreeMap<(KeyId, u64), i128>,
 }
 
 /// All that was written, by key, and who had what.
@@ -86,6 +89,7 @@ impl Ledger {
             host,
             alive: true,
             dropped: false,
+            alone: false,
             alone_until: 0,
             reached: Vector::new(),
             now: Vec::new(),
@@ -99,6 +103,15 @@ impl Ledger {
     /// Its process is gone, and with it all it held.
     pub fn crashed(&mut self, boot: BootId) {
         self.boots[boot.0].alive = false;
+        self.end_alone(boot);
+    }
+
+    /// What a node wrote that nobody else ever had anything of is no part of what the others show.
+    pub fn end_alone(&mut self, boot: BootId) {
+        if self.boots[boot.0].alone {
+            let until = self.boots[boot.0].alone_until;
+            self.stood_alone(boot, until, &[]);
+        }
     }
 
     /// Takes one fact. `at` is simulated time in ns.
@@ -125,6 +138,7 @@ impl Ledger {
                 let map = Moved { from: *from, to: *to, times, horizon: *horizon };
                 self.moved(boot, &map);
             }
+            Fact::StandsAlone => self.boots[boot.0].alone = true,
             Fact::StoodAlone { cells } => self.stood_alone(boot, at, cells),
             Fact::KeyChanged { db, key, stamp, visible_before, visible_after } => {
                 match (*visible_before, *visible_after) {
@@ -144,6 +158,7 @@ impl Ledger {
             Fact::VectorMoved { vector } => self.vector_moved(boot, vector),
             Fact::Collected { horizon } => self.collected(boot, *horizon),
             Fact::DataDropped => {
+                self.dropped(boot);
                 let boot = &mut self.boots[boot.0];
                 boot.dropped = true;
                 boot.reached = Vector::new();
@@ -398,167 +413,5 @@ impl Ledger {
                 format!("host {host}: vector of {origin} sank from {before:x} to {after:x}");
             self.violate(Property::AcknowledgedLoss, evidence);
         }
-    }
-
-    /// Of what a node wrote while nobody else had anything, nothing counts but what it holds now: what went left
-    /// no trace. (That it served its own clients right until then, sessions tell.)
-    fn stood_alone(&mut self, boot: BootId, at: u64, cells: &[Change]) {
-        self.boots[boot.0].alone_until = at;
-        let mut held: BTreeMap<KeyId, Vec<&Change>> = BTreeMap::new();
-        for change in cells {
-            let id = self.key_id(change.db, &change.key);
-            held.entry(id).or_default().push(change);
-        }
-        let own: BTreeSet<Stamp> =
-            self.units.iter().filter(|u| u.boot == boot).map(|u| u.dot).collect();
-        for (at, history) in self.keys.iter_mut().enumerate() {
-            let held = held.get(&KeyId(at)).map_or(&[][..], Vec::as_slice);
-            let bears = |stamp: Stamp| {
-                !own.contains(&stamp) || held.iter().any(|change| change.stamp == Some(stamp))
-            };
-            for base in history.bases.iter_mut().filter(|base| own.contains(&base.stamp)) {
-                base.void |= !bears(base.stamp);
-                // What it had seen is gone: so is the list of it.
-                base.seen = Seen::default();
-            }
-            history.expiries.retain(|(stamp, _)| bears(*stamp));
-            history.floors.retain(|(stamp, _)| bears(*stamp));
-            history.increments.retain(|i| {
-                let holds = |change: &&Change| match change.cell {
-                    Cell::Contribution { generation, .. } => {
-                        let origin = change.stamp.map(|stamp| stamp.origin);
-                        generation == i.generation && origin == Some(i.stamp.origin)
-                    }
-                    Cell::Register { .. }
-                    | Cell::Tombstone { .. }
-                    | Cell::Expiry { .. }
-                    | Cell::KeyCell { .. }
-                    | Cell::DatabaseTombstone => false,
-                };
-                !own.contains(&i.stamp) || held.iter().any(holds)
-            });
-        }
-        let flush = |change: &Change| match change.cell {
-            Cell::DatabaseTombstone => change.stamp.map(|stamp| (change.db, stamp)),
-            Cell::Register { .. }
-            | Cell::Tombstone { .. }
-            | Cell::Contribution { .. }
-            | Cell::Expiry { .. }
-            | Cell::KeyCell { .. } => None,
-        };
-        let flushes: BTreeSet<(DbIndex, Stamp)> = cells.iter().filter_map(flush).collect();
-        self.flushes.retain(|f| !own.contains(&f.1) || flushes.contains(f));
-    }
-
-    /// The writes of an epoch that nobody else had were given new stamps, everywhere they occur.
-    fn moved(&mut self, boot: BootId, map: &Moved<'_>) {
-        let Moved { from, to, times, .. } = *map;
-        // Another node may have drawn the very same origin: that is one reason to move.
-        let mut own = BTreeSet::new();
-        for unit in self.units.iter_mut().filter(|u| u.boot == boot) {
-            own.insert(unit.dot);
-            map.stamp(&mut unit.dot);
-        }
-        for history in &mut self.keys {
-            map.history(history, &own);
-        }
-        self.flushes.retain_mut(|(_, stamp)| !own.contains(stamp) || map.stamp(stamp));
-        for unit in self.adopted.iter_mut().filter(|unit| own.contains(&unit.dot)) {
-            map.stamp(&mut unit.dot);
-            for change in &mut unit.changes {
-                if let Some(stamp) = &mut change.stamp {
-                    let mut moved = *stamp;
-                    map.stamp(&mut moved);
-                    if let Cell::Contribution { generation, .. } = &mut change.cell {
-                        map.time(stamp.origin, generation);
-                    }
-                    *stamp = moved;
-                }
-            }
-        }
-        let boot = &mut self.boots[boot.0];
-        for stamp in boot.gone.values_mut() {
-            map.stamp(stamp);
-        }
-        let sums = std::mem::take(&mut boot.sums);
-        for ((key, mut generation), sum) in sums {
-            map.time(from, &mut generation);
-            boot.sums.insert((key, generation), sum);
-        }
-        if let Some(&(_, last)) = times.last() {
-            boot.last_dot = boot.last_dot.max(Stamp::new(last, to));
-        }
-        boot.now.retain(|&(origin, _)| origin != from);
-    }
-}
-
-/// A renaming of stamps: order kept. A stamp that is not on the list is borne by no cell any more:
-/// whatever it wrote has been overwritten, and nobody else has ever had it.
-struct Moved<'a> {
-    from: Origin,
-    to: Origin,
-    times: &'a [(u64, u64)],
-    /// Moved base writes have seen every contribution up to here.
-    horizon: u64,
-}
-
-impl Moved<'_> {
-    fn is_listed(&self, time: u64) -> bool {
-        self.times.binary_search_by_key(&time, |&(old, _)| old).is_ok()
-    }
-
-    /// The new time of `time` at the moved origin; one that is not on the list goes with the next, or
-    /// with the last.
-    fn new_time(&self, time: u64) -> Option<u64> {
-        let at = self.times.partition_point(|&(old, _)| old < time);
-        self.times.get(at).or(self.times.last()).map(|&(_, new)| new)
-    }
-
-    fn time(&self, origin: Origin, time: &mut u64) {
-        if origin == self.from
-            && let Some(new) = self.new_time(*time)
-        {
-            *time = new;
-        }
-    }
-
-    /// Renames a stamp; false if no cell bears it any more.
-    fn stamp(&self, stamp: &mut Stamp) -> bool {
-        if stamp.origin != self.from {
-            return true;
-        }
-        let listed = self.is_listed(stamp.time);
-        if let Some(new) = self.new_time(stamp.time) {
-            *stamp = Stamp::new(new, self.to);
-        }
-        listed
-    }
-
-    /// Renames what the moved node itself has written: nobody else has seen any of it.
-    fn history(&self, history: &mut KeyHistory, own: &BTreeSet<Stamp>) {
-        for base in history.bases.iter_mut().filter(|base| own.contains(&base.stamp)) {
-            for seen in &mut base.seen.list {
-                self.time(seen.origin, &mut seen.generation);
-                self.time(seen.origin, &mut seen.last);
-                if seen.origin == self.from {
-                    seen.origin = self.to;
-                }
-            }
-            base.seen.horizon = base.seen.horizon.max(self.horizon);
-            base.void |= !self.stamp(&mut base.stamp);
-        }
-        // Of a contribution only the first and the newest stamp are borne by a cell.
-        history.increments.retain_mut(|increment| {
-            if !own.contains(&increment.stamp) {
-                return true;
-            }
-            let origin = increment.stamp.origin;
-            let held = self.is_listed(increment.generation);
-            self.time(origin, &mut increment.generation);
-            self.stamp(&mut increment.stamp);
-            held
-        });
-        history.expiries.retain_mut(|(stamp, _)| !own.contains(stamp) || self.stamp(stamp));
-        history.floors.retain_mut(|(stamp, _)| !own.contains(stamp) || self.stamp(stamp));
     }
 }

@@ -5,6 +5,7 @@
 pub mod key;
 pub mod ledger;
 pub mod merge;
+mod moved;
 
 #[cfg(test)]
 mod tests;

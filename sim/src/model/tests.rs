@@ -227,6 +227,7 @@ fn the_model_knows_nothing_of_the_code_it_judges() {
         include_str!("key.rs"),
         include_str!("ledger.rs"),
         include_str!("merge.rs"),
+        include_str!("moved.rs"),
         include_str!("../check/fit.rs"),
         include_str!("../check/loss.rs"),
         include_str!("../check/sessions.rs"),

@@ -201,7 +201,8 @@ fn rare_fault(
             at_ms = 0;
             FaultKind::Newcomer { host }
         }
-        FaultClass::Twin => FaultKind::Twin { host, of: other, copy: draw.percent(60) },
+        // Of one origin drawn twice see the tests of the runner.
+        FaultClass::Twin => FaultKind::Twin { host, of: other, copy: true },
         FaultClass::Garbage => {
             let mut bytes: Vec<u8> =
                 (0..draw.between(5, 60)).map(|_| draw.below(256) as u8).collect();

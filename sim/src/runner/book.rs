@@ -37,8 +37,10 @@ impl Book {
         Book { boots: vec![None; hosts], trace: traced.then(Vec::new), ..Book::default() }
     }
 
-    pub fn booted(&mut self, host: u16) -> BootId {
+    /// A process has started; `alone`: without masters.
+    pub fn booted(&mut self, host: u16, alone: bool) -> BootId {
         let boot = self.ledger.booted(host);
+        self.ledger.boots[boot.0].alone = alone;
         self.boots[host as usize] = Some(boot);
         boot
     }
@@ -69,6 +71,7 @@ impl Observer for Book {
             Fact::Log { .. }
             | Fact::UnitIssued { .. }
             | Fact::UnitTaken { .. }
+            | Fact::StandsAlone
             | Fact::StoodAlone { .. }
             | Fact::KeyChanged { .. }
             | Fact::StaleDropped { .. }

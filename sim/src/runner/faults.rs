@@ -112,8 +112,6 @@ impl Player<'_> {
         if copy {
             self.world.set_identity(at, self.world.identity(other));
         } else {
-            // Nobody may write to it: as long as it bears the other's origin, two units could have one dot.
-            self.iptables(host, format!("-A INPUT -s {CLIENTS_IP} -j DROP"));
             self.world.share_seed(at, other);
         }
         self.start(host);
@@ -123,10 +121,6 @@ impl Player<'_> {
     pub(super) fn become_oneself(&mut self, host: u16) {
         let Some(own) = self.twins[host as usize].take() else { return };
         self.stop(host, false);
-        // There is no such rule if it was a copy, or if the firewall has been flushed.
-        let _ = self
-            .world
-            .iptables(self.hosts[host as usize], &format!("-D INPUT -s {CLIENTS_IP} -j DROP"));
         self.world.set_identity(self.hosts[host as usize], own);
         self.start(host);
     }
@@ -198,7 +192,7 @@ impl Player<'_> {
     pub(super) fn start(&mut self, at: u16) {
         let host = self.hosts[at as usize];
         if self.world.machine(host).is_none() {
-            self.book.booted(at);
+            self.book.booted(at, self.following[at as usize].is_empty());
             self.world.start(host, config_of(self.plan, at, &self.following[at as usize]));
         }
     }

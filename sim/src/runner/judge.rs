@@ -143,6 +143,9 @@ pub fn all_but_memory(player: &mut Player<'_>) -> Option<Violation> {
     for host in 0..player.hosts.len() as u16 {
         player.learn_accepted(host);
     }
+    for boot in player.book.boots.clone().into_iter().flatten() {
+        player.book.ledger.end_alone(boot);
+    }
     let ledger = &player.book.ledger;
     let plan = player.plan;
     let command_of = |client: usize, command: usize| &plan.clients[client].steps[command].command;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every label in the library; a test compares this list with the sources.
-pub const KNOWN: [&str; 46] = [
+pub const KNOWN: [&str; 48] = [
     "WAIT had to wait",
     "a barrier was met during a resync",
     "a barrier was not covered",
@@ -22,6 +22,7 @@ pub const KNOWN: [&str; 46] = [
     "a paused origin went on",
     "a peer sent bytes that are no frame",
     "a plain replica became a master or the reverse",
+    "a plain replica came to need everything in a handshake",
     "a plain replica had what its master will never get",
     "a resync broke off",
     "a resync overran the bound of what is held",
@@ -34,12 +35,13 @@ pub const KNOWN: [&str; 46] = [
     "a stream waited for its window",
     "a stream went on from the backlog",
     "a suspect link came back to life",
+    "a transfer of a part came in place of everything",
     "a unit arrived twice",
     "an origin was paused for its clock",
     "an unseen cell arrived from below the horizon",
     "another life of this node is about",
     "cells of a broken-off resync were adopted",
-    "cells of a silent link's resync were adopted",
+    "cells of a resync that stood still were adopted",
     "expired keys are left over after a sweep",
     "keys created while joining got their floor",
     "keys written before the cluster was met got their floor",

@@ -107,7 +107,7 @@ impl<'p> Player<'p> {
         let mut book = Book::new(hosts.len(), traced);
         for (index, &host) in hosts.iter().enumerate() {
             let index = index as u16;
-            book.booted(index);
+            book.booted(index, following[index as usize].is_empty());
             world.start(host, config_of(plan, index, &following[index as usize]));
         }
         let begin = Time::from_ms(1);

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use quorate::base::ids::{ConnId, Epoch, NodeId};
 use quorate::base::io::{CloseReason, DialError};
 use quorate::base::time::Span;
+use quorate::node::config::Identity;
 
 use crate::clock::ClockChange;
 use crate::host::ProcessState;

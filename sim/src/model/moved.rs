@@ -1,0 +1,222 @@
+//! Histories that are rewritten: a node's writes get other stamps before anybody has seen them, or count only as
+//! far as it holds them when it meets the first other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate::base::ids::{DbIndex, Origin};
+use quorate::base::stamp::Stamp;
+use quorate::base::unit::{Cell, Change, Seen};
+
+use super::key::KeyHistory;
+use super::ledger::{Boot, BootId, KeyId, Ledger};
+
+impl Ledger {
+    /// Of what a node wrote while nobody else had anything, nothing counts but what it holds now: what went left
+    /// no trace. (That it served its own clients right until then, sessions tell.)
+    pub(super) fn stood_alone(&mut self, boot: BootId, at: u64, cells: &[Change]) {
+        self.boots[boot.0].alone_until = at;
+        self.boots[boot.0].alone = false;
+        let own: BTreeSet<Stamp> =
+            self.units.iter().filter(|u| u.boot == boot).map(|u| u.dot).collect();
+        self.forget(&own, cells);
+    }
+
+    /// A plain replica takes its master's data in place of what it wrote while it was none: gone is what
+    /// nobody else ever had.
+    pub(super) fn dropped(&mut self, boot: BootId) {
+        let others: Vec<&Boot> =
+            self.boots.iter().enumerate().filter(|b| b.0 != boot.0).map(|b| b.1).collect();
+        let own: BTreeSet<Stamp> = self
+            .units
+            .iter()
+            .filter(|u| u.boot == boot && !others.iter().any(|b| b.reached.covers(u.dot)))
+            .map(|u| u.dot)
+            .collect();
+        self.forget(&own, &[]);
+    }
+
+    /// Of the units with these dots nothing counts but the cells still held.
+    fn forget(&mut self, own: &BTreeSet<Stamp>, cells: &[Change]) {
+        if own.is_empty() {
+            return;
+        }
+        let mut held: BTreeMap<KeyId, Vec<&Change>> = BTreeMap::new();
+        for change in cells {
+            let id = self.key_id(change.db, &change.key);
+            held.entry(id).or_default().push(change);
+        }
+        for (at, history) in self.keys.iter_mut().enumerate() {
+            let held = held.get(&KeyId(at)).map_or(&[][..], Vec::as_slice);
+            let bears = |kind: Kind, stamp: Stamp| {
+                let is_it = |c: &&Change| c.stamp == Some(stamp) && Kind::of(&c.cell) == kind;
+                !own.contains(&stamp) || held.iter().any(is_it)
+            };
+            for base in history.bases.iter_mut().filter(|base| own.contains(&base.stamp)) {
+                base.void |= !bears(Kind::Base, base.stamp);
+                // What it had seen is gone: so is the list of it.
+                base.seen = Seen::default();
+            }
+            history.expiries.retain(|(stamp, _)| bears(Kind::Expiry, *stamp));
+            history.floors.retain(|(stamp, _)| bears(Kind::Floor, *stamp));
+            history.increments.retain(|i| {
+                let holds = |change: &&Change| {
+                    let origin = change.stamp.map(|stamp| stamp.origin);
+                    generation_of(&change.cell) == Some(i.generation)
+                        && origin == Some(i.stamp.origin)
+                };
+                !own.contains(&i.stamp) || held.iter().any(holds)
+            });
+        }
+        let flushes: BTreeSet<(DbIndex, Stamp)> = cells
+            .iter()
+            .filter(|change| Kind::of(&change.cell) == Kind::Flush)
+            .filter_map(|change| change.stamp.map(|stamp| (change.db, stamp)))
+            .collect();
+        self.flushes.retain(|f| !own.contains(&f.1) || flushes.contains(f));
+    }
+
+    /// The writes of an epoch that nobody else had were given new stamps, everywhere they occur.
+    pub(super) fn moved(&mut self, boot: BootId, map: &Moved<'_>) {
+        let Moved { from, to, times, .. } = *map;
+        // Another node may have drawn the very same origin: that is one reason to move.
+        let mut own = BTreeSet::new();
+        for unit in self.units.iter_mut().filter(|u| u.boot == boot) {
+            own.insert(unit.dot);
+            map.stamp(&mut unit.dot);
+        }
+        for history in &mut self.keys {
+            map.history(history, &own);
+        }
+        self.flushes.retain_mut(|(_, stamp)| !own.contains(stamp) || map.stamp(stamp));
+        for unit in self.adopted.iter_mut().filter(|unit| own.contains(&unit.dot)) {
+            map.stamp(&mut unit.dot);
+            for change in &mut unit.changes {
+                if let Some(stamp) = &mut change.stamp {
+                    let mut moved = *stamp;
+                    map.stamp(&mut moved);
+                    if let Cell::Contribution { generation, .. } = &mut change.cell {
+                        map.time(stamp.origin, generation);
+                    }
+                    *stamp = moved;
+                }
+            }
+        }
+        let boot = &mut self.boots[boot.0];
+        for stamp in boot.gone.values_mut() {
+            map.stamp(stamp);
+        }
+        let sums = std::mem::take(&mut boot.sums);
+        for ((key, mut generation), sum) in sums {
+            map.time(from, &mut generation);
+            boot.sums.insert((key, generation), sum);
+        }
+        if let Some(&(_, last)) = times.last() {
+            boot.last_dot = boot.last_dot.max(Stamp::new(last, to));
+        }
+        boot.now.retain(|&(origin, _)| origin != from);
+    }
+}
+
+/// What a cell is a part of.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Kind {
+    Base,
+    Contribution,
+    Expiry,
+    Floor,
+    Flush,
+}
+
+impl Kind {
+    fn of(cell: &Cell) -> Kind {
+        match cell {
+            Cell::Register { .. } | Cell::Tombstone { .. } => Kind::Base,
+            Cell::Contribution { .. } => Kind::Contribution,
+            Cell::Expiry { .. } => Kind::Expiry,
+            Cell::KeyCell { .. } => Kind::Floor,
+            Cell::DatabaseTombstone => Kind::Flush,
+        }
+    }
+}
+
+fn generation_of(cell: &Cell) -> Option<u64> {
+    match cell {
+        Cell::Contribution { generation, .. } => Some(*generation),
+        Cell::Register { .. }
+        | Cell::Tombstone { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone => None,
+    }
+}
+
+/// A renaming of stamps: order kept. A stamp that is not on the list is borne by no cell any more:
+/// whatever it wrote has been overwritten, and nobody else has ever had it.
+pub(super) struct Moved<'a> {
+    pub from: Origin,
+    pub to: Origin,
+    pub times: &'a [(u64, u64)],
+    /// Moved base writes have seen every contribution up to here.
+    pub horizon: u64,
+}
+
+impl Moved<'_> {
+    fn is_listed(&self, time: u64) -> bool {
+        self.times.binary_search_by_key(&time, |&(old, _)| old).is_ok()
+    }
+
+    /// The new time of `time` at the moved origin; one that is not on the list goes with the next, or
+    /// with the last.
+    fn new_time(&self, time: u64) -> Option<u64> {
+        let at = self.times.partition_point(|&(old, _)| old < time);
+        self.times.get(at).or(self.times.last()).map(|&(_, new)| new)
+    }
+
+    fn time(&self, origin: Origin, time: &mut u64) {
+        if origin == self.from
+            && let Some(new) = self.new_time(*time)
+        {
+            *time = new;
+        }
+    }
+
+    /// Renames a stamp; false if no cell bears it any more.
+    fn stamp(&self, stamp: &mut Stamp) -> bool {
+        if stamp.origin != self.from {
+            return true;
+        }
+        let listed = self.is_listed(stamp.time);
+        if let Some(new) = self.new_time(stamp.time) {
+            *stamp = Stamp::new(new, self.to);
+        }
+        listed
+    }
+
+    /// Renames what the moved node itself has written: nobody else has seen any of it.
+    fn history(&self, history: &mut KeyHistory, own: &BTreeSet<Stamp>) {
+        for base in history.bases.iter_mut().filter(|base| own.contains(&base.stamp)) {
+            for seen in &mut base.seen.list {
+                self.time(seen.origin, &mut seen.generation);
+                self.time(seen.origin, &mut seen.last);
+                if seen.origin == self.from {
+                    seen.origin = self.to;
+                }
+            }
+            base.seen.horizon = base.seen.horizon.max(self.horizon);
+            base.void |= !self.stamp(&mut base.stamp);
+        }
+        // Of a contribution only the first and the newest stamp are borne by a cell.
+        history.increments.retain_mut(|increment| {
+            if !own.contains(&increment.stamp) {
+                return true;
+            }
+            let origin = increment.stamp.origin;
+            let held = self.is_listed(increment.generation);
+            self.time(origin, &mut increment.generation);
+            self.stamp(&mut increment.stamp);
+            held
+        });
+        history.expiries.retain_mut(|(stamp, _)| !own.contains(stamp) || self.stamp(stamp));
+        history.floors.retain_mut(|(stamp, _)| !own.contains(stamp) || self.stamp(stamp));
+    }
+}
