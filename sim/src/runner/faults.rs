@@ -179,6 +179,7 @@ impl Player<'_> {
             return;
         }
         // What it has reported so far is its own, not the next boot's.
+        self.world.report_facts(&mut self.book);
         self.learn_accepted(at);
         if power {
             self.world.crash(host);

@@ -257,7 +257,8 @@ impl<M: Machine> World<M> {
         &mut self.decisions
     }
 
-    fn report_facts(&mut self, observer: &mut dyn Observer) {
+    /// Tells the observer what has been reported since it was last told.
+    pub fn report_facts(&mut self, observer: &mut dyn Observer) {
         for (host, fact) in self.facts.drain(..) {
             observer.on_fact(host, self.now, fact);
         }
