@@ -8,14 +8,12 @@ use crate::base::mutant::Mutant;
 use crate::base::stamp::Stamp;
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
-use crate::store::{Admission, WalkPosition};
+use crate::store::Admission;
 use crate::wire::frame::Frame;
 
+use super::adopt::unit_bytes;
 use super::peer::{Peer, Side};
 use super::{Active, Core};
-
-/// About how many bytes of cells go into one unit of adopted cells.
-const ADOPTED_UNIT_BYTES: usize = 64 << 10;
 
 /// The state of one stream, receiving side.
 #[derive(Debug, Default)]
@@ -26,7 +24,7 @@ pub struct Inbound {
     /// Ask for the cells beyond the own vector as soon as possible.
     wants_resync: bool,
     /// The store has cells or units of this stream that the log does not have yet.
-    unlogged: bool,
+    pub unlogged: bool,
     /// Bytes of units held for the resync, and for paused origins.
     held_bytes: usize,
     paused_bytes: usize,
@@ -484,49 +482,6 @@ impl Active {
         }
     }
 
-    /// What a resync over a link has brought is not in the log, and may not be for long: the link is silent, and the
-    /// sender may never come back, or it waits for a paused origin. Others should not have to wait for that.
-    pub(super) fn keep_unlogged(&mut self, conn: ConnId, core: &mut Core<'_>) {
-        let Some(mut peer) = self.peers.remove(&conn) else { return };
-        if let Side::Master { inbound, .. } = &mut peer.side
-            && core::mem::take(&mut inbound.unlogged)
-        {
-            if self.is_plain() || self.mutants.has(Mutant::BrokenResyncNotLogged) {
-                inbound.unlogged = true;
-            } else {
-                core.out.facts.sometimes("cells of a resync that stood still were adopted");
-                self.adopt_uncovered(core);
-            }
-        }
-        self.peers.insert(conn, peer);
-    }
-
-    /// Logs every cell that the own vector does not cover, as units under own new dots; the cells keep their stamps.
-    fn adopt_uncovered(&mut self, core: &mut Core<'_>) {
-        let mut position = Some(WalkPosition::default());
-        let mut changes = Vec::new();
-        let mut uncovered = Vec::new();
-        while let Some(from) = position {
-            changes.clear();
-            position = core.store.walk(from, ADOPTED_UNIT_BYTES, &mut changes);
-            uncovered.extend(
-                changes
-                    .drain(..)
-                    .filter(|change| change.stamp.is_some_and(|stamp| !self.vector.covers(stamp))),
-            );
-            let bytes: usize = uncovered.iter().map(change_bytes).sum();
-            if uncovered.is_empty() || (position.is_some() && bytes < ADOPTED_UNIT_BYTES) {
-                continue;
-            }
-            let dot = core.clock.tick(self.skew.wall(core.now).ms());
-            let unit = Unit { dot, changes: core::mem::take(&mut uncovered) };
-            core.out.facts.sometimes("cells of a broken-off resync were adopted");
-            self.vector.raise(dot.origin, dot.time);
-            self.log.append_unit(&unit);
-            core.out.fact(|| Fact::CellsAdopted { unit });
-        }
-    }
-
     /// Lets those paused origins go on whose stamps are no longer too far ahead.
     pub(super) fn resume_paused(&mut self, peer: &mut Peer, core: &mut Core<'_>) {
         let (conn, Some(node)) = (peer.conn, peer.node) else { return };
@@ -601,21 +556,4 @@ impl Active {
     fn held_bytes_max(&self) -> usize {
         self.config.limits.held_bytes_max
     }
-}
-
-fn unit_bytes(unit: &Unit) -> usize {
-    unit.changes.iter().map(change_bytes).sum::<usize>() + 32
-}
-
-fn change_bytes(change: &Change) -> usize {
-    use crate::base::unit::Cell;
-    let cell = match &change.cell {
-        Cell::Register { value, seen, .. } => value.len() + 48 * seen.list.len(),
-        Cell::Tombstone { seen } => 48 * seen.list.len(),
-        Cell::Contribution { .. }
-        | Cell::Expiry { .. }
-        | Cell::KeyCell { .. }
-        | Cell::DatabaseTombstone => 0,
-    };
-    change.key.len() + cell + 48
 }

@@ -1,8 +1,10 @@
 //! Floor 2: active mode. Every node takes writes; units flow over links from masters to replicas; vectors
 //! say who has what; the newest stamp wins everywhere.
 
+mod adopt;
 mod config;
 mod dial;
+mod floors;
 mod greet;
 mod inbound;
 mod log;

@@ -1,20 +1,13 @@
 //! First meetings and new epochs: what nobody has seen yet gets stamps above whatever the others may
 //! have collected or written in this node's earlier lives.
 
-use bytes::Bytes;
-
 use crate::base::fact::Fact;
-use crate::base::ids::{ConnId, DbIndex, Epoch, Origin};
+use crate::base::ids::{ConnId, Epoch, Origin};
 use crate::base::io::Effect;
-use crate::base::unit::{Cell, Change, Unit};
-use crate::store::WalkPosition;
 use crate::wire::frame::Hello;
 
 use super::peer::Peer;
 use super::{Active, Core};
-
-/// About how many bytes of cells are looked at in one step of a walk.
-const WALK_BYTES: usize = 64 << 10;
 
 impl Active {
     /// Meets another node. A life that has announced nothing yet may be joining a cluster that has collected:
@@ -36,6 +29,9 @@ impl Active {
             self.move_unseen(hello, bound, core);
         } else if learns {
             core.out.facts.sometimes("a joiner had met others before it met the cluster");
+            // Who has not got what the log holds gets the state as it is from now on.
+            self.log.restart(&self.vector);
+            self.lift(bound, core);
             self.put_floors(bound, core);
         }
         if learns {
@@ -93,83 +89,6 @@ impl Active {
         self.move_stamps(own, own, &times, core);
     }
 
-    /// Everything held comes from nodes that knew of no horizon. Their base writes list what they had seen, but what the
-    /// cluster has collected at some nodes and not at others they must not bring back: the keys they
-    /// concern get a floor. (Keys without a base write wait for [`Active::take_over_horizon`]: the cluster may
-    /// hold older parts of them that count.)
-    fn put_floors(&mut self, horizon: u64, core: &mut Core<'_>) {
-        // Who has not got what the log holds gets the state, floors and all.
-        self.log.restart(&self.vector);
-        let overwritten = |key: &[Change]| {
-            let old = |change: &Change| change.stamp.is_none_or(|stamp| stamp.time <= horizon);
-            let is_base = |change: &Change| match change.cell {
-                Cell::Register { .. } | Cell::Tombstone { .. } => true,
-                Cell::Contribution { .. }
-                | Cell::Expiry { .. }
-                | Cell::KeyCell { .. }
-                | Cell::DatabaseTombstone => false,
-            };
-            key.iter().any(is_base) && !key.iter().any(old)
-        };
-        if self.floor_keys(horizon, overwritten, core) {
-            core.out.facts.sometimes("keys written before the cluster was met got their floor");
-        }
-    }
-
-    /// Writes a floor into each key whose cells satisfy `wants`, as one unit. False if there is none.
-    fn floor_keys(
-        &mut self,
-        floor: u64,
-        wants: impl Fn(&[Change]) -> bool,
-        core: &mut Core<'_>,
-    ) -> bool {
-        let mut position = Some(WalkPosition::default());
-        let mut changes: Vec<Change> = Vec::new();
-        let mut keys: Vec<(DbIndex, Bytes)> = Vec::new();
-        while let Some(from) = position {
-            changes.clear();
-            position = core.store.walk(from, WALK_BYTES, &mut changes);
-            for key in changes.chunk_by(|a, b| (a.db, &a.key) == (b.db, &b.key)) {
-                if wants(key) {
-                    keys.push((key[0].db, key[0].key.clone()));
-                }
-            }
-        }
-        if keys.is_empty() {
-            return false;
-        }
-        let dot = core.clock.tick(self.skew.wall(core.now).ms());
-        let clock = self.skew.expiry(core.now);
-        let changes = keys
-            .into_iter()
-            .map(|(db, key)| Change { db, key, stamp: Some(dot), cell: Cell::KeyCell { floor } })
-            .collect();
-        let unit = Unit { dot, changes };
-        for change in &unit.changes {
-            core.store.apply(change, dot, clock, &mut core.out.facts);
-        }
-        self.vector.raise(dot.origin, dot.time);
-        self.log.append_unit(&unit);
-        core.out.fact(|| Fact::CellsAdopted { unit });
-        true
-    }
-
-    /// Everything below the horizon of the cluster joined has arrived: from now on a key that is not held here is known to
-    /// be gone. Increments that created such keys meanwhile get the floor they could not have.
-    pub(super) fn take_over_horizon(&mut self, core: &mut Core<'_>) {
-        let Some(horizon) = core.store.inherited() else { return };
-        let covered = |origin| self.vector.get(origin) >= horizon;
-        if !self.members.bringing_origins().all(covered) {
-            return;
-        }
-        core.store.take_over();
-        core.out.facts.sometimes("a joiner took over the cluster's horizon");
-        let own = core.clock.origin();
-        if self.floor_keys(horizon, |key| wants_floor(key, horizon, own), core) {
-            core.out.facts.sometimes("keys created while joining got their floor");
-        }
-    }
-
     /// Gives every stamp in `times` (all of origin `from`, rising) a new one of origin `to` above the clock.
     fn move_stamps(&mut self, from: Origin, to: Origin, times: &[u64], core: &mut Core<'_>) {
         let base = core.clock.last();
@@ -203,28 +122,4 @@ impl Active {
             self.log.restart(&self.vector);
         }
     }
-}
-
-/// Whether a key was begun by increments of `own` (and perhaps an APPEND after them) while it was not known what lay at or
-/// below `horizon`, and nothing does.
-fn wants_floor(cells: &[Change], horizon: u64, own: Origin) -> bool {
-    let mut counts = false;
-    for change in cells {
-        let Some(stamp) = change.stamp else { return false };
-        match change.cell {
-            Cell::Contribution { .. } | Cell::Register { resets: false, .. } => {
-                counts |= stamp.origin == own;
-            }
-            Cell::KeyCell { floor } if floor >= horizon => return false,
-            Cell::KeyCell { .. }
-            | Cell::Register { .. }
-            | Cell::Tombstone { .. }
-            | Cell::Expiry { .. } => {}
-            Cell::DatabaseTombstone => return false,
-        }
-        if stamp.time <= horizon {
-            return false;
-        }
-    }
-    counts
 }

@@ -324,13 +324,13 @@ mod tests {
     #[test]
     fn file_is_read_as_redis_reads_it() {
         let text = "# comment\r\n\n  PORT 7000\nrequirepass \"a b\\x41\"\nmaxclients 10\n\
-                    repl-backlog-size 2mb\nproto-max-bulk-len 1gb\nappendonly no\nsave ''\n\
+                    repl-backlog-size 2mb\nproto-max-bulk-len 256mb\nappendonly no\nsave ''\n\
                     protected-mode no\nbind 127.0.0.1 ::1\nloglevel warning\n";
         let config = file(text).expect("right");
         assert_eq!(config.port, 7000);
         assert_eq!(config.requirepass.as_deref(), Some("a bA"));
         assert_eq!((config.maxclients, config.repl_backlog_bytes), (10, 2 << 20));
-        assert_eq!(config.proto_max_bulk_bytes, 1 << 30);
+        assert_eq!(config.proto_max_bulk_bytes, 256 << 20);
         assert_eq!(config.bind, ["127.0.0.1", "::1"]);
         assert_eq!(config.loglevel, LogLevel::Warning);
         assert!(!config.protected_mode);

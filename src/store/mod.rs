@@ -143,10 +143,12 @@ impl Store {
     /// Turning it off sets the collected horizon back to 0 (what was collected concerned only cells
     /// nobody else has seen).
     pub fn set_alone(&mut self, alone: bool) {
-        if self.alone && !alone {
-            self.collected = 0;
-        }
+        let leaves = self.alone && !alone;
         self.alone = alone;
+        if leaves {
+            self.collected = 0;
+            self.restore_resets();
+        }
     }
 
     /// Whether deletes leave nothing behind.

@@ -10,7 +10,7 @@ use crate::base::unit::SeenContribution;
 use super::Store;
 use super::commit::{Eager, Terms, view_of};
 use super::merge::Draft;
-use super::state::list_key;
+use super::state::{ExpiryCell, list_key};
 
 /// Which stamps become which.
 #[derive(Copy, Clone)]
@@ -78,6 +78,26 @@ impl Moves<'_> {
 }
 
 impl Store {
+    /// A store that stood alone keeps no trace of a SET that an APPEND has overwritten, nor that it has
+    /// taken away every expiry there was. Others may have one: each such key says so itself from now on.
+    pub(super) fn restore_resets(&mut self) {
+        let clock = self.clock;
+        let terms = Terms { clock, cut: None, cause: Stamp::ZERO, eager: Eager::No };
+        let mut facts = Facts::default();
+        for db in 0..self.dbs.len() {
+            self.edit_all(db as u16, terms, &mut facts, |draft| {
+                let Some(base) = draft.base.filter(|base| base.live && !base.resets) else {
+                    return false;
+                };
+                let lacks = draft.expiry.is_none();
+                if lacks {
+                    draft.expiry = Some(ExpiryCell { stamp: base.stamp, deadline: None });
+                }
+                lacks
+            });
+        }
+    }
+
     /// Replaces stamp times: every stamp of origin `from` gets origin `to` and the time given for
     /// it (pairs in rising order of the first); other stamps stay. Used when an epoch's writes,
     /// seen by nobody else yet, are moved. Contributions up to `horizon` count as seen by the moved

@@ -53,11 +53,32 @@ impl Ledger {
             };
             for base in history.bases.iter_mut().filter(|base| own.contains(&base.stamp)) {
                 base.void |= !bears(Kind::Base, base.stamp);
-                // What it had seen is gone: so is the list of it.
-                base.seen = Seen::default();
+                // What it lists may be gone already, and then the list with it.
+                let is_it =
+                    |c: &&&Change| c.stamp == Some(base.stamp) && Kind::of(&c.cell) == Kind::Base;
+                let cell = held.iter().find(is_it).map(|c| &c.cell);
+                base.seen = match cell {
+                    Some(Cell::Register { seen, .. } | Cell::Tombstone { seen }) => seen.clone(),
+                    Some(
+                        Cell::Contribution { .. }
+                        | Cell::Expiry { .. }
+                        | Cell::KeyCell { .. }
+                        | Cell::DatabaseTombstone,
+                    )
+                    | None => Seen::default(),
+                };
             }
             history.expiries.retain(|(stamp, _)| bears(Kind::Expiry, *stamp));
             history.floors.retain(|(stamp, _)| bears(Kind::Floor, *stamp));
+            // A key may say by a cell of its own what a write nobody bears any more has said.
+            for change in held {
+                if let (Cell::Expiry { deadline }, Some(stamp)) = (&change.cell, change.stamp)
+                    && own.contains(&stamp)
+                    && !history.expiries.iter().any(|e| e.0 == stamp)
+                {
+                    history.expiries.push((stamp, *deadline));
+                }
+            }
             history.increments.retain(|i| {
                 let holds = |change: &&Change| {
                     let origin = change.stamp.map(|stamp| stamp.origin);

@@ -79,7 +79,13 @@ fn decide(player: &mut Player<'_>, until: Time) -> Verdict {
         return Verdict::Ok;
     }
     let deadline = player.world.now() + judge::collection_bound(player.plan);
-    while let Some(left) = judge::uncollected(player) {
+    loop {
+        // A command that was long on its way may have come after all.
+        let left = match judge::uncollected(player) {
+            None if judge::has_converged(player) => break,
+            None => "a late command is not everywhere".to_owned(),
+            Some(left) => left,
+        };
         if let Some(verdict) = early(player, until) {
             return verdict;
         }

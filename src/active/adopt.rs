@@ -1,0 +1,75 @@
+//! Cells that came without a dot which counts here enter the log under own dots, the cells keeping their stamps.
+
+use crate::base::fact::Fact;
+use crate::base::ids::ConnId;
+use crate::base::mutant::Mutant;
+use crate::base::unit::{Cell, Change, Unit};
+use crate::store::WalkPosition;
+
+use super::peer::Side;
+use super::{Active, Core};
+
+/// About how many bytes of cells go into one unit of adopted cells.
+const ADOPTED_UNIT_BYTES: usize = 64 << 10;
+
+impl Active {
+    /// What a resync over a link has brought is not in the log, and may not be for long: the link is silent, and the
+    /// sender may never come back, or it waits for a paused origin. Others should not have to wait for that.
+    pub(super) fn keep_unlogged(&mut self, conn: ConnId, core: &mut Core<'_>) {
+        let Some(mut peer) = self.peers.remove(&conn) else { return };
+        if let Side::Master { inbound, .. } = &mut peer.side
+            && core::mem::take(&mut inbound.unlogged)
+        {
+            if self.is_plain() || self.mutants.has(Mutant::BrokenResyncNotLogged) {
+                inbound.unlogged = true;
+            } else {
+                core.out.facts.sometimes("cells of a resync that stood still were adopted");
+                self.adopt_uncovered(core);
+            }
+        }
+        self.peers.insert(conn, peer);
+    }
+
+    /// Logs every cell that the own vector does not cover, as units under own new dots; the cells keep their stamps.
+    pub(super) fn adopt_uncovered(&mut self, core: &mut Core<'_>) {
+        let mut position = Some(WalkPosition::default());
+        let mut changes = Vec::new();
+        let mut uncovered = Vec::new();
+        while let Some(from) = position {
+            changes.clear();
+            position = core.store.walk(from, ADOPTED_UNIT_BYTES, &mut changes);
+            uncovered.extend(
+                changes
+                    .drain(..)
+                    .filter(|change| change.stamp.is_some_and(|stamp| !self.vector.covers(stamp))),
+            );
+            let bytes: usize = uncovered.iter().map(change_bytes).sum();
+            if uncovered.is_empty() || (position.is_some() && bytes < ADOPTED_UNIT_BYTES) {
+                continue;
+            }
+            let dot = core.clock.tick(self.skew.wall(core.now).ms());
+            let unit = Unit { dot, changes: core::mem::take(&mut uncovered) };
+            core.out.facts.sometimes("cells of a broken-off resync were adopted");
+            self.vector.raise(dot.origin, dot.time);
+            self.log.append_unit(&unit);
+            core.out.fact(|| Fact::CellsAdopted { unit });
+        }
+    }
+}
+
+/// About how many bytes a unit takes.
+pub fn unit_bytes(unit: &Unit) -> usize {
+    unit.changes.iter().map(change_bytes).sum::<usize>() + 32
+}
+
+fn change_bytes(change: &Change) -> usize {
+    let cell = match &change.cell {
+        Cell::Register { value, seen, .. } => value.len() + 48 * seen.list.len(),
+        Cell::Tombstone { seen } => 48 * seen.list.len(),
+        Cell::Contribution { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone => 0,
+    };
+    change.key.len() + cell + 48
+}

@@ -1,0 +1,202 @@
+//! Joining a cluster that has collected: what was written without knowing of it must neither bring back what is gone
+//! there nor be taken for it.
+
+use bytes::Bytes;
+
+use crate::base::fact::Fact;
+use crate::base::ids::{DbIndex, Origin};
+use crate::base::stamp::Stamp;
+use crate::base::time::UnixMs;
+use crate::base::unit::{Cell, Change, Seen, Unit};
+use crate::store::WalkPosition;
+
+use super::{Active, Core};
+
+/// About how many bytes of cells are looked at in one step of a walk.
+const WALK_BYTES: usize = 64 << 10;
+
+impl Active {
+    /// Cells at or below the horizon of a cluster that has just been met, written in ignorance of it: a newer delete may
+    /// have been collected at some of its nodes and not at others. They are written again, above it: what is
+    /// held here as this node's own, whoever wrote it; only increments of others stay as they are (they
+    /// would count twice).
+    pub(super) fn lift(&mut self, horizon: u64, core: &mut Core<'_>) {
+        let own = core.clock.origin();
+        let mut position = Some(WalkPosition::default());
+        let mut cells: Vec<Change> = Vec::new();
+        while let Some(from) = position {
+            cells.clear();
+            position = core.store.walk(from, WALK_BYTES, &mut cells);
+            let mut changes: Vec<Change> = Vec::new();
+            for key in cells.chunk_by(|a, b| (a.db, &a.key) == (b.db, &b.key)) {
+                changes.extend(key.iter().filter_map(|cell| lifted(cell, key, horizon, own)));
+            }
+            if !changes.is_empty() {
+                core.out.facts.sometimes("cells from below the horizon were lifted");
+                self.issue(changes, core);
+            }
+        }
+    }
+
+    /// A unit of this node's own, as if a client had asked for it.
+    fn issue(&mut self, changes: Vec<Change>, core: &mut Core<'_>) {
+        let dot = core.clock.tick(self.skew.wall(core.now).ms());
+        let clock = self.skew.expiry(core.now);
+        let unit = Unit { dot, changes };
+        for change in &unit.changes {
+            core.store.apply(change, dot, clock, &mut core.out.facts);
+        }
+        self.on_local_unit(unit, None, core);
+    }
+
+    /// Everything held comes from nodes that knew of no horizon. Their base writes list what they had seen, but what the
+    /// cluster has collected at some nodes and not at others they must not bring back: the keys they
+    /// concern get a floor. (Keys without a base write wait for [`Active::take_over_horizon`]: the cluster may
+    /// hold older parts of them that count.)
+    pub(super) fn put_floors(&mut self, horizon: u64, core: &mut Core<'_>) {
+        let overwritten = |key: &[Change]| {
+            let old = |change: &Change| change.stamp.is_none_or(|stamp| stamp.time <= horizon);
+            let is_base = |change: &Change| match change.cell {
+                Cell::Register { .. } | Cell::Tombstone { .. } => true,
+                Cell::Contribution { .. }
+                | Cell::Expiry { .. }
+                | Cell::KeyCell { .. }
+                | Cell::DatabaseTombstone => false,
+            };
+            key.iter().any(is_base) && !key.iter().any(old)
+        };
+        if self.floor_keys(horizon, overwritten, core) {
+            core.out.facts.sometimes("keys written before the cluster was met got their floor");
+        }
+    }
+
+    /// Writes a floor into each key whose cells satisfy `wants`, as one unit. False if there is none.
+    fn floor_keys(
+        &mut self,
+        floor: u64,
+        wants: impl Fn(&[Change]) -> bool,
+        core: &mut Core<'_>,
+    ) -> bool {
+        let mut position = Some(WalkPosition::default());
+        let mut changes: Vec<Change> = Vec::new();
+        let mut keys: Vec<(DbIndex, Bytes)> = Vec::new();
+        while let Some(from) = position {
+            changes.clear();
+            position = core.store.walk(from, WALK_BYTES, &mut changes);
+            for key in changes.chunk_by(|a, b| (a.db, &a.key) == (b.db, &b.key)) {
+                if wants(key) {
+                    keys.push((key[0].db, key[0].key.clone()));
+                }
+            }
+        }
+        if keys.is_empty() {
+            return false;
+        }
+        let dot = core.clock.tick(self.skew.wall(core.now).ms());
+        let clock = self.skew.expiry(core.now);
+        let changes = keys
+            .into_iter()
+            .map(|(db, key)| Change { db, key, stamp: Some(dot), cell: Cell::KeyCell { floor } })
+            .collect();
+        let unit = Unit { dot, changes };
+        for change in &unit.changes {
+            core.store.apply(change, dot, clock, &mut core.out.facts);
+        }
+        self.vector.raise(dot.origin, dot.time);
+        self.log.append_unit(&unit);
+        core.out.fact(|| Fact::CellsAdopted { unit });
+        true
+    }
+
+    /// Everything below the horizon of the cluster joined has arrived: from now on a key that is not held here is known to
+    /// be gone. Increments that created such keys meanwhile get the floor they could not have.
+    pub(super) fn take_over_horizon(&mut self, core: &mut Core<'_>) {
+        let Some(horizon) = core.store.inherited() else { return };
+        let covered = |origin| self.vector.get(origin) >= horizon;
+        if !self.members.bringing_origins().all(covered) {
+            return;
+        }
+        core.store.take_over();
+        core.out.facts.sometimes("a joiner took over the cluster's horizon");
+        let own = core.clock.origin();
+        let clock = self.skew.expiry(core.now);
+        if self.floor_keys(horizon, |key| wants_floor(key, horizon, own, clock), core) {
+            core.out.facts.sometimes("keys created while joining got their floor");
+        }
+    }
+}
+
+/// What a cell of `key` is written as above the horizon; `None` if it may stay as it is.
+fn lifted(cell: &Change, key: &[Change], horizon: u64, own: Origin) -> Option<Change> {
+    let stamp = cell.stamp?;
+    if stamp.time > horizon {
+        return None;
+    }
+    let again = match &cell.cell {
+        Cell::Register { value, resets, seen } => {
+            // An increment of another node that this write had not seen must not come to count as seen.
+            let counts = |c: &Change| {
+                matches!(c.cell, Cell::Contribution { .. })
+                    && c.stamp.is_some_and(|s| s.time <= horizon && s.origin != own)
+            };
+            let raised = if key.iter().any(counts) { seen.horizon } else { horizon };
+            let seen = Seen { list: seen.list.clone(), horizon: raised };
+            Cell::Register { value: value.clone(), resets: *resets, seen }
+        }
+        Cell::Contribution { generation, .. } if stamp.origin == own => {
+            if key.iter().any(|base| has_seen(base, stamp, *generation)) {
+                return None;
+            }
+            cell.cell.clone()
+        }
+        Cell::Expiry { .. } => cell.cell.clone(),
+        // A delete removes what is older, wherever it comes to; a floor stands for itself.
+        Cell::Contribution { .. }
+        | Cell::Tombstone { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone => return None,
+    };
+    Some(Change { db: cell.db, key: cell.key.clone(), stamp: None, cell: again })
+}
+
+/// Whether a base write has seen all of the contribution that was begun at `generation` and last grew at `last`.
+fn has_seen(base: &Change, last: Stamp, generation: u64) -> bool {
+    let (Cell::Register { seen, .. } | Cell::Tombstone { seen }) = &base.cell else { return false };
+    let listed = seen.list.iter().find(|c| c.origin == last.origin && c.generation == generation);
+    listed.map_or(last.time <= seen.horizon, |c| c.last >= last.time)
+}
+
+/// Whether a key was begun by increments of `own` (and perhaps an APPEND after them) while it was not known what lay at or
+/// below `horizon`, and nothing does: or only what a deadline hides that has passed, and that others may have dropped.
+fn wants_floor(cells: &[Change], horizon: u64, own: Origin, clock: UnixMs) -> bool {
+    let mut counts = false;
+    let mut old = false;
+    let mut expiry: Option<(Stamp, Option<UnixMs>)> = None;
+    for change in cells {
+        let Some(stamp) = change.stamp else { return false };
+        old |= stamp.time <= horizon;
+        let says = match change.cell {
+            Cell::Contribution { .. } => {
+                counts |= stamp.origin == own;
+                continue;
+            }
+            Cell::KeyCell { floor } if floor >= horizon => return false,
+            Cell::KeyCell { .. } => continue,
+            Cell::Register { resets: false, .. } => {
+                counts |= stamp.origin == own;
+                continue;
+            }
+            Cell::Register { .. } | Cell::Tombstone { .. } => None,
+            Cell::Expiry { deadline } => deadline,
+            Cell::DatabaseTombstone => return false,
+        };
+        // An expiry cell of the same stamp as a SET says more than that it resets.
+        if expiry.is_none_or(|(newest, _)| stamp > newest || (stamp == newest && says.is_some())) {
+            expiry = Some((stamp, says));
+        }
+    }
+    let hidden = expiry.is_some_and(|(stamp, deadline)| {
+        stamp.time <= horizon && deadline.is_some_and(|deadline| deadline <= clock)
+    });
+    counts && (!old || hidden)
+}
