@@ -156,6 +156,7 @@ impl Active {
             self.pump(&mut peer, core);
             if let Side::Master { .. } = &peer.side
                 && peer.told != self.vector
+                && peer.unsent_bytes() < self.config.limits.link_window_bytes as u64
                 && self.has_taken_since(&peer.told, core)
             {
                 peer.told = self.vector.clone();

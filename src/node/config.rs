@@ -93,6 +93,8 @@ pub enum Problem {
     StrayWord { word: String },
     /// Several masters without `multi-master yes`.
     MastersWithoutMultiMaster { count: usize },
+    /// Several masters of a plain replica: each would drop what the others have brought.
+    MastersWithoutActiveReplica,
     /// `active-replica yes` beside an explicit `replica-read-only yes`.
     ActiveReadOnly,
 }
@@ -238,6 +240,9 @@ impl Reader {
             let count = config.replicaof.len();
             return Err(whole(Problem::MastersWithoutMultiMaster { count }));
         }
+        if !config.active_replica && config.replicaof.len() > 1 {
+            return Err(whole(Problem::MastersWithoutActiveReplica));
+        }
         if config.active_replica {
             if self.read_only_asked {
                 return Err(whole(Problem::ActiveReadOnly));
@@ -295,6 +300,9 @@ impl fmt::Display for Problem {
             }
             Problem::MastersWithoutMultiMaster { count } => {
                 write!(f, "{count} masters given with 'replicaof': needs 'multi-master yes'")
+            }
+            Problem::MastersWithoutActiveReplica => {
+                write!(f, "several masters given with 'replicaof': needs 'active-replica yes'")
             }
             Problem::ActiveReadOnly => write!(
                 f,
@@ -360,8 +368,11 @@ mod tests {
         let config = load(text, "--port 2 --replicaof b 2");
         assert_eq!((config.port, config.replicaof.len()), (2, 1));
         assert_eq!(config.replicaof[0].host, "b");
-        let config = load("replicaof a 1\nmulti-master yes\n", "--replicaof b 2");
+        let config =
+            load("replicaof a 1\nmulti-master yes\nactive-replica yes\n", "--replicaof b 2");
         assert_eq!(config.replicaof.len(), 2);
+        let several = error(file("replicaof a 1\nreplicaof b 2\nmulti-master yes\n"));
+        assert!(several.contains("'active-replica yes'"), "{several}");
     }
 
     #[test]
