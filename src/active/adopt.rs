@@ -16,7 +16,7 @@ impl Active {
     /// What a resync over a link has brought is not in the log, and may not be for long: the link is silent, and the
     /// sender may never come back, or it waits for a paused origin. Others should not have to wait for that.
     pub(super) fn keep_unlogged(&mut self, conn: ConnId, core: &mut Core<'_>) {
-        let Some(mut peer) = self.peers.remove(&conn) else { return };
+        let Some(mut peer) = self.peers.remove(conn) else { return };
         if let Side::Master { inbound, .. } = &mut peer.side
             && core::mem::take(&mut inbound.unlogged)
         {
@@ -27,7 +27,7 @@ impl Active {
                 self.adopt_uncovered(core);
             }
         }
-        self.peers.insert(conn, peer);
+        self.peers.insert(peer);
     }
 
     /// Logs every cell that the own vector does not cover, as units under own new dots; the cells keep their stamps.

@@ -110,7 +110,7 @@ impl Active {
     }
 
     pub(super) fn close_peer(&mut self, conn: ConnId, core: &mut Core<'_>) {
-        if let Some(mut peer) = self.peers.remove(&conn) {
+        if let Some(mut peer) = self.peers.remove(conn) {
             peer.closing = true;
             self.put_back(peer, core);
         }
@@ -142,7 +142,7 @@ impl Active {
     /// A link that shows no sign of life gets a second connection beside it; one that does again, keeps the first.
     fn suspect(&mut self, at: usize, core: &mut Core<'_>) {
         let Some(link) = self.masters[at].link else { return };
-        let Some(peer) = self.peers.get(&link.conn) else { return };
+        let Some(peer) = self.peers.get(link.conn) else { return };
         let silent = core.now.mono.since(peer.last_heard) >= self.config.limits.suspect_after;
         let master = &mut self.masters[at];
         if silent && !link.suspect {
@@ -218,7 +218,7 @@ impl Active {
         let stage = Greeting::Authenticating;
         let mut peer = Peer::new(conn, Side::Greeting { master, stage }, core.now.mono);
         self.begin_greeting(&mut peer);
-        self.peers.insert(conn, Box::new(peer));
+        self.peers.insert(Box::new(peer));
         true
     }
 
@@ -282,7 +282,7 @@ impl Active {
     }
 
     pub(super) fn is_streaming(&self, master: &Master) -> bool {
-        let peer = master.link.and_then(|link| self.peers.get(&link.conn));
+        let peer = master.link.and_then(|link| self.peers.get(link.conn));
         match peer.map(|peer| &peer.side) {
             Some(Side::Master { inbound, .. }) => !inbound.is_resyncing(),
             Some(Side::Guest | Side::Replica(_) | Side::Greeting { .. }) | None => false,

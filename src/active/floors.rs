@@ -38,7 +38,7 @@ impl Active {
         }
     }
 
-    /// A unit of this node's own, as if a client had asked for it.
+    /// Applies and logs a unit of this node's own that no client has asked for.
     fn issue(&mut self, changes: Vec<Change>, core: &mut Core<'_>) {
         let dot = core.clock.tick(self.skew.wall(core.now).ms());
         let clock = self.skew.expiry(core.now);
@@ -46,7 +46,9 @@ impl Active {
         for change in &unit.changes {
             core.store.apply(change, dot, clock, &mut core.out.facts);
         }
-        self.on_local_unit(unit, None, core);
+        self.vector.raise(dot.origin, dot.time);
+        self.log.append_unit(&unit);
+        core.out.fact(|| Fact::CellsLifted { unit });
     }
 
     /// Everything held comes from nodes that knew of no horizon. Their base writes list what they had seen, but what the

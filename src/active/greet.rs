@@ -120,7 +120,7 @@ impl Active {
                 let mut peer = Peer::new(conn, Side::Guest, core.now.mono);
                 peer.ip = Some(ip);
                 peer.send_text(format!("+PEER {PEER_VERSION}\r\n").as_bytes());
-                self.peers.insert(conn, Box::new(peer));
+                self.peers.insert(Box::new(peer));
                 Ok(())
             }
         }
@@ -241,7 +241,7 @@ impl Active {
     fn has_live_other_run(&mut self, peer: &Peer, hello: &Hello, core: &mut Core<'_>) -> bool {
         let others: Vec<(ConnId, bool)> = self
             .peers
-            .values()
+            .iter()
             .filter(|other| {
                 other.conn != peer.conn
                     && other.node.is_some_and(|n| n.node == hello.node && n.run != hello.run)
@@ -256,7 +256,7 @@ impl Active {
         }
         for (conn, _) in others {
             core.out.facts.sometimes("links of a node's past life were closed");
-            if let Some(mut other) = self.peers.remove(&conn) {
+            if let Some(mut other) = self.peers.remove(conn) {
                 other.closing = true;
                 self.put_back(other, core);
             }

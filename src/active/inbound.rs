@@ -131,17 +131,30 @@ impl Active {
             }
             Frame::StateChunk(changes) => self.on_state_chunk(&mut stream, &changes, core),
             Frame::StateEnd => self.on_state_end(&mut stream, core),
-            Frame::Heartbeat(heartbeat) => {
-                if heartbeat.caught_up {
-                    self.on_caught_up(&mut stream, heartbeat.vector, core);
-                }
-            }
-            Frame::Hello(_) | Frame::Refuse(_) | Frame::ResyncRequest { .. } | Frame::Ack(_) => {
+            Frame::Hello(_)
+            | Frame::Refuse(_)
+            | Frame::ResyncRequest { .. }
+            | Frame::Ack(_)
+            | Frame::Heartbeat(_) => {
                 core.out.facts.log(LogLevel::Warning, "unexpected frame on a master's stream");
                 peer.closing = true;
             }
         }
         self.ask_for_resync(peer);
+    }
+
+    /// The master's heartbeat says that everything in `vector` has been sent before.
+    pub(super) fn on_stream_caught_up(
+        &mut self,
+        peer: &mut Peer,
+        vector: &Vector,
+        core: &mut Core<'_>,
+    ) {
+        if let Peer { conn, node: Some(node), side: Side::Master { inbound, .. }, .. } = peer {
+            let mut stream = Stream { conn: *conn, node: node.node, inbound };
+            self.on_caught_up(&mut stream, vector, core);
+            self.ask_for_resync(peer);
+        }
     }
 
     fn ask_for_resync(&self, peer: &mut Peer) {
@@ -289,7 +302,7 @@ impl Active {
         stream.inbound.wants_resync = true;
     }
 
-    fn on_caught_up(&mut self, stream: &mut Stream<'_>, vector: Vector, core: &mut Core<'_>) {
+    fn on_caught_up(&mut self, stream: &mut Stream<'_>, vector: &Vector, core: &mut Core<'_>) {
         if stream.inbound.wants_resync {
             return;
         }
@@ -297,13 +310,13 @@ impl Active {
             if resync.overflowed || resync.blocked {
                 // What follows a gap does not count.
             } else if let Some(Held::CaughtUp(last)) = resync.held.back_mut() {
-                last.merge(&vector);
+                last.merge(vector);
             } else {
-                resync.held.push_back(Held::CaughtUp(vector));
+                resync.held.push_back(Held::CaughtUp(vector.clone()));
             }
             return;
         }
-        self.raise_vector(stream.inbound, &vector, core);
+        self.raise_vector(stream.inbound, vector, core);
     }
 
     /// The vector becomes the maximum with `vector`, but for paused origins. The entries that moved.

@@ -22,6 +22,8 @@ pub struct Member {
 /// What a member had from every origin when its expiry clock stood where it says, and whom it knew of.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Announcement {
+    /// Of the record it was made in.
+    seq: u64,
     vector: Vector,
     clock: UnixMs,
     to: Vec<(NodeId, Origin)>,
@@ -30,7 +32,7 @@ struct Announcement {
 impl Announcement {
     fn of(record: &Record) -> Announcement {
         let (vector, clock) = (record.vector.clone(), record.clock);
-        Announcement { vector, clock, to: record.announced_to.clone() }
+        Announcement { seq: record.seq, vector, clock, to: record.announced_to.clone() }
     }
 }
 
@@ -179,12 +181,19 @@ impl Members {
     /// Takes notice that this node now has `vector`: announcements it covers are settled.
     pub fn settle(&mut self, vector: &Vector) {
         for member in self.others.values_mut() {
-            let newest = Announcement::of(&member.record);
-            if vector.covers_all(&newest.vector) {
-                member.settled = newest.clone();
-                member.pending = newest;
+            if member.settled.seq == member.record.seq {
+                continue;
+            }
+            if vector.covers_all(&member.record.vector) {
+                member.settled = Announcement::of(&member.record);
+                member.pending = Announcement::default();
             } else if vector.covers_all(&member.pending.vector) {
-                member.settled = core::mem::replace(&mut member.pending, newest);
+                // One that waits for nothing is none: the newest takes its place all the same.
+                let pending =
+                    core::mem::replace(&mut member.pending, Announcement::of(&member.record));
+                if pending.seq > member.settled.seq {
+                    member.settled = pending;
+                }
             }
         }
     }

@@ -31,12 +31,12 @@ use crate::base::time::{Mono, Now, Span, UnixMs, Wall};
 use crate::base::unit::{Cell, Unit};
 use crate::base::vector::Vector;
 use crate::store::Store;
-use crate::wire::frame::{Frame, Heartbeat, Record};
+use crate::wire::frame::{Frame, Heartbeat, News, Record};
 
 use self::dial::Master;
 use self::log::Log;
 use self::member::Members;
-use self::peer::{Peer, Side};
+use self::peer::{Peer, Peers, Side};
 use self::skew::SkewedClock;
 
 pub use self::config::{ActiveConfig, ActiveSetting, Core, Life, ReplicaOf, ReplicaOfError};
@@ -55,7 +55,7 @@ pub struct Active {
     members: Members,
     skew: SkewedClock,
     masters: Vec<Master>,
-    peers: BTreeMap<ConnId, Box<Peer>>,
+    peers: Peers,
     next_master: u64,
     next_dial: u64,
     next_heartbeat: Mono,
@@ -104,7 +104,7 @@ impl Active {
             }),
             skew: SkewedClock::new(config.max_clock_skew_ms),
             masters: Vec::new(),
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
             next_master: 0,
             next_dial: 0,
             next_heartbeat: core.now.mono + config.limits.ping_period,
@@ -154,7 +154,7 @@ impl Active {
 
     /// Bytes arrived on a connection that [`Active::owns`].
     pub fn on_bytes(&mut self, conn: ConnId, buf: &mut BytesMut, core: &mut Core<'_>) {
-        let Some(mut peer) = self.peers.remove(&conn) else {
+        let Some(mut peer) = self.peers.remove(conn) else {
             buf.clear();
             return;
         };
@@ -181,7 +181,7 @@ impl Active {
             core.out.push(Effect::Close { conn: peer.conn });
             self.on_peer_gone(peer, core);
         } else {
-            self.peers.insert(peer.conn, peer);
+            self.peers.insert(peer);
         }
     }
 
@@ -230,25 +230,26 @@ impl Active {
 
     fn on_heartbeat(&mut self, peer: &mut Peer, heartbeat: Heartbeat, core: &mut Core<'_>) {
         let Some(node) = peer.node else { return };
-        peer.echo = Some((heartbeat.sent, core.now.mono));
-        if let Some((sent, held)) = heartbeat.echo {
+        let Heartbeat { pulse, news: News { vector: theirs, members } } = heartbeat;
+        peer.echo = Some((pulse.sent, core.now.mono));
+        if let Some((sent, held)) = pulse.echo {
             // Sent there, held there, sent back: what was long on its way says little of the clock.
             let trip = Span(core.now.mono.since(sent).0.saturating_sub(held.0));
             if trip <= self.config.limits.ping_period {
-                let wall = Wall(heartbeat.wall.0.saturating_add(trip.0 / 2000));
+                let wall = Wall(pulse.wall.0.saturating_add(trip.0 / 2000));
                 self.on_peer_wall(node.node, wall, core);
             } else {
                 core.out.facts.sometimes("a heartbeat was too long on its way to tell the time");
             }
         }
-        let members = heartbeat.members.clone();
-        let theirs = heartbeat.vector.clone();
         match &mut peer.side {
             Side::Replica(outbound) => {
                 outbound.acked.merge(&theirs);
             }
             Side::Master { .. } => {
-                self.on_stream_frame(peer, Frame::Heartbeat(heartbeat), core);
+                if pulse.caught_up {
+                    self.on_stream_caught_up(peer, &theirs, core);
+                }
                 self.resume_paused(peer, core);
             }
             Side::Guest | Side::Greeting { .. } => {}
@@ -306,8 +307,7 @@ impl Active {
     fn close_past_lives(&mut self, record: &Record, core: &mut Core<'_>) {
         let past =
             |peer: &&Peer| peer.node.is_some_and(|n| n.node == record.node && n.run != record.run);
-        let conns: Vec<ConnId> =
-            self.peers.values().map(AsRef::as_ref).filter(past).map(|peer| peer.conn).collect();
+        let conns: Vec<ConnId> = self.peers.iter().filter(past).map(|peer| peer.conn).collect();
         for conn in conns {
             core.out.facts.sometimes("links of a node's past life were closed");
             self.close_peer(conn, core);
@@ -329,13 +329,13 @@ impl Active {
     }
 
     pub fn on_drained(&mut self, conn: ConnId, bytes: u64, _core: &mut Core<'_>) {
-        if let Some(peer) = self.peers.get_mut(&conn) {
+        if let Some(peer) = self.peers.get_mut(conn) {
             peer.on_drained(bytes);
         }
     }
 
     pub fn on_closed(&mut self, conn: ConnId, _why: CloseReason, core: &mut Core<'_>) {
-        if let Some(peer) = self.peers.remove(&conn) {
+        if let Some(peer) = self.peers.remove(conn) {
             self.on_peer_gone(peer, core);
         }
     }
@@ -344,7 +344,7 @@ impl Active {
     fn on_peer_gone(&mut self, mut peer: Box<Peer>, core: &mut Core<'_>) {
         self.on_stream_end(&mut peer, core);
         if let Some(node) = peer.node {
-            let linked = self.peers.values().any(|p| p.node.is_some_and(|n| n.node == node.node));
+            let linked = self.peers.iter().any(|p| p.node.is_some_and(|n| n.node == node.node));
             if !linked {
                 self.skew.forget(node.node);
             }
@@ -453,19 +453,13 @@ impl Active {
             Side::Replica(outbound) => outbound.acked.covers(dot),
             Side::Guest | Side::Greeting { .. } | Side::Master { .. } => false,
         };
-        let nodes: BTreeSet<NodeId> = self
-            .peers
-            .values()
-            .map(AsRef::as_ref)
-            .filter(acked)
-            .filter_map(|p| p.node)
-            .map(|n| n.node)
-            .collect();
+        let nodes: BTreeSet<NodeId> =
+            self.peers.iter().filter(acked).filter_map(|p| p.node).map(|n| n.node).collect();
         nodes.len()
     }
 
     pub fn owns(&self, conn: ConnId) -> bool {
-        self.peers.contains_key(&conn)
+        self.peers.get(conn).is_some()
     }
 
     pub fn vector(&self) -> &Vector {
@@ -488,7 +482,7 @@ impl Active {
     pub fn paused(&self) -> Vec<Origin> {
         let paused: BTreeSet<Origin> = self
             .peers
-            .values()
+            .iter()
             .filter_map(|peer| match &peer.side {
                 Side::Master { inbound, .. } => Some(inbound.paused_origins()),
                 Side::Guest | Side::Replica(_) | Side::Greeting { .. } => None,

@@ -38,8 +38,7 @@ impl Active {
             // Who does not know yet sends what counts with nothing: not to this node from now on. At
             // the next handshake it is told.
             let ignorant = |peer: &&Peer| peer.is_ignorant;
-            let conns: Vec<ConnId> =
-                self.peers.values().map(AsRef::as_ref).filter(ignorant).map(|p| p.conn).collect();
+            let conns: Vec<ConnId> = self.peers.iter().filter(ignorant).map(|p| p.conn).collect();
             for conn in conns {
                 core.out.facts.sometimes("a link to a node that knew no horizon was closed");
                 self.close_peer(conn, core);

@@ -9,7 +9,7 @@ use crate::base::io::{Effect, Effects};
 use crate::base::time::Mono;
 use crate::base::vector::Vector;
 use crate::store::WalkPosition;
-use crate::wire::frame::Frame;
+use crate::wire::frame::{Frame, Pulse};
 
 use super::inbound::Inbound;
 
@@ -91,6 +91,65 @@ pub struct Peer {
     pub is_ignorant: bool,
 }
 
+/// All connections, in the order of their numbers. They are few: a sorted list.
+#[derive(Debug, Default)]
+pub struct Peers {
+    list: Vec<Box<Peer>>,
+}
+
+impl Peers {
+    fn place(&self, conn: ConnId) -> Result<usize, usize> {
+        self.list.binary_search_by_key(&conn, |peer| peer.conn)
+    }
+
+    pub fn get(&self, conn: ConnId) -> Option<&Peer> {
+        self.place(conn).ok().map(|at| &*self.list[at])
+    }
+
+    pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Peer> {
+        self.place(conn).ok().map(|at| &mut *self.list[at])
+    }
+
+    /// Puts a connection in; one with the same number gives way.
+    pub fn insert(&mut self, peer: Box<Peer>) {
+        match self.place(peer.conn) {
+            Ok(at) => self.list[at] = peer,
+            Err(at) => self.list.insert(at, peer),
+        }
+    }
+
+    pub fn remove(&mut self, conn: ConnId) -> Option<Box<Peer>> {
+        self.place(conn).ok().map(|at| self.list.remove(at))
+    }
+
+    /// The first connection after `after`; of all, if that is `None`.
+    pub fn next(&self, after: Option<ConnId>) -> Option<&Peer> {
+        let at = match after.map(|conn| self.place(conn)) {
+            None => 0,
+            Some(Ok(at)) => at + 1,
+            Some(Err(at)) => at,
+        };
+        self.list.get(at).map(|peer| &**peer)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.list.iter().map(|peer| &**peer)
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.list.iter_mut().map(|peer| &mut **peer)
+    }
+
+    /// The connections that satisfy `which`, to be looked at while the table changes.
+    pub fn conns(&self, which: impl Fn(&Peer) -> bool) -> Vec<ConnId> {
+        self.iter().filter(|peer| which(peer)).map(|peer| peer.conn).collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
 /// Who is at the other end.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct PeerNode {
@@ -122,6 +181,11 @@ impl Peer {
 
     pub fn send(&mut self, frame: &Frame) {
         frame.encode(&mut self.gathered);
+    }
+
+    /// A heartbeat whose news are encoded already.
+    pub fn send_heartbeat(&mut self, pulse: &Pulse, news: &[u8]) {
+        Frame::encode_heartbeat(pulse, news, &mut self.gathered);
     }
 
     pub fn send_encoded(&mut self, bytes: &Bytes) {

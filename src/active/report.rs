@@ -57,9 +57,9 @@ impl Active {
     /// The newest stream to each replica, in the order of node ids.
     fn replicas(&self) -> BTreeMap<NodeId, (&Peer, u16)> {
         let mut replicas = BTreeMap::new();
-        for peer in self.peers.values() {
+        for peer in self.peers.iter() {
             if let (Side::Replica(outbound), Some(node)) = (&peer.side, peer.node) {
-                replicas.insert(node.node, (&**peer, outbound.port));
+                replicas.insert(node.node, (peer, outbound.port));
             }
         }
         replicas
@@ -116,7 +116,7 @@ impl Active {
         name: &dyn Fn(&str) -> String,
         text: &mut String,
     ) {
-        let peer = master.link.and_then(|link| self.peers.get(&link.conn));
+        let peer = master.link.and_then(|link| self.peers.get(link.conn));
         let status = if peer.is_some() { "up" } else { "down" };
         line(text, &name("link_status"), status);
         let last_io = peer.map(|peer| now.mono.since(peer.last_heard).as_ms() / 1000);

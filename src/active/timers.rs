@@ -5,10 +5,10 @@ use crate::base::ids::ConnId;
 use crate::base::mutant::Mutant;
 use crate::base::time::Mono;
 use crate::base::vector::Vector;
-use crate::wire::frame::{Frame, Heartbeat};
+use crate::wire::frame::{Frame, News, Pulse};
 
 use super::dial::Master;
-use super::peer::Side;
+use super::peer::{Peer, Side};
 use super::{Active, Core};
 
 impl Active {
@@ -31,10 +31,11 @@ impl Active {
         self.promise(core);
         self.announce(core);
         let wall = self.skew.wall(core.now);
-        let members = self.members.records();
-        let vector = self.members.outgoing(&self.vector);
+        let news =
+            News { vector: self.members.outgoing(&self.vector), members: self.members.records() };
+        let news = news.to_bytes();
         let log_end = self.log.end();
-        for peer in self.peers.values_mut() {
+        for peer in self.peers.iter_mut() {
             if !peer.is_established() {
                 continue;
             }
@@ -44,11 +45,9 @@ impl Active {
             };
             // A window that is full stays as it is: nothing is queued for a silent link.
             if peer.unsent_bytes() < 4 * self.config.limits.link_window_bytes as u64 + 4096 {
-                let (vector, members) = (vector.clone(), members.clone());
                 let now = core.now.mono;
                 let echo = peer.echo.map(|(sent, came)| (sent, now.since(came)));
-                let beat = Heartbeat { wall, sent: now, echo, vector, caught_up, members };
-                peer.send(&Frame::Heartbeat(beat));
+                peer.send_heartbeat(&Pulse { wall, sent: now, echo, caught_up }, &news);
             }
         }
     }
@@ -101,9 +100,8 @@ impl Active {
         if horizon != before {
             core.out.fact(|| Fact::Collected { horizon });
         }
-        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
-        for conn in conns {
-            if let Some(mut peer) = self.peers.remove(&conn) {
+        for conn in self.peers.conns(|peer| matches!(peer.side, Side::Master { .. })) {
+            if let Some(mut peer) = self.peers.remove(conn) {
                 self.resume_paused(&mut peer, core);
                 let blocked =
                     matches!(&peer.side, Side::Master { inbound, .. } if inbound.is_blocked());
@@ -119,20 +117,15 @@ impl Active {
     fn drop_silent_peers(&mut self, core: &mut Core<'_>) {
         let now = core.now.mono;
         let limits = &self.config.limits;
-        let silent: Vec<ConnId> = self
-            .peers
-            .values()
-            .filter(|peer| {
-                if peer.is_established() {
-                    now.since(peer.last_heard) >= self.config.repl_timeout
-                } else {
-                    now.since(peer.since) >= limits.handshake_timeout
-                }
-            })
-            .map(|peer| peer.conn)
-            .collect();
-        for conn in silent {
-            if let Some(mut peer) = self.peers.remove(&conn) {
+        let silent = |peer: &Peer| {
+            if peer.is_established() {
+                now.since(peer.last_heard) >= self.config.repl_timeout
+            } else {
+                now.since(peer.since) >= limits.handshake_timeout
+            }
+        };
+        for conn in self.peers.conns(silent) {
+            if let Some(mut peer) = self.peers.remove(conn) {
                 core.out.facts.sometimes("a link was given up for its silence");
                 peer.closing = true;
                 self.put_back(peer, core);
@@ -150,27 +143,42 @@ impl Active {
             self.next_heartbeat = core.now.mono;
         }
         self.busy = false;
-        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
-        for conn in conns {
-            let Some(mut peer) = self.peers.remove(&conn) else { continue };
-            self.pump(&mut peer, core);
-            if let Side::Master { .. } = &peer.side
-                && peer.told != self.vector
-                && peer.unsent_bytes() < self.config.limits.link_window_bytes as u64
-                && self.has_taken_since(&peer.told, core)
-            {
-                peer.told = self.vector.clone();
-                peer.send(&Frame::Ack(self.vector.clone()));
-            }
-            peer.flush(core.out);
-            self.peers.insert(conn, peer);
+        let log_end = self.log.end();
+        let mut next = self.peers.next(None).map(|peer| peer.conn);
+        while let Some(conn) = next {
+            self.flush_peer(conn, log_end, core);
+            next = self.peers.next(Some(conn)).map(|peer| peer.conn);
         }
-        let cursors = self.peers.values().filter_map(|peer| match &peer.side {
+        let cursors = self.peers.iter().filter_map(|peer| match &peer.side {
             Side::Replica(outbound) => Some(outbound.cursor),
             Side::Guest | Side::Greeting { .. } | Side::Master { .. } => None,
         });
         let needed = cursors.min().unwrap_or(u64::MAX);
         self.log.set_needed(needed);
+    }
+
+    fn flush_peer(&mut self, conn: ConnId, log_end: u64, core: &mut Core<'_>) {
+        let streams = match self.peers.get(conn).map(|peer| &peer.side) {
+            Some(Side::Replica(outbound)) => !outbound.is_caught_up(log_end),
+            Some(Side::Guest | Side::Greeting { .. } | Side::Master { .. }) | None => false,
+        };
+        if streams && let Some(mut peer) = self.peers.remove(conn) {
+            self.pump(&mut peer, core);
+            self.peers.insert(peer);
+        }
+        let window = self.config.limits.link_window_bytes as u64;
+        let acks = self.peers.get(conn).is_some_and(|peer| {
+            matches!(peer.side, Side::Master { .. })
+                && peer.told != self.vector
+                && peer.unsent_bytes() < window
+                && self.has_taken_since(&peer.told, core)
+        });
+        let Some(peer) = self.peers.get_mut(conn) else { return };
+        if acks {
+            peer.told.clone_from(&self.vector);
+            peer.send(&Frame::Ack(self.vector.clone()));
+        }
+        peer.flush(core.out);
     }
 
     /// Whether the vector has moved for another reason than the own clock.

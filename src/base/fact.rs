@@ -38,6 +38,11 @@ pub enum Fact {
     CellsAdopted {
         unit: Unit,
     },
+    /// Cells from below the horizon of the cluster joined were written again as a unit of the node's own: a base write
+    /// has seen what it lists, as before, and no more.
+    CellsLifted {
+        unit: Unit,
+    },
     /// A unit that came over a link was applied (not a duplicate).
     UnitTaken {
         dot: Stamp,

@@ -23,6 +23,8 @@ const PREFIX_BYTES: usize = 4;
 
 const UNIT_TYPE: u8 = 3;
 
+const HEARTBEAT_TYPE: u8 = 10;
+
 /// What one node tells of itself and passes on of others.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -117,19 +119,40 @@ pub enum Frame {
     Heartbeat(Heartbeat),
 }
 
-/// Said once a ping period on every link, in both directions.
+/// Said once a ping period on every link, in both directions: what differs from link to link, and what does not.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Heartbeat {
+    pub pulse: Pulse,
+    pub news: News,
+}
+
+/// What a heartbeat says of its link.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pulse {
     pub wall: Wall,
     /// The sender's monotonic clock, to be sent back.
     pub sent: Mono,
     /// The newest `sent` that came from the other side, and how long ago.
     pub echo: Option<(Mono, Span)>,
+    /// Everything in the vector has been sent before on this very connection or was covered at its handshake.
+    pub caught_up: bool,
+}
+
+/// What a heartbeat says on all links alike.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct News {
     /// What the sender has; on a stream that is caught up the receiver then has it too.
     pub vector: Vector,
-    /// Everything in `vector` has been sent before on this very connection or was covered at its handshake.
-    pub caught_up: bool,
     pub members: Vec<Record>,
+}
+
+impl News {
+    /// As a heartbeat ends.
+    pub fn to_bytes(&self) -> BytesMut {
+        let mut out = BytesMut::new();
+        put(&mut out, self);
+        out
+    }
 }
 
 /// Why bytes are not a frame. The connection is of no use afterwards; the state is unchanged.
@@ -153,7 +176,7 @@ impl Frame {
             Frame::StateEnd => 7,
             Frame::ResyncRequest { .. } => 8,
             Frame::Ack(_) => 9,
-            Frame::Heartbeat(_) => 10,
+            Frame::Heartbeat(_) => HEARTBEAT_TYPE,
         }
     }
 
@@ -177,6 +200,16 @@ impl Frame {
             Frame::ResyncRequest { presented, whole } => put(out, &(presented, whole)),
             Frame::Heartbeat(heartbeat) => put(out, heartbeat),
         }
+        finish(out, start);
+    }
+
+    /// A heartbeat whose news are the same on many links, see [`News::to_bytes`].
+    pub fn encode_heartbeat(pulse: &Pulse, news: &[u8], out: &mut BytesMut) {
+        let start = out.len();
+        out.put_u32_le(0);
+        out.put_u8(HEARTBEAT_TYPE);
+        put(out, pulse);
+        out.extend_from_slice(news);
         finish(out, start);
     }
 
@@ -247,7 +280,7 @@ impl Frame {
                 Frame::ResyncRequest { presented, whole }
             }
             9 => Frame::Ack(take(body)?),
-            10 => Frame::Heartbeat(take(body)?),
+            HEARTBEAT_TYPE => Frame::Heartbeat(take(body)?),
             7 => return Err(FrameError::Malformed),
             other => return Err(FrameError::UnknownType(other)),
         })

@@ -6,7 +6,7 @@ use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Change, Seen, Unit};
 use crate::base::vector::Vector;
 
-use super::frame::{Frame, Hello, Record, Refusal};
+use super::frame::{Frame, Hello, News, Record, Refusal};
 
 /// No stamp time reaches this: it stands for a moment more than two thousand years ahead.
 const TIME_MAX: u64 = 1 << 62;
@@ -30,7 +30,8 @@ pub fn is_sane(frame: &Frame) -> bool {
             changes.iter().all(|change| change.stamp.is_some_and(|s| change_is_sane(change, s)))
         }
         Frame::Heartbeat(heartbeat) => {
-            vector_is_sane(&heartbeat.vector) && heartbeat.members.iter().all(record_is_sane)
+            let News { vector, members } = &heartbeat.news;
+            vector_is_sane(vector) && members.iter().all(record_is_sane)
         }
     }
 }

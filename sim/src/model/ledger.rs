@@ -117,7 +117,10 @@ impl Ledger {
     /// Takes one fact. `at` is simulated time in ns.
     pub fn fact(&mut self, boot: BootId, at: u64, fact: &Fact) {
         match fact {
-            Fact::UnitIssued { conn, unit, vector } => self.issued(boot, at, *conn, unit, vector),
+            Fact::UnitIssued { conn, unit, vector } => {
+                self.issued(boot, at, *conn, unit, Some(vector));
+            }
+            Fact::CellsLifted { unit } => self.issued(boot, at, None, unit, None),
             Fact::CellsAdopted { unit } => {
                 self.dot_rises(boot, unit.dot);
                 for change in &unit.changes {
@@ -233,12 +236,12 @@ impl Ledger {
         at: u64,
         conn: Option<ConnId>,
         unit: &Unit,
-        vector: &Vector,
+        vector: Option<&Vector>,
     ) {
         self.dot_rises(boot, unit.dot);
         self.boots[boot.0].reached.raise(unit.dot.origin, unit.dot.time);
         let mut growth = Vec::new();
-        let had = Rc::new(vector.clone());
+        let had = Rc::new(vector.cloned().unwrap_or_default());
         for change in &unit.changes {
             if matches!(change.cell, Cell::DatabaseTombstone) {
                 self.flushes.push((change.db, change.stamp_in(unit.dot)));
@@ -246,7 +249,7 @@ impl Ledger {
             }
             let id = self.key_id(change.db, &change.key);
             let stamp = change.stamp_in(unit.dot);
-            let had = || Some(Rc::clone(&had));
+            let had = || vector.map(|_| Rc::clone(&had));
             match &change.cell {
                 Cell::Register { value, resets, seen } => {
                     let value = Some(Bytes::copy_from_slice(value));

@@ -72,6 +72,7 @@ impl Observer for Book {
             | Fact::UnitIssued { .. }
             | Fact::UnitTaken { .. }
             | Fact::StandsAlone
+            | Fact::CellsLifted { .. }
             | Fact::StoodAlone { .. }
             | Fact::KeyChanged { .. }
             | Fact::StaleDropped { .. }
