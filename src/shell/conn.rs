@@ -17,6 +17,8 @@ use crate::base::io::CloseReason;
 
 /// Bytes asked of the kernel in one read.
 pub(super) const READ_BYTES: usize = 64 << 10;
+/// Most bytes read ahead of a client that is paused. They are kept only so that its end is noticed.
+const PAUSED_BYTES_MAX: usize = 1 << 20;
 /// Largest step by which the buffer of an unfinished command grows.
 const GROW_BYTES_MAX: usize = 8 << 20;
 
@@ -151,8 +153,11 @@ impl Hub {
         }
         let turn = self.turn;
         let Some(entry) = self.conns.at(slot, id) else { return Poll::Ready(()) };
-        if entry.closing || entry.paused {
+        if entry.closing {
             return Poll::Pending;
+        }
+        if entry.paused {
+            return self.poll_paused(shared, id, slot, inlet, tail, cx);
         }
         if entry.offered_in == turn {
             // The flusher was woken when the bytes were offered and stands before this task in line.
@@ -172,6 +177,35 @@ impl Hub {
                 if let Some(entry) = self.conns.at(slot, id) {
                     entry.offered_in = turn;
                 }
+                if socket::poll_more(inlet, cx) {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+            Poll::Ready(Err(e)) => self.on_ended(shared, id, slot, close_reason(&e)),
+        }
+    }
+
+    /// Keeps what comes during a pause, and notices if the other side is gone. Beyond a bound nothing is
+    /// read: the kernel makes the sender wait.
+    fn poll_paused(
+        &mut self,
+        shared: &Arc<Shared>,
+        id: ConnId,
+        slot: u32,
+        inlet: &mut Inlet,
+        tail: &mut BytesMut,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if tail.len() >= PAUSED_BYTES_MAX {
+            return Poll::Pending;
+        }
+        match pin!(inlet.read_buf(&mut self.scratch)).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(0)) => self.on_ended(shared, id, slot, CloseReason::EndOfStream),
+            Poll::Ready(Ok(_)) => {
+                tail.extend_from_slice(&self.scratch);
+                self.renew_scratch();
                 if socket::poll_more(inlet, cx) {
                     cx.waker().wake_by_ref();
                 }

@@ -215,6 +215,51 @@ fn more_clients_than_allowed_are_told_so() {
     wait_for("room again", || (s.cli_text("PING") == "PONG\n").then_some(()));
 }
 
+/// The value of a field of INFO.
+fn info(s: &Server, name: &str) -> String {
+    let text = s.ask(&["INFO"]);
+    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).trim_end().to_owned()
+}
+
+#[test]
+fn a_client_that_goes_away_while_it_waits_is_noticed() {
+    if !have_redis_cli() {
+        return;
+    }
+    let (_dir, s) = server(&["--maxclients", "3"]);
+    let connect = || {
+        let mut link = TcpStream::connect(("127.0.0.1", s.port)).expect("it listens");
+        // What follows behind the wait is in the server's hands, and must not hide the end.
+        link.write_all(b"WAIT 1 0\r\nPING\r\n").expect("it reads");
+        link
+    };
+    for _ in 0..3 {
+        let waiting = [connect(), connect()];
+        wait_for("both to wait", || (info(&s, "blocked_clients") == "2").then_some(()));
+        drop(waiting);
+        wait_for("both to be gone", || (info(&s, "blocked_clients") == "0").then_some(()));
+        assert_eq!(info(&s, "connected_clients"), "1");
+    }
+}
+
+#[test]
+fn what_comes_during_a_wait_is_executed_after_it() {
+    let (_dir, s) = server(&[]);
+    let mut link = TcpStream::connect(("127.0.0.1", s.port)).expect("it listens");
+    link.write_all(b"SET k v\r\nWAIT 1 400\r\nGET k\r\n").expect("it reads");
+    let mut ok = [0; 5];
+    link.read_exact(&mut ok).expect("an answer");
+    let value = vec![b'w'; 3 << 20];
+    link.write_all(format!("*3\r\n$3\r\nSET\r\n$1\r\nl\r\n${}\r\n", 3 << 20).as_bytes())
+        .expect("it reads");
+    link.write_all(&value).expect("it reads");
+    link.write_all(b"\r\nSTRLEN l\r\nQUIT\r\n").expect("it reads");
+    let mut rest = String::new();
+    link.read_to_string(&mut rest).expect("answers, then the end");
+    assert_eq!(rest, ":0\r\n$1\r\nv\r\n+OK\r\n:3145728\r\n+OK\r\n");
+}
+
 #[test]
 fn redis_py_connects_pipelines_and_transacts() {
     let python = || Command::new("python3");
