@@ -135,7 +135,7 @@ impl World {
                     }
                     self.input(at, Input::Drained { conn, bytes: count });
                 }
-                Effect::Close { conn } => {
+                Effect::Close { conn } | Effect::Abort { conn } => {
                     self.hosts[at].unread.remove(&conn);
                     if let Some(pipe) = self.pipes.get_mut(&(at, conn)) {
                         pipe.closed = true;

@@ -44,7 +44,7 @@ pub enum CloseReason {
     EndOfStream,
     Reset,
     TimedOut,
-    /// The node asked for it with [`Effect::Close`].
+    /// The node asked for it with [`Effect::Close`] or [`Effect::Abort`].
     Asked,
 }
 
@@ -78,7 +78,8 @@ pub enum Input<'a> {
         conn: ConnId,
         bytes: u64,
     },
-    /// The connection is gone. Not reported for one whose [`Effect::Close`] the node asked for.
+    /// The connection is gone. Not reported for one whose [`Effect::Close`] or [`Effect::Abort`] the node
+    /// asked for.
     Closed {
         conn: ConnId,
         why: CloseReason,
@@ -107,6 +108,10 @@ pub enum Effect {
     },
     /// Write out what was sent before, then close.
     Close {
+        conn: ConnId,
+    },
+    /// Close at once: what was sent before and is still held by the driver is let go of.
+    Abort {
         conn: ConnId,
     },
     Dial {

@@ -57,7 +57,9 @@ pub(super) fn scan(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
     // The cursor goes in front of the keys and is known only after them.
     let mut list = BytesMut::new();
     let mut next = 0;
-    list_of_keys(&mut Reply::new(&mut list, ctx.reply.protocol()), |add| {
+    let bytes_max = ctx.reply.bytes_left();
+    let mut reply = Reply::new(&mut list, ctx.reply.protocol()).with_bytes_max(bytes_max);
+    list_of_keys(&mut reply, |add| {
         next = txn.scan(db, cursor, options.count, &mut |key| {
             if options.type_known {
                 add(key, options.pattern);
@@ -115,7 +117,7 @@ fn flush(ctx: &mut Ctx<'_, '_>, args: Args<'_>, db: Option<DbIndex>) {
 fn list_of_keys(reply: &mut Reply<'_>, walk: impl FnOnce(&mut dyn FnMut(&[u8], Option<&[u8]>))) {
     let mut list = BytesMut::new();
     let mut count = 0;
-    let mut elements = Reply::new(&mut list, reply.protocol());
+    let mut elements = Reply::new(&mut list, reply.protocol()).with_bytes_max(reply.bytes_left());
     walk(&mut |key, pattern| {
         if pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
             elements.bulk(key);

@@ -115,6 +115,10 @@ impl Node {
         if before.timeout_secs != self.server.config.timeout_secs {
             self.reset_idle(time);
         }
+        if self.timers.soft_limit.is_some() {
+            // It may have become shorter.
+            self.timers.soft_limit = Some(time.mono);
+        }
         let Server { config: now, active, .. } = &mut self.server;
         if before.maxclients != now.maxclients {
             out.push(Effect::Setting(ShellSetting::MaxClients(now.maxclients)));

@@ -6,7 +6,7 @@ use crate::active::Core;
 use crate::base::fact::LogLevel;
 use crate::base::ids::{ConnId, DbIndex};
 use crate::base::io::{Effect, Effects};
-use crate::base::time::{Now, UnixMs};
+use crate::base::time::{Now, Span, UnixMs};
 use crate::base::unit::Unit;
 use crate::command::{self, Command, Ctx, DataHandler, Flags, Handler, SessionCommand};
 use crate::store::txn::Txn;
@@ -20,6 +20,8 @@ use super::{Data, Node, config_command, connection, info, replication};
 
 pub(super) const READONLY: &str = "READONLY You can't write against a read only replica.";
 const NOAUTH: &str = "NOAUTH Authentication required.";
+/// How long nothing is said of a second attack.
+const ATTACK_SILENCE: Span = Span::from_secs(60);
 const NOT_IN_MULTI: &str = "ERR Command not allowed inside a transaction";
 
 /// One offer of bytes to one session: what it may use, and what came of it.
@@ -88,7 +90,7 @@ impl Node {
                 server.active.on_bytes(conn, buf, &mut core);
                 self.after_merges(now, out);
             }
-            State::Closing => buf.clear(),
+            State::Closing { .. } => buf.clear(),
         }
     }
 }
@@ -124,7 +126,7 @@ impl Turn<'_> {
             match self.session.state() {
                 State::Command | State::Transaction(_) if !self.shutdown => {}
                 State::Command | State::Transaction(_) => return start,
-                State::Blocked(_) | State::Peer | State::Closing => return start,
+                State::Blocked(_) | State::Peer | State::Closing { .. } => return start,
             }
             let limits = self.resp_limits();
             match parser.next(&buf[start..], &limits) {
@@ -144,27 +146,6 @@ impl Turn<'_> {
                 }
             }
         }
-    }
-
-    /// Closes a client whose answers pile up beyond the hard limit within one batch: what it has
-    /// sent is not looked at any further. True if so.
-    fn check_output_limit(&mut self) -> bool {
-        let max = self.server.config.client_output_bytes_max;
-        let bytes = self.session.output_bytes();
-        let over = max > 0 && bytes > max && !matches!(self.session.state(), State::Peer);
-        if over {
-            let (ip, port) = self.session.address;
-            let text = format!(
-                "Client id={} addr={ip}:{port} closed for overcoming of output buffer limits: \
-                 {bytes} bytes not read",
-                self.session.client_id
-            );
-            self.out.facts.log(LogLevel::Warning, text);
-            self.server.stats.output_limit_disconnections += 1;
-            self.session.replies.drop_ready();
-            self.session.become_closing();
-        }
-        over
     }
 
     fn resp_limits(&self) -> RespLimits {
@@ -193,13 +174,17 @@ impl Turn<'_> {
             );
             self.out.facts.log(LogLevel::Warning, text);
             self.server.stats.query_limit_disconnections += 1;
-            self.session.become_closing();
+            self.session.become_aborted();
         }
     }
 
     /// The checks before a command, in Redis's order, then the command itself or its place in the queue.
     fn execute(&mut self, args: Args<'_>) {
         self.server.stats.commands_processed += 1;
+        self.session.reply_bytes_max = self.server.output_bytes_max(self.session);
+        if is_of_http(args.get(0)) {
+            return self.abort_http();
+        }
         let command = match command::resolve(args) {
             Ok(command) => command,
             Err(why) => {
@@ -235,6 +220,24 @@ impl Turn<'_> {
         }
     }
 
+    /// A browser that was talked into sending a request here, with commands in its body: nothing of it is
+    /// executed. Said once a minute, as Redis does.
+    fn abort_http(&mut self) {
+        let said =
+            self.server.attack_said.is_some_and(|at| self.now.mono.since(at) <= ATTACK_SILENCE);
+        if !said {
+            self.server.attack_said = Some(self.now.mono);
+            let (ip, port) = self.session.address;
+            let text = format!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands \
+                 to Quorate. This is likely due to an attacker attempting to use Cross Protocol Scripting to \
+                 compromise your Quorate instance. Connection from {ip}:{port} aborted."
+            );
+            self.out.facts.log(LogLevel::Warning, text);
+        }
+        self.session.become_aborted();
+    }
+
     /// An error before execution: EXEC will refuse everything.
     fn refuse(&mut self, text: &str) {
         self.refuse_in_transaction();
@@ -251,7 +254,6 @@ impl Turn<'_> {
     #[inline]
     fn run_alone(&mut self, command: (&'static Command, DataHandler), args: Args<'_>) {
         let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
-        let output_bytes_max = self.server.output_bytes_max();
         let mut txn = Txn {
             gather: self.server.active.gathers(self.out.facts.is_on()),
             store: &mut self.data.store,
@@ -260,9 +262,8 @@ impl Turn<'_> {
             expiry_clock: self.expiry_clock,
             facts: &mut self.out.facts,
         };
-        let reply = Reply::new(self.session.replies.writer(), self.session.protocol)
-            .with_bytes_max(output_bytes_max);
-        run_data(command, args, self.session.db, bulk_bytes_max, &mut txn, reply);
+        let db = self.session.db;
+        run_data(command, args, db, bulk_bytes_max, &mut txn, self.session.reply());
         if let Some(unit) = txn.finish() {
             self.issue(unit);
         }
@@ -424,6 +425,11 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         | SessionCommand::QuorateClock
         | SessionCommand::QuorateDigest => unreachable!("{what:?} is never queued"),
     }
+}
+
+/// Whether a command's name is a word of an HTTP request that no command has.
+fn is_of_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// Whether a command may be given inside MULTI at all. Those that change who this node is to others, or

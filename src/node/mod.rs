@@ -8,6 +8,7 @@ mod dispatch;
 mod info;
 mod inspect;
 pub mod io;
+mod output;
 mod replication;
 mod replies;
 mod server;
@@ -97,6 +98,8 @@ struct Timers {
     expire_from: Mono,
     /// No client is idle for too long before that.
     idle: Option<Mono>,
+    /// No client has been beyond the soft limit of unread output for too long before that.
+    soft_limit: Option<Mono>,
 }
 
 impl Node {
@@ -132,6 +135,7 @@ impl Node {
             started_wall: now.wall,
             host: HostStats::default(),
             stats: Stats::default(),
+            attack_said: None,
         };
         Node {
             server,
@@ -203,7 +207,7 @@ impl Node {
             stats.connections_rejected += 1;
             return refuse(conn, MAX_CLIENTS_REACHED, out);
         }
-        let protects = config.protected_mode && !config.wants_password() && config.bind.is_empty();
+        let protects = config.protected_mode && !config.wants_password();
         if protects && !is_loopback(ip) {
             stats.connections_rejected += 1;
             return refuse(conn, DENIED, out);
@@ -300,44 +304,6 @@ impl Node {
         if !session.is_listed {
             session.is_listed = true;
             listed.push(session.conn);
-        }
-    }
-
-    /// Sends what is ready, checks how much is unread, closes what is to be closed.
-    fn flush_session(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
-        session.is_listed = false;
-        if session.replies.has_ready() {
-            let bytes = session.replies.take_ready().freeze();
-            session.undrained_bytes += bytes.len() as u64;
-            self.server.stats.output_bytes += bytes.len() as u64;
-            out.push(Effect::Send { conn, bytes });
-        }
-        if matches!(session.state(), State::Closing) {
-            out.push(Effect::Close { conn });
-            self.forget_session(conn);
-            return;
-        }
-        let config = &self.server.config;
-        let unread = session.output_bytes();
-        let hard = config.client_output_bytes_max;
-        let soft = config.client_output_soft_bytes;
-        let mut over = hard > 0 && unread > hard;
-        if soft > 0 && unread > soft {
-            let since = *session.soft_limit_since.get_or_insert(now.mono);
-            over |= now.mono.since(since) > Span::from_secs(config.client_output_soft_secs);
-        }
-        if over {
-            let (ip, port) = session.address;
-            let text = format!(
-                "Client id={} addr={ip}:{port} scheduled to be closed ASAP for overcoming of \
-                 output buffer limits: {unread} bytes not read",
-                session.client_id
-            );
-            out.facts.log(LogLevel::Warning, text);
-            self.server.stats.output_limit_disconnections += 1;
-            out.push(Effect::Close { conn });
-            self.forget_session(conn);
         }
     }
 

@@ -10,6 +10,11 @@ use super::config::Config;
 use super::session::Session;
 use super::watch::WatchTable;
 
+/// Bytes of answers that a client which has yet to authenticate may leave unread.
+pub const UNAUTHENTICATED_UNREAD_BYTES_MAX: usize = 1 << 10;
+/// Bytes of answers to one batch of its commands beside these: Redis's reply buffer.
+pub const UNAUTHENTICATED_BATCH_BYTES_MAX: usize = 16 << 10;
+
 /// Configuration, the mode, counters. The data is beside it, so that a command can hold both.
 pub struct Server {
     pub config: Config,
@@ -22,6 +27,8 @@ pub struct Server {
     pub started_wall: Wall,
     pub host: HostStats,
     pub stats: Stats,
+    /// When an HTTP request was last said to be an attack.
+    pub attack_said: Option<Mono>,
 }
 
 /// Counters for INFO.
@@ -57,9 +64,12 @@ impl Server {
         !self.config.active_replica && self.active.masters() > 0
     }
 
-    /// Bytes of answers after which a client is given up.
+    /// Bytes of answers, within one batch, after which this client is given up.
     #[inline]
-    pub fn output_bytes_max(&self) -> usize {
+    pub fn output_bytes_max(&self, session: &Session) -> usize {
+        if self.asks_password_of(session) {
+            return UNAUTHENTICATED_BATCH_BYTES_MAX + UNAUTHENTICATED_UNREAD_BYTES_MAX;
+        }
         match self.config.client_output_bytes_max {
             0 => usize::MAX,
             bytes => usize::try_from(bytes).unwrap_or(usize::MAX),

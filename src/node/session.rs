@@ -23,8 +23,9 @@ pub enum State {
     Blocked(Wait),
     /// Has become a link to a peer: the bytes are active mode's.
     Peer,
-    /// What was answered leaves, then the connection is closed; what comes is not looked at.
-    Closing,
+    /// The connection is closed at the end of the batch; what comes is not looked at. What was answered
+    /// leaves before, or is let go of.
+    Closing { discards: bool },
 }
 
 /// Commands queued for EXEC.
@@ -69,6 +70,8 @@ pub struct Session {
     /// The newest unit this client made: what WAIT waits for.
     pub last_write: Stamp,
     pub last_seen: Mono,
+    /// Beyond so many bytes of answers no more strings are written: the client is given up then.
+    pub reply_bytes_max: usize,
     /// Bytes handed to the driver and not yet reported as written out.
     pub undrained_bytes: u64,
     /// Since when the soft limit of unread output has been passed without a break.
@@ -95,6 +98,7 @@ impl Session {
             watched: Vec::new(),
             last_write: Stamp::ZERO,
             last_seen: now,
+            reply_bytes_max: usize::MAX,
             undrained_bytes: 0,
             soft_limit_since: None,
             is_listed: false,
@@ -104,7 +108,7 @@ impl Session {
     /// Writer of the next reply.
     #[inline]
     pub fn reply(&mut self) -> Reply<'_> {
-        Reply::new(self.replies.writer(), self.protocol)
+        Reply::new(self.replies.writer(), self.protocol).with_bytes_max(self.reply_bytes_max)
     }
 
     pub fn become_transaction(&mut self) {
@@ -140,7 +144,13 @@ impl Session {
 
     /// Nothing more is read; a reply that still waits is given up.
     pub fn become_closing(&mut self) {
-        self.state = State::Closing;
+        self.state = State::Closing { discards: false };
+    }
+
+    /// Nothing more is read, and nothing that was answered leaves.
+    pub fn become_aborted(&mut self) {
+        self.replies.drop_ready();
+        self.state = State::Closing { discards: true };
     }
 
     #[inline]
@@ -153,7 +163,7 @@ impl Session {
     pub fn transaction(&mut self) -> Option<&mut Transaction> {
         match &mut self.state {
             State::Transaction(transaction) => Some(transaction),
-            State::Command | State::Blocked(_) | State::Peer | State::Closing => None,
+            State::Command | State::Blocked(_) | State::Peer | State::Closing { .. } => None,
         }
     }
 
@@ -161,7 +171,7 @@ impl Session {
     pub fn wait(&self) -> Option<&Wait> {
         match &self.state {
             State::Blocked(wait) => Some(wait),
-            State::Command | State::Transaction(_) | State::Peer | State::Closing => None,
+            State::Command | State::Transaction(_) | State::Peer | State::Closing { .. } => None,
         }
     }
 
@@ -190,7 +200,7 @@ impl Session {
             State::Command | State::Transaction(_) | State::Peer => {
                 assert!(!self.replies.is_waiting(), "a reply waits that nobody will fill");
             }
-            State::Closing => {}
+            State::Closing { .. } => {}
         }
         self.replies.first_slot_waits();
     }

@@ -8,8 +8,8 @@ use crate::base::io::{Effect, Effects};
 use crate::base::time::{Mono, Now, Span};
 use crate::wire::reply::Reply;
 
-use super::Node;
 use super::session::{Session, State};
+use super::{Node, Timers};
 
 impl Node {
     /// When [`crate::base::io::Input::Timeout`] is wanted next.
@@ -20,13 +20,15 @@ impl Node {
         let waits = self.blocked.iter().filter_map(|conn| {
             self.sessions.get(conn).and_then(|session| session.wait()).and_then(|w| w.deadline)
         });
-        let own = [self.expire_due(), self.timers.idle, self.server.active.poll_timeout()];
+        let Timers { idle, soft_limit, .. } = self.timers;
+        let own = [self.expire_due(), idle, soft_limit, self.server.active.poll_timeout()];
         own.into_iter().flatten().chain(waits).min()
     }
 
     pub(super) fn on_timeout(&mut self, now: Now, out: &mut Effects) {
         self.hide_expired(now, out);
         self.close_idle(now, out);
+        self.close_unread(now, out);
         let (server, mut core) = self.core(now, out);
         server.active.on_timeout(&mut core);
         self.after_merges(now, out);
@@ -87,7 +89,7 @@ impl Node {
         for (&conn, session) in &self.sessions {
             match session.state() {
                 // A link has a silence of its own; who waits is not idle.
-                State::Peer | State::Blocked(_) | State::Closing => continue,
+                State::Peer | State::Blocked(_) | State::Closing { .. } => continue,
                 State::Command | State::Transaction(_) => {}
             }
             let due = session.last_seen + timeout;
@@ -99,7 +101,7 @@ impl Node {
         }
         for conn in idle {
             out.facts.log(LogLevel::Verbose, "Closing idle client");
-            out.push(Effect::Close { conn });
+            out.push(Effect::Abort { conn });
             self.forget_session(conn);
         }
         self.timers.idle = next.filter(|_| timeout > Span(0));

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use crate::base::ids::DbIndex;
 use crate::command::Handler;
 use crate::store::txn::Txn;
-use crate::wire::reply::Reply;
 use crate::wire::resp::Args;
 
 use super::dispatch::{READONLY, Turn, run_data, run_quiet};
@@ -80,7 +79,6 @@ impl Turn<'_> {
     fn execute_queued(&mut self, transaction: Transaction) {
         self.session.reply().array(transaction.queued.len());
         let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
-        let output_bytes_max = self.server.output_bytes_max();
         let mut txn = Txn {
             gather: self.server.active.gathers(self.out.facts.is_on()),
             store: &mut self.data.store,
@@ -94,9 +92,8 @@ impl Turn<'_> {
             let session = &mut *self.session;
             match command.handler {
                 Handler::Data(handler) => {
-                    let reply = Reply::new(session.replies.writer(), session.protocol)
-                        .with_bytes_max(output_bytes_max);
-                    run_data((command, handler), args, session.db, bulk_bytes_max, &mut txn, reply);
+                    let (db, reply) = (session.db, session.reply());
+                    run_data((command, handler), args, db, bulk_bytes_max, &mut txn, reply);
                 }
                 Handler::Session(what) => {
                     let (store, now) = (&*txn.store, self.now);

@@ -27,6 +27,8 @@ use crate::node::Node;
 const ROUNDS_MAX: u32 = 8;
 /// How long the other side of a closed connection may read nothing of what was sent before.
 const LINGER: Duration = Duration::from_secs(10);
+/// How many such spans it may take to read all of it.
+const LINGERS_MAX: u32 = 6;
 /// Precision of the timers.
 const TICK: Span = Span::from_ms(1);
 
@@ -255,6 +257,11 @@ impl Hub {
             Effect::Send { conn, bytes } => self.send(conn, bytes),
             Effect::PauseReads { conn, paused } => self.pause(conn, paused),
             Effect::Close { conn } => self.close(shared, conn),
+            Effect::Abort { conn } => {
+                if let Some(slot) = self.conns.slot_of(conn) {
+                    self.conns.remove(slot);
+                }
+            }
             Effect::Dial { dial, to } => {
                 let task = tokio::spawn(dial::dial(shared.clone(), dial, to, self.keepalive_secs));
                 self.dials.insert(dial, task);
@@ -322,7 +329,7 @@ impl Hub {
         let mut written = entry.written;
         let shared = shared.clone();
         tokio::spawn(async move {
-            loop {
+            for _ in 0..LINGERS_MAX {
                 sleep(LINGER).await;
                 let mut hub = shared.lock();
                 match hub.conns.at(slot, conn) {
@@ -330,6 +337,10 @@ impl Hub {
                     Some(entry) if entry.written > written => written = entry.written,
                     Some(_) => return hub.conns.remove(slot),
                 }
+            }
+            let mut hub = shared.lock();
+            if hub.conns.at(slot, conn).is_some() {
+                hub.conns.remove(slot);
             }
         });
     }

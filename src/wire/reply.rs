@@ -29,6 +29,12 @@ impl<'a> Reply<'a> {
         Reply { bytes_max, ..self }
     }
 
+    /// Bytes that may still be written before no more strings are: the bound of a part that is written
+    /// elsewhere first.
+    pub fn bytes_left(&self) -> usize {
+        self.bytes_max.saturating_sub(self.out.len())
+    }
+
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
@@ -185,6 +191,7 @@ impl<'a> Reply<'a> {
     pub fn verbatim(&mut self, text: &[u8]) {
         match self.protocol {
             Protocol::Resp2 => self.bulk(text),
+            Protocol::Resp3 if self.out.len() > self.bytes_max => {}
             Protocol::Resp3 => {
                 self.header(b'=', text.len() + 4);
                 self.raw(b"txt:");

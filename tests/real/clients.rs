@@ -261,6 +261,29 @@ fn what_comes_during_a_wait_is_executed_after_it() {
 }
 
 #[test]
+fn a_client_closed_for_what_it_leaves_unread_leaves_nothing_behind() {
+    if !have_redis_cli() {
+        return;
+    }
+    let limit = ["--client-output-buffer-limit", "normal", "8mb", "0", "0"];
+    let (_dir, s) = server(&[&["--maxclients", "2"], &limit[..]].concat());
+    assert_eq!(output_with_input(s.cli().args(["-x", "SET", "k"]), &[b'v'; 1 << 20]), "OK\n");
+    let mut slow = TcpStream::connect(("127.0.0.1", s.port)).expect("it listens");
+    slow.write_all(&b"GET k\r\n".repeat(50)).expect("it reads");
+    wait_for("the limit to be noticed", || s.log().contains("output buffer limits").then_some(()));
+    // Its place is free at once, although it goes on reading nothing.
+    let links = [(); 2].map(|()| {
+        let mut link = TcpStream::connect(("127.0.0.1", s.port)).expect("it listens");
+        let mut pong = [0; 7];
+        link.write_all(b"PING\r\n").expect("it reads");
+        link.read_exact(&mut pong).expect("an answer");
+        (link, pong)
+    });
+    assert!(links.iter().all(|(_, pong)| pong == b"+PONG\r\n"));
+    drop(slow);
+}
+
+#[test]
 fn redis_py_connects_pipelines_and_transacts() {
     let python = || Command::new("python3");
     if !available("redis-py (PyPI: redis)", python().args(["-c", "import redis"])) {

@@ -400,6 +400,15 @@ impl<M: Machine> World<M> {
                     self.close(of);
                 }
             }
+            Effect::Abort { conn } => {
+                let of = process.sock_of(conn);
+                if let Some(sock) = self.socks.get_mut(of)
+                    && sock.owner == Owner::Process(conn)
+                {
+                    sock.lose_user_space();
+                    self.close(of);
+                }
+            }
             Effect::Dial { dial, to } => self.dial(at, dial, &to),
             Effect::CancelDial { dial } => {
                 let place = process.dials.iter().position(|(other, _)| *other == dial);

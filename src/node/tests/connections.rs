@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::base::time::Span;
+
 use super::{Driver, bulk};
 
 const NOAUTH: &str = "-NOAUTH Authentication required.\r\n";
@@ -123,6 +125,36 @@ fn protocol_error_is_answered_after_what_was_right_and_closes() {
 }
 
 #[test]
+fn http_request_is_cut_off_before_the_commands_in_it() {
+    let mut driver = Driver::new("");
+    let reader = driver.open();
+    for request in [
+        "POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nSET k evil\r\n",
+        "GET / HTTP/1.1\r\nhOST: localhost\r\n\r\nSET k evil\r\n",
+        "*2\r\n$4\r\npost\r\n$1\r\n/\r\nSET k evil\r\n",
+        "MULTI\r\nSET k evil\r\nHost: localhost\r\nEXEC\r\n",
+    ] {
+        let conn = driver.open();
+        driver.feed(conn, request.as_bytes());
+        assert_eq!(driver.take(conn), "", "{request}");
+        assert!(driver.aborted.contains(&conn), "{request}");
+        assert_eq!(driver.ask(reader, "GET k"), "$-1\r\n", "{request}");
+    }
+    let said = |driver: &Driver| {
+        let attack = |line: &&String| {
+            line.starts_with("Possible SECURITY ATTACK detected. It looks like somebody is sending")
+                && line.ends_with("Connection from 127.0.0.1:50000 aborted.")
+        };
+        driver.log.iter().filter(attack).count()
+    };
+    assert_eq!(said(&driver), 1, "once a minute");
+    driver.pass(Span::from_secs(61));
+    let conn = driver.open();
+    driver.feed(conn, b"HOST: x\r\n");
+    assert_eq!(said(&driver), 2);
+}
+
+#[test]
 fn protected_mode_lets_only_loopback_in() {
     let far = IpAddr::V4(Ipv4Addr::new(172, 18, 0, 3));
     let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
@@ -131,10 +163,13 @@ fn protected_mode_lets_only_loopback_in() {
         let conn = driver.open_from(near);
         assert_eq!(driver.ask(conn, "PING"), "+PONG\r\n");
     }
-    let conn = driver.open_from(far);
-    assert!(driver.take(conn).starts_with("-DENIED "));
-    assert!(driver.closed.contains(&conn));
-    for directives in ["protected-mode no", "requirepass p", "bind 0.0.0.0"] {
+    for directives in ["", "bind 0.0.0.0", "bind 172.18.0.2 127.0.0.1"] {
+        let mut driver = Driver::new(directives);
+        let conn = driver.open_from(far);
+        assert!(driver.take(conn).starts_with("-DENIED "), "{directives}");
+        assert!(driver.closed.contains(&conn));
+    }
+    for directives in ["protected-mode no", "requirepass p"] {
         let mut driver = Driver::new(directives);
         let conn = driver.open_from(far);
         assert!(!driver.closed.contains(&conn), "{directives}");

@@ -32,6 +32,7 @@ fn client_that_reads_nothing_is_closed_and_others_go_on() {
     }
     assert_eq!(reads, 11, "closed at ten thousand bytes");
     assert!(driver.log.iter().any(|line| line.contains("output buffer limits")));
+    assert!(driver.aborted.contains(&slow), "what it has not read is let go of");
     driver.drains = true;
     assert_eq!(driver.ask(other, "GET k"), bulk(&value));
 }
@@ -51,8 +52,72 @@ fn client_that_reads_slowly_is_not_closed_until_the_soft_limit_has_lasted() {
     driver.ask(conn, "PING");
     assert!(!driver.closed.contains(&conn));
     driver.pass(Span::from_secs(2));
-    driver.ask(conn, "PING");
-    assert!(driver.closed.contains(&conn));
+    assert!(driver.aborted.contains(&conn), "although it has said nothing more");
+}
+
+#[test]
+fn soft_limit_changed_at_run_time_counts_from_when_it_was_passed() {
+    let mut driver = Driver::new("client-output-buffer-limit normal 0 1kb 100");
+    let (slow, other) = (driver.open(), driver.open());
+    driver.ask(other, &format!("SET k {}", "v".repeat(2000)));
+    driver.drains = false;
+    driver.ask(slow, "GET k");
+    driver.pass(Span::from_secs(20));
+    driver.feed(other, b"CONFIG SET client-output-buffer-limit \"normal 0 1kb 30\"\r\n");
+    driver.pass(Span::from_secs(9));
+    assert!(!driver.closed.contains(&slow));
+    driver.pass(Span::from_secs(2));
+    assert!(driver.closed.contains(&slow) && !driver.closed.contains(&other));
+}
+
+#[test]
+fn client_without_password_may_leave_little_unread() {
+    let mut driver = Driver::new("requirepass secret");
+    let noauth = "-NOAUTH Authentication required.\r\n";
+    let hasty = driver.open();
+    driver.feed(hasty, &b"PING\r\n".repeat(100));
+    assert_eq!(driver.take(hasty), noauth.repeat(100), "who reads gets every answer");
+    let known = driver.open();
+    driver.ask(known, "AUTH secret");
+    driver.ask(known, &format!("SET k {}", "v".repeat(50_000)));
+    driver.feed(hasty, b"AUTH secret\r\nGET k\r\n");
+    assert_eq!(driver.take(hasty).len(), "+OK\r\n$50000\r\n\r\n".len() + 50_000);
+
+    let stranger = driver.open();
+    driver.feed(stranger, &b"PING\r\n".repeat(10_000));
+    assert_eq!(driver.take(stranger), "", "but not without bound");
+    assert!(driver.aborted.contains(&stranger));
+    driver.drains = false;
+    let (silent, known) = (driver.open(), driver.open());
+    driver.ask(known, "AUTH secret");
+    let mut answers = 0;
+    while !driver.closed.contains(&silent) {
+        driver.feed(silent, b"PING\r\n");
+        driver.feed(known, b"PING\r\n");
+        answers += 1;
+    }
+    assert_eq!(answers, 1024 / noauth.len() + 2);
+    assert!(!driver.closed.contains(&known));
+}
+
+#[test]
+fn lists_of_keys_are_bounded_like_other_answers() {
+    let mut driver = Driver::new("client-output-buffer-limit normal 20kb 0 0");
+    let writer = driver.open();
+    for number in 0..100 {
+        driver.ask(writer, &format!("SET {}{number} v", "k".repeat(1000)));
+    }
+    for command in ["KEYS *", "SCAN 0 COUNT 1000"] {
+        let conn = driver.open();
+        assert_eq!(driver.ask(conn, command), "", "{command}");
+        assert!(driver.aborted.contains(&conn), "{command}");
+        let peak = driver.log.last().and_then(|line| line.split(' ').rev().nth(3));
+        let peak: usize = peak.and_then(|word| word.parse().ok()).expect("bytes not read");
+        assert!(peak < 23_000, "{command} gathered {peak} bytes");
+    }
+    let conn = driver.open();
+    let answer = driver.ask(conn, "SCAN 0 COUNT 10");
+    assert!(answer.len() > 10_000 && !driver.closed.contains(&conn));
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub struct Driver {
     buffers: BTreeMap<ConnId, BytesMut>,
     paused: BTreeSet<ConnId>,
     pub closed: BTreeSet<ConnId>,
+    /// Those of them whose output was to be let go of.
+    pub aborted: BTreeSet<ConnId>,
     pub settings: Vec<ShellSetting>,
     pub log: Vec<String>,
     pub halted: Option<i32>,
@@ -59,6 +61,7 @@ impl Driver {
             buffers: BTreeMap::new(),
             paused: BTreeSet::new(),
             closed: BTreeSet::new(),
+            aborted: BTreeSet::new(),
             settings: Vec::new(),
             log: Vec::new(),
             halted: None,
@@ -190,6 +193,10 @@ impl Driver {
                 }
                 Effect::Close { conn } => {
                     assert!(self.closed.insert(conn), "closed twice");
+                }
+                Effect::Abort { conn } => {
+                    assert!(self.closed.insert(conn), "closed twice");
+                    self.aborted.insert(conn);
                 }
                 Effect::Setting(setting) => self.settings.push(setting),
                 Effect::Halt { code, .. } => self.halted = Some(code),
