@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::base::ids::NodeId;
 use crate::base::time::Now;
+use crate::base::vector::Vector;
 use crate::store::Store;
 
 use super::Active;
@@ -63,6 +64,18 @@ impl Active {
             }
         }
         replicas
+    }
+
+    /// How many of the nodes that take the stream have acknowledged all of `vector`, and how many take it.
+    /// What a node has written itself it has.
+    pub fn replicas_in_sync(&self, vector: &Vector) -> (usize, usize) {
+        let mut nodes: BTreeMap<NodeId, bool> = BTreeMap::new();
+        for peer in self.peers.values() {
+            let (Side::Replica(outbound), Some(node)) = (&peer.side, peer.node) else { continue };
+            let has = |(origin, time)| origin == node.origin || outbound.acked.get(origin) >= time;
+            *nodes.entry(node.node).or_default() |= vector.iter().all(has);
+        }
+        (nodes.values().filter(|&&in_sync| in_sync).count(), nodes.len())
     }
 
     /// INFO's section `replication`, lines ended by CRLF, without its heading.

@@ -26,6 +26,11 @@ impl Active {
         }
     }
 
+    /// The next heartbeat is due now: whoever has everything says so.
+    pub fn beat_soon(&mut self, now: Mono) {
+        self.next_heartbeat = now;
+    }
+
     /// One heartbeat on every link.
     fn beat(&mut self, core: &mut Core<'_>) {
         self.promise(core);

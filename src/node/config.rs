@@ -45,6 +45,8 @@ pub struct Config {
     pub maxclients: u32,
     pub timeout_secs: u32,
     pub tcp_keepalive_secs: u32,
+    /// How long a shutdown waits for replicas; 0 for not at all.
+    pub shutdown_timeout_secs: u64,
     pub proto_max_bulk_bytes: usize,
     /// Most bytes of a client's commands that are not yet executed.
     pub client_query_bytes_max: u64,
@@ -123,6 +125,7 @@ impl Default for Config {
             maxclients: 10_000,
             timeout_secs: 0,
             tcp_keepalive_secs: 300,
+            shutdown_timeout_secs: 10,
             proto_max_bulk_bytes: 512 << 20,
             client_query_bytes_max: 1 << 30,
             client_output_bytes_max: 1 << 30,

@@ -190,6 +190,11 @@ pub static DIRECTIVES: &[Directive] = &[
     ),
     only!("save", ""),
     only!("server-threads", "1"),
+    Directive::at_run_time(
+        "shutdown-timeout",
+        |c, v| number(v, 0, 2_147_483_647, &mut c.shutdown_timeout_secs),
+        |c| c.shutdown_timeout_secs.to_string(),
+    ),
     only!("supervised", "no"),
     Directive::at_run_time(
         "tcp-keepalive",

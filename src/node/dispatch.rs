@@ -15,7 +15,8 @@ use crate::wire::resp::{Args, Parser, RespLimits, Step};
 
 use super::replication::PeerRefusal;
 use super::server::{Cx, Server};
-use super::session::{Session, State, Wait};
+use super::session::{Block, Session, State, Wait};
+use super::shutdown::Asked;
 use super::{Data, Node, config_command, connection, info, replication};
 
 pub(super) const READONLY: &str = "READONLY You can't write against a read only replica.";
@@ -34,8 +35,7 @@ pub(super) struct Turn<'a> {
     /// Corrected wall clock, for stamps.
     pub wall: UnixMs,
     pub expiry_clock: UnixMs,
-    /// SHUTDOWN was asked for.
-    shutdown: bool,
+    pub asked: Asked,
 }
 
 impl Node {
@@ -59,10 +59,10 @@ impl Node {
             now,
             wall,
             expiry_clock,
-            shutdown: false,
+            asked: Asked::default(),
         };
         turn.run(buf);
-        let shutdown = turn.shutdown;
+        let asked = turn.asked;
         self.timers.clock_seen = (now.mono, expiry_clock);
         self.server.stats.input_bytes += (offered - buf.len()) as u64;
         Node::list(&mut self.listed, session);
@@ -70,9 +70,7 @@ impl Node {
             self.announce_changes(&before, now, out);
         }
         self.after_turn(now, conn, buf, out);
-        if shutdown {
-            self.on_shutdown(now, None, out);
-        }
+        self.on_asked(now, conn, asked, out);
     }
 
     /// What a change of the session's state means for the node.
@@ -124,7 +122,7 @@ impl Turn<'_> {
         let mut start = 0;
         loop {
             match self.session.state() {
-                State::Command | State::Transaction(_) if !self.shutdown => {}
+                State::Command | State::Transaction(_) if !self.session.is_postponed => {}
                 State::Command | State::Transaction(_) => return start,
                 State::Blocked(_) | State::Peer | State::Closing { .. } => return start,
             }
@@ -134,6 +132,9 @@ impl Turn<'_> {
                 Ok(Step::Empty { consumed }) => start += consumed,
                 Ok(Step::Command { consumed }) => {
                     self.execute(parser.args(&buf[start..]));
+                    if self.session.is_postponed {
+                        return start;
+                    }
                     start += consumed;
                     if self.check_output_limit() {
                         return start;
@@ -204,6 +205,9 @@ impl Turn<'_> {
         }
         if write && self.server.active.is_read_only_replica() {
             return self.refuse(READONLY);
+        }
+        if self.must_wait(command) {
+            return self.postpone();
         }
         if let Some(transaction) = self.session.transaction()
             && is_queued(command)
@@ -342,29 +346,9 @@ impl Turn<'_> {
         }
         let slot = self.session.replies.defer();
         let replication::WaitFor { replicas, deadline } = wanted;
-        self.session.become_blocked(Wait { slot, dot, replicas, deadline });
+        self.session.become_blocked(Block::Wait(Wait { slot, dot, replicas, deadline }));
         self.out.push(Effect::PauseReads { conn: self.session.conn, paused: true });
         self.out.facts.sometimes("WAIT had to wait");
-    }
-
-    /// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE]`: no reply if it succeeds.
-    fn shutdown(&mut self, args: Args<'_>) {
-        let (mut save, mut nosave) = (false, false);
-        for option in args.from(1).iter() {
-            let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
-            if is(b"SAVE") && !nosave {
-                save = true;
-            } else if is(b"NOSAVE") && !save {
-                nosave = true;
-            } else if !is(b"NOW") && !is(b"FORCE") {
-                return self.session.reply().error("ERR syntax error");
-            }
-        }
-        if save {
-            let text = "ERR SHUTDOWN SAVE is not possible: this version has no persistence";
-            return self.session.reply().error(text);
-        }
-        self.shutdown = true;
     }
 
     /// `QUORATE PEER version`: from here on the bytes are active mode's.

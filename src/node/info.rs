@@ -146,6 +146,9 @@ fn server_lines(server: &Server, now: Now, lines: &mut Lines<'_>) {
     lines.put("server_time_usec", now.wall.0);
     lines.put("uptime_in_seconds", uptime_secs);
     lines.put("uptime_in_days", uptime_secs / 86_400);
+    if let Some(stopping) = &server.stopping {
+        lines.put("shutdown_in_milliseconds", stopping.until.since(now.mono).as_ms());
+    }
 }
 
 fn client_lines(server: &Server, lines: &mut Lines<'_>) {

@@ -13,6 +13,7 @@ mod replication;
 mod replies;
 mod server;
 mod session;
+mod shutdown;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -26,7 +27,6 @@ use bytes::BytesMut;
 
 use crate::active::{Active, ActiveConfig, Core, Life};
 use crate::base::clock::HybridClock;
-use crate::base::fact::LogLevel;
 use crate::base::ids::{ConnId, Origin, RunId};
 use crate::base::io::{CloseReason, ConnOrigin, Effect, Effects, HostStats, Input};
 use crate::base::rng::Rng;
@@ -136,6 +136,7 @@ impl Node {
             host: HostStats::default(),
             stats: Stats::default(),
             attack_said: None,
+            stopping: None,
         };
         Node {
             server,
@@ -175,6 +176,11 @@ impl Node {
         if self.halted {
             return;
         }
+        self.flush_batch(now, out);
+        self.end_if_ready(now, out);
+    }
+
+    fn flush_batch(&mut self, now: Now, out: &mut Effects) {
         let mut listed = std::mem::take(&mut self.listed);
         for conn in listed.drain(..) {
             self.flush_session(now, conn, out);
@@ -268,18 +274,6 @@ impl Node {
         }
     }
 
-    /// Ends the process in good order: what is due to clients and peers leaves first.
-    fn on_shutdown(&mut self, now: Now, save: Option<bool>, out: &mut Effects) {
-        if save == Some(true) {
-            let text = "There is no persistence in this version: the data is not saved";
-            out.facts.log(LogLevel::Warning, text);
-        }
-        self.flush(now, out);
-        out.facts.log(LogLevel::Notice, "Quorate is now ready to exit, bye bye...");
-        out.push(Effect::Halt { code: 0, reason: "shutdown".to_owned() });
-        self.halted = true;
-    }
-
     /// After anything that may have merged cells from elsewhere, or moved what others have.
     fn after_merges(&mut self, now: Now, out: &mut Effects) {
         self.server.watch.on_changes(&mut self.data.store);
@@ -297,6 +291,7 @@ impl Node {
         for session in self.sessions.values_mut() {
             session.follow_origin(from, newest);
         }
+        self.follow_origin_to_the_end();
     }
 
     /// Marks a session to be looked at when the batch ends.

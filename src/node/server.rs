@@ -8,6 +8,7 @@ use crate::store::Store;
 
 use super::config::Config;
 use super::session::Session;
+use super::shutdown::Stopping;
 use super::watch::WatchTable;
 
 /// Bytes of answers that a client which has yet to authenticate may leave unread.
@@ -29,6 +30,7 @@ pub struct Server {
     pub stats: Stats,
     /// When an HTTP request was last said to be an attack.
     pub attack_said: Option<Mono>,
+    pub stopping: Option<Stopping>,
 }
 
 /// Counters for INFO.

@@ -20,12 +20,20 @@ pub enum State {
     /// Between MULTI and EXEC or DISCARD.
     Transaction(Transaction),
     /// Executes nothing until something has happened.
-    Blocked(Wait),
+    Blocked(Block),
     /// Has become a link to a peer: the bytes are active mode's.
     Peer,
     /// The connection is closed at the end of the batch; what comes is not looked at. What was answered
     /// leaves before, or is let go of.
     Closing { discards: bool },
+}
+
+/// What a blocked session waits for.
+#[derive(Clone, Debug)]
+pub enum Block {
+    Wait(Wait),
+    /// SHUTDOWN: the end of the process, or an error if it is aborted.
+    Shutdown(SlotId),
 }
 
 /// Commands queued for EXEC.
@@ -76,6 +84,8 @@ pub struct Session {
     pub undrained_bytes: u64,
     /// Since when the soft limit of unread output has been passed without a break.
     pub soft_limit_since: Option<Mono>,
+    /// Its next command is a write that a shutdown under way does not let through.
+    pub is_postponed: bool,
     /// In the node's list of sessions to look at when the batch ends.
     pub is_listed: bool,
 }
@@ -101,6 +111,7 @@ impl Session {
             reply_bytes_max: usize::MAX,
             undrained_bytes: 0,
             soft_limit_since: None,
+            is_postponed: false,
             is_listed: false,
         }
     }
@@ -124,17 +135,21 @@ impl Session {
         Some(transaction)
     }
 
-    pub fn become_blocked(&mut self, wait: Wait) {
+    pub fn become_blocked(&mut self, block: Block) {
         assert!(matches!(self.state, State::Command), "only a client that executes may block");
-        self.state = State::Blocked(wait);
+        self.state = State::Blocked(block);
     }
 
-    /// Ends a wait; `None` if there is none.
-    pub fn become_unblocked(&mut self) -> Option<Wait> {
-        let State::Blocked(wait) = &self.state else { return None };
-        let wait = wait.clone();
+    /// Ends a wait, whose reply is to be filled in; `None` if there is none.
+    pub fn become_unblocked(&mut self) -> Option<SlotId> {
+        let slot = match &self.state {
+            State::Blocked(Block::Wait(Wait { slot, .. }) | Block::Shutdown(slot)) => *slot,
+            State::Command | State::Transaction(_) | State::Peer | State::Closing { .. } => {
+                return None;
+            }
+        };
         self.state = State::Command;
-        Some(wait)
+        Some(slot)
     }
 
     pub fn become_peer(&mut self) {
@@ -167,11 +182,15 @@ impl Session {
         }
     }
 
-    /// The wait under way.
+    /// The WAIT under way.
     pub fn wait(&self) -> Option<&Wait> {
         match &self.state {
-            State::Blocked(wait) => Some(wait),
-            State::Command | State::Transaction(_) | State::Peer | State::Closing { .. } => None,
+            State::Blocked(Block::Wait(wait)) => Some(wait),
+            State::Blocked(Block::Shutdown(_))
+            | State::Command
+            | State::Transaction(_)
+            | State::Peer
+            | State::Closing { .. } => None,
         }
     }
 
@@ -183,7 +202,7 @@ impl Session {
             }
         };
         follow(&mut self.last_write);
-        if let State::Blocked(wait) = &mut self.state {
+        if let State::Blocked(Block::Wait(wait)) = &mut self.state {
             follow(&mut wait.dot);
         }
     }

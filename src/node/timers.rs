@@ -21,7 +21,8 @@ impl Node {
             self.sessions.get(conn).and_then(|session| session.wait()).and_then(|w| w.deadline)
         });
         let Timers { idle, soft_limit, .. } = self.timers;
-        let own = [self.expire_due(), idle, soft_limit, self.server.active.poll_timeout()];
+        let end = self.server.stopping.as_ref().map(|stopping| stopping.until);
+        let own = [self.expire_due(), idle, soft_limit, end, self.server.active.poll_timeout()];
         own.into_iter().flatten().chain(waits).min()
     }
 
@@ -32,6 +33,7 @@ impl Node {
         let (server, mut core) = self.core(now, out);
         server.active.on_timeout(&mut core);
         self.after_merges(now, out);
+        self.end_if_ready(now, out);
     }
 
     /// When the next key expires, by what the clocks showed last; not sooner than a sweep's period after
@@ -90,6 +92,7 @@ impl Node {
             match session.state() {
                 // A link has a silence of its own; who waits is not idle.
                 State::Peer | State::Blocked(_) | State::Closing { .. } => continue,
+                State::Command | State::Transaction(_) if session.is_postponed => continue,
                 State::Command | State::Transaction(_) => {}
             }
             let due = session.last_seen + timeout;
@@ -136,8 +139,8 @@ impl Node {
 
 /// Fills in the reply of a WAIT.
 fn wake(session: &mut Session, acked: u64) {
-    let Some(wait) = session.become_unblocked() else { return };
+    let Some(slot) = session.become_unblocked() else { return };
     let mut bytes = BytesMut::new();
     Reply::new(&mut bytes, session.protocol).count(acked);
-    session.replies.fill(wait.slot, bytes);
+    session.replies.fill(slot, bytes);
 }

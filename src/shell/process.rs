@@ -140,23 +140,24 @@ impl Surroundings for Process {
     }
 }
 
-/// The first SIGTERM or SIGINT shuts down in order; a second one ends the process at once.
+/// SIGTERM and SIGINT shut down: the first one in order, a second one at once. A terminal that is closed
+/// (SIGHUP) ends nothing.
 async fn await_signals(shared: Arc<Shared>) {
-    let streams = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = streams else {
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
         tracing::warn!("Signals cannot be received; SIGTERM will end the process at once");
         return;
     };
-    for first in [true, false] {
+    loop {
         let name = tokio::select! {
             biased;
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
+            _ = hangup.recv() => {
+                tracing::info!("Received SIGHUP, which is ignored");
+                continue;
+            }
         };
-        if !first {
-            tracing::warn!("You insist... exiting now.");
-            std::process::exit(1);
-        }
         tracing::warn!("Received {name} scheduling shutdown...");
         shared.shutdown();
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::servers::{Server, free_port, have_redis_cli, refused, wait_for};
+use crate::servers::{Server, free_port, have_redis_cli, output_with_input, refused, wait_for};
 
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
@@ -23,6 +23,15 @@ fn a_signal_ends_it_in_order() {
         let server = Server::start(dir.path(), free_port(), &[]);
         assert_eq!(server.stop(signal).code(), Some(0), "{signal}");
     }
+}
+
+#[test]
+fn a_closed_terminal_ends_nothing() {
+    let dir = temporary();
+    let server = Server::start(dir.path(), free_port(), &[]);
+    server.signal("-HUP");
+    wait_for("a word about it", || server.log().contains("SIGHUP").then_some(()));
+    assert_eq!(server.stop("-TERM").code(), Some(0));
 }
 
 #[test]
@@ -186,6 +195,54 @@ fn two_masters_show_each_others_writes_and_agree() {
         let keys = "MGET key0 key1 key2 key3 key4 key5 key6 key7 key8 key9";
         (ask(&a, keys) == ask(&b, keys)).then_some(())
     });
+}
+
+#[test]
+fn a_server_that_ends_in_order_waits_for_its_replicas() {
+    if !have_redis_cli() {
+        return;
+    }
+    let dir = temporary();
+    let (mut a, b) = two_masters(dir.path());
+    await_links(&[&a, &b]);
+    b.signal("-STOP");
+    // More than the kernel's buffers and the link's window hold.
+    let value = vec![b'v'; 1 << 20];
+    for key in 0..30 {
+        let mut set = a.cli();
+        set.args(["-a", "mypass", "-x", "SET", &format!("key{key}")]);
+        assert_eq!(output_with_input(&mut set, &value), "OK\n");
+    }
+    a.signal("-TERM");
+    wait_for("the waiting to begin", || {
+        a.log().contains("Waiting for replicas before shutting down").then_some(())
+    });
+    assert!(!a.has_ended());
+    b.signal("-CONT");
+    assert_eq!(a.await_end().code(), Some(0));
+    assert_eq!(ask(&b, "DBSIZE"), "30");
+}
+
+#[test]
+fn a_second_signal_ends_a_server_that_waits_for_its_replicas() {
+    if !have_redis_cli() {
+        return;
+    }
+    let dir = temporary();
+    let (mut a, b) = two_masters(dir.path());
+    await_links(&[&a, &b]);
+    b.signal("-STOP");
+    assert_eq!(ask(&a, "SET key value"), "OK");
+    a.signal("-TERM");
+    let waits = || a.log().matches("Waiting for replicas before shutting down").count();
+    wait_for("the waiting to begin", || (waits() == 1).then_some(()));
+    assert_eq!(ask(&a, "SHUTDOWN ABORT"), "OK");
+    assert_eq!(ask(&a, "SET key value2"), "OK");
+    a.signal("-INT");
+    wait_for("the waiting to begin again", || (waits() == 2).then_some(()));
+    assert!(!a.has_ended());
+    assert_eq!(a.stop("-TERM").code(), Some(1));
+    b.signal("-CONT");
 }
 
 #[test]

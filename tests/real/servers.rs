@@ -136,11 +136,24 @@ impl Server {
         String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr)
     }
 
-    /// Ends it with a signal and waits for that.
-    pub fn stop(mut self, signal: &str) -> ExitStatus {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().expect("kill can be run");
         assert!(sent.success(), "kill {signal} {pid}");
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the child is ours").is_some()
+    }
+
+    /// Ends it with a signal and waits for that.
+    pub fn stop(self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        self.await_end()
+    }
+
+    pub fn await_end(mut self) -> ExitStatus {
         let child = &mut self.child;
         wait_for("the end of the server", || child.try_wait().expect("the child is ours"))
     }

@@ -144,6 +144,8 @@ fn shutdown_stops_without_a_reply_and_refuses_to_save() {
     let conn = driver.open();
     assert_eq!(driver.ask(conn, "SHUTDOWN SAVE NOSAVE"), "-ERR syntax error\r\n");
     assert!(driver.ask(conn, "SHUTDOWN SAVE").starts_with("-ERR SHUTDOWN SAVE is not possible"));
+    assert_eq!(driver.ask(conn, "SHUTDOWN NOW ABORT"), "-ERR syntax error\r\n");
+    assert_eq!(driver.ask(conn, "SHUTDOWN ABORT"), "-ERR No shutdown in progress.\r\n");
     assert_eq!(driver.halted, None);
     driver.feed(conn, b"SET k v\r\nSHUTDOWN NOSAVE NOW FORCE\r\nSET k w\r\n");
     assert_eq!(driver.take(conn), "+OK\r\n", "what was acknowledged before leaves");

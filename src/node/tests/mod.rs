@@ -6,6 +6,7 @@ mod connections;
 mod limits;
 mod pairs;
 mod pipelines;
+mod shutdown;
 mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};

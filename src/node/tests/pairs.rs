@@ -7,18 +7,18 @@ use super::super::config::Config;
 use super::{Driver, bulk};
 
 /// A master and a node that replicates it; both take writes if `active`.
-struct Pair {
-    master: Driver,
-    replica: Driver,
+pub struct Pair {
+    pub master: Driver,
+    pub replica: Driver,
     /// Both ends of every link: the master's, the replica's.
     links: Vec<(ConnId, ConnId)>,
-    cut: bool,
+    pub cut: bool,
     /// The master's own dials are not answered.
     one_way: bool,
 }
 
 impl Pair {
-    fn new(directives: &str) -> Pair {
+    pub fn new(directives: &str) -> Pair {
         let replica = driver(2, &format!("{directives}\nreplicaof 10.0.0.1 6379"), 7);
         Pair {
             master: driver(1, directives, 8),
@@ -30,13 +30,13 @@ impl Pair {
     }
 
     /// Each is a replica of the other.
-    fn mesh(directives: &str) -> Pair {
+    pub fn mesh(directives: &str) -> Pair {
         let pair = Pair::new(directives);
         Pair { master: driver(1, &format!("{directives}\nreplicaof 10.0.0.2 6379"), 8), ..pair }
     }
 
     /// Carries bytes to and fro for a while.
-    fn pass(&mut self, ms: u64) {
+    pub fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 10 {
             self.master.pass(Span::from_ms(10));
             self.replica.pass(Span::from_ms(10));

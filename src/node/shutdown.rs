@@ -1,0 +1,199 @@
+//! The end of the process in good order: writes pause until the replicas have everything, as in Redis 7.
+
+use bytes::BytesMut;
+
+use crate::base::fact::LogLevel;
+use crate::base::ids::ConnId;
+use crate::base::io::{Effect, Effects};
+use crate::base::time::{Mono, Now, Span};
+use crate::base::vector::Vector;
+use crate::command::{Command, Flags, Handler, SessionCommand};
+use crate::wire::reply::Reply;
+use crate::wire::resp::Args;
+
+use super::Node;
+use super::dispatch::Turn;
+use super::session::{Block, Session, State};
+
+const ABORTED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
+const SAVE_REFUSED: &str = "ERR SHUTDOWN SAVE is not possible: this version has no persistence";
+
+/// A shutdown under way: no write is executed any more.
+#[derive(Clone, Debug)]
+pub struct Stopping {
+    /// The process ends then, whoever lacks what.
+    pub until: Mono,
+    /// What this node had when it began: all of that the replicas are to acknowledge.
+    pub had: Vector,
+}
+
+/// What the commands of one turn ask for.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Asked {
+    /// SHUTDOWN was given; at once, if it said NOW.
+    begin: Option<bool>,
+    /// SHUTDOWN ABORT has ended the shutdown that was under way.
+    aborted: bool,
+}
+
+impl Turn<'_> {
+    /// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]`: no reply if it succeeds.
+    pub(super) fn shutdown(&mut self, args: Args<'_>) {
+        let (mut save, mut nosave, mut at_once, mut abort) = (false, false, false, false);
+        for option in args.from(1).iter() {
+            let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
+            if is(b"SAVE") && !nosave {
+                save = true;
+            } else if is(b"NOSAVE") && !save {
+                nosave = true;
+            } else if is(b"NOW") {
+                at_once = true;
+            } else if is(b"ABORT") && args.len() == 2 {
+                abort = true;
+            } else if !is(b"FORCE") {
+                return self.session.reply().error("ERR syntax error");
+            }
+        }
+        if abort {
+            if self.server.stopping.take().is_none() {
+                return self.session.reply().error("ERR No shutdown in progress.");
+            }
+            self.asked.aborted = true;
+            return self.session.reply().ok();
+        }
+        if save {
+            return self.session.reply().error(SAVE_REFUSED);
+        }
+        let slot = self.session.replies.defer();
+        self.session.become_blocked(Block::Shutdown(slot));
+        self.out.push(Effect::PauseReads { conn: self.session.conn, paused: true });
+        self.asked.begin = Some(at_once);
+    }
+
+    /// Whether a shutdown is under way that this command has to wait for.
+    #[inline]
+    pub(super) fn must_wait(&mut self, command: &Command) -> bool {
+        if self.server.stopping.is_none() {
+            return false;
+        }
+        let exec = matches!(command.handler, Handler::Session(SessionCommand::Exec));
+        let writes = self.session.transaction().is_some_and(|transaction| transaction.writes);
+        command.flags.has(Flags::WRITE) || (exec && writes)
+    }
+
+    /// Leaves a command and all behind it where they are, until the shutdown is aborted.
+    pub(super) fn postpone(&mut self) {
+        self.server.stats.commands_processed -= 1;
+        self.session.is_postponed = true;
+        self.out.push(Effect::PauseReads { conn: self.session.conn, paused: true });
+        self.out.facts.sometimes("a write was postponed by a shutdown");
+    }
+}
+
+impl Node {
+    /// A signal: the first one ends the process in order, a second one at once.
+    pub(super) fn on_shutdown(&mut self, now: Now, save: Option<bool>, out: &mut Effects) {
+        if save == Some(true) {
+            let text = "There is no persistence in this version: the data is not saved";
+            out.facts.log(LogLevel::Warning, text);
+        }
+        if self.server.stopping.is_some() {
+            out.facts.log(LogLevel::Warning, "You insist... exiting now.");
+            return self.halt(now, 1, "told to end at once", out);
+        }
+        self.begin_shutdown(now, false, out);
+    }
+
+    /// Carries out what SHUTDOWN of a turn has asked for.
+    pub(super) fn on_asked(&mut self, now: Now, conn: ConnId, asked: Asked, out: &mut Effects) {
+        if asked.aborted {
+            self.abort_shutdown(now, conn, out);
+        }
+        match asked.begin {
+            None => {}
+            Some(at_once) if at_once || self.server.stopping.is_none() => {
+                self.begin_shutdown(now, at_once, out);
+            }
+            // It ends with the one that is under way.
+            Some(_) => {}
+        }
+    }
+
+    fn begin_shutdown(&mut self, now: Now, at_once: bool, out: &mut Effects) {
+        // What clients have written so far is on its way before the replicas are asked.
+        self.flush_batch(now, out);
+        let had = self.server.active.vector().clone();
+        let (in_sync, replicas) = self.server.active.replicas_in_sync(&had);
+        let patience = Span::from_secs(self.server.config.shutdown_timeout_secs);
+        if at_once || in_sync == replicas || patience == Span(0) {
+            return self.end(now, &had, out);
+        }
+        out.facts.log(LogLevel::Notice, "Waiting for replicas before shutting down.");
+        out.facts.sometimes("a shutdown waited for replicas");
+        self.server.stopping = Some(Stopping { until: now.mono + patience, had });
+        self.server.active.beat_soon(now.mono);
+    }
+
+    /// Ends the process if the replicas have everything, or have had their time.
+    pub(super) fn end_if_ready(&mut self, now: Now, out: &mut Effects) {
+        let Some(Stopping { until, had }) = &self.server.stopping else { return };
+        let (in_sync, replicas) = self.server.active.replicas_in_sync(had);
+        if in_sync == replicas || now.mono >= *until {
+            let had = had.clone();
+            self.end(now, &had, out);
+        }
+    }
+
+    /// The own writes have moved to another origin: that is what the replicas acknowledge now.
+    pub(super) fn follow_origin_to_the_end(&mut self) {
+        if let Some(stopping) = &mut self.server.stopping {
+            stopping.had = self.server.active.vector().clone();
+        }
+    }
+
+    fn end(&mut self, now: Now, had: &Vector, out: &mut Effects) {
+        let (in_sync, replicas) = self.server.active.replicas_in_sync(had);
+        if replicas > 0 {
+            let level = if in_sync < replicas { LogLevel::Warning } else { LogLevel::Notice };
+            let text = format!("{in_sync} of {replicas} replicas are in sync when shutting down.");
+            out.facts.log(level, text);
+        }
+        self.halt(now, 0, "shutdown", out);
+    }
+
+    /// What is due to clients and peers leaves, then nothing more happens.
+    fn halt(&mut self, now: Now, code: i32, reason: &str, out: &mut Effects) {
+        self.flush_batch(now, out);
+        out.facts.log(LogLevel::Notice, "Quorate is now ready to exit, bye bye...");
+        out.push(Effect::Halt { code, reason: reason.to_owned() });
+        self.halted = true;
+    }
+
+    /// Clients go on where they were: those whose SHUTDOWN it was with an error. All but `aborter`.
+    fn abort_shutdown(&mut self, now: Now, aborter: ConnId, out: &mut Effects) {
+        out.facts.log(LogLevel::Notice, "Shutdown manually aborted.");
+        for (&conn, session) in &mut self.sessions {
+            let asked = matches!(session.state(), State::Blocked(Block::Shutdown(_)));
+            if conn == aborter || !(asked || session.is_postponed) {
+                continue;
+            }
+            session.is_postponed = false;
+            session.last_seen = now.mono;
+            if asked {
+                answer_aborted(session);
+                self.blocked.remove(&conn);
+                Node::list(&mut self.listed, session);
+            }
+            out.push(Effect::PauseReads { conn, paused: false });
+        }
+        self.server.stats.clients_blocked = self.blocked.len() as u64;
+        self.expect_idle(now);
+    }
+}
+
+fn answer_aborted(session: &mut Session) {
+    let Some(slot) = session.become_unblocked() else { return };
+    let mut bytes = BytesMut::new();
+    Reply::new(&mut bytes, session.protocol).error(ABORTED);
+    session.replies.fill(slot, bytes);
+}
