@@ -18,7 +18,7 @@ use super::{Clock, Ended, Surroundings, dial};
 use crate::base::fact::{Fact, LogLevel};
 use crate::base::ids::{ConnId, DialId};
 use crate::base::io::{
-    CloseReason, ConnOrigin, DialError, Effect, Effects, HostStats, Input, ShellSetting,
+    CloseReason, ConnOrigin, DialError, Effect, Effects, HostPort, HostStats, Input, ShellSetting,
 };
 use crate::base::time::{Mono, Now, Span};
 use crate::node::Node;
@@ -29,6 +29,8 @@ const ROUNDS_MAX: u32 = 8;
 const LINGER: Duration = Duration::from_secs(10);
 /// How many such spans it may take to read all of it.
 const LINGERS_MAX: u32 = 6;
+/// Of how many peers the way is remembered.
+const ROUTES_MAX: usize = 1000;
 /// Precision of the timers.
 const TICK: Span = Span::from_ms(1);
 
@@ -74,6 +76,7 @@ pub(super) struct Hub {
     /// Slots of the connections with something to write.
     pub(super) touched: Vec<u32>,
     dials: BTreeMap<DialId, JoinHandle<()>>,
+    routes: BTreeMap<HostPort, Arc<dial::Route>>,
     /// The buffer that connections without an unfinished command read into.
     pub(super) scratch: BytesMut,
     /// Counts the flusher's turns, from 1.
@@ -106,6 +109,7 @@ impl Hub {
             conns: Table::default(),
             touched: Vec::new(),
             dials: BTreeMap::new(),
+            routes: BTreeMap::new(),
             scratch: BytesMut::with_capacity(conn::READ_BYTES),
             turn: 1,
             flush_wanted: true,
@@ -263,7 +267,12 @@ impl Hub {
                 }
             }
             Effect::Dial { dial, to } => {
-                let task = tokio::spawn(dial::dial(shared.clone(), dial, to, self.keepalive_secs));
+                if self.routes.len() >= ROUTES_MAX {
+                    self.routes.clear();
+                }
+                let route = self.routes.entry(to.clone()).or_default().clone();
+                let secs = self.keepalive_secs;
+                let task = tokio::spawn(dial::dial(shared.clone(), dial, to, route, secs));
                 self.dials.insert(dial, task);
             }
             Effect::CancelDial { dial } => {
