@@ -1,6 +1,7 @@
 //! What a node is told at its start, from a redis.conf, from flags, and changed by CONFIG SET.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::base::fact::LogLevel;
 use crate::base::ids::{Epoch, NodeId};
@@ -85,6 +86,8 @@ pub struct ConfigError {
 pub enum Problem {
     /// A quote stays open, or text follows a closing one.
     UnbalancedQuotes,
+    /// A name or value that is not text.
+    NotUtf8,
     /// Not a directive at all.
     Unknown { name: String },
     /// A directive of Redis or KeyDB that does nothing here, and is therefore not taken.
@@ -140,6 +143,14 @@ impl Default for Config {
 impl Config {
     /// Reads the text of a redis.conf, if there is one (its name and its contents), then flags, which win.
     pub fn load(file: Option<(&str, &str)>, flags: &[String]) -> Result<Config, ConfigError> {
+        Config::load_bytes(file.map(|(name, text)| (name, text.as_bytes())), flags)
+    }
+
+    /// As [`Config::load`], with a file's bytes: comments may be in any encoding, the rest must be UTF-8.
+    pub fn load_bytes(
+        file: Option<(&str, &[u8])>,
+        flags: &[String],
+    ) -> Result<Config, ConfigError> {
         let mut reader = Reader::default();
         if let Some((name, text)) = file {
             reader.text(name, text)?;
@@ -169,18 +180,18 @@ struct Reader {
 }
 
 impl Reader {
-    fn text(&mut self, name: &str, text: &str) -> Result<(), ConfigError> {
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+    fn text(&mut self, name: &str, text: &[u8]) -> Result<(), ConfigError> {
+        for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
             let at = |problem| ConfigError {
                 source: Source::File { name: name.to_owned(), line: index + 1 },
-                text: line.to_owned(),
+                text: String::from_utf8_lossy(line).into_owned(),
                 problem,
             };
-            let words = split_words(line).ok_or(Problem::UnbalancedQuotes).map_err(at)?;
+            let words = split_words(line).map_err(at)?;
             if let Some((name, values)) = words.split_first() {
                 self.directive(name, values).map_err(at)?;
             }
@@ -256,15 +267,16 @@ impl Reader {
     }
 }
 
-/// The words of a line, unquoted; `None` if the quotes do not match.
-fn split_words(line: &str) -> Option<Vec<String>> {
+/// The words of a line, unquoted. What an escape makes of a line may be no text although the line is.
+fn split_words(line: &[u8]) -> Result<Vec<String>, Problem> {
     let (mut unquoted, mut spans) = (Vec::new(), Vec::new());
-    if !split_inline(line.as_bytes(), &mut unquoted, &mut spans) {
-        return None;
+    if !split_inline(line, &mut unquoted, &mut spans) {
+        return Err(Problem::UnbalancedQuotes);
     }
-    // What an escape makes of a line may be no text; such a value fits no directive.
-    let word = |span| String::from_utf8_lossy(&unquoted[span]).into_owned();
-    Some(spans.into_iter().map(word).collect())
+    let word = |span: Range<usize>| {
+        String::from_utf8(unquoted[span].to_vec()).map_err(|_| Problem::NotUtf8)
+    };
+    spans.into_iter().map(word).collect()
 }
 
 impl fmt::Display for ConfigError {
@@ -290,6 +302,9 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Problem::UnbalancedQuotes => write!(f, "Unbalanced quotes in configuration line"),
+            Problem::NotUtf8 => {
+                write!(f, "Bad value: found bytes that are not UTF-8, expected text")
+            }
             Problem::Unknown { name } => write!(f, "Bad directive: '{name}' is unknown"),
             Problem::NotBuilt { name } => {
                 write!(f, "Bad directive: '{name}' is not supported by this version of Quorate")
@@ -412,6 +427,24 @@ mod tests {
             assert!(text.contains(expected), "{line}: {text}");
             assert!(text.contains(&format!("at line 1\n>>> '{line}'\n")), "{text}");
         }
+    }
+
+    #[test]
+    fn value_that_is_no_text_is_refused_with_its_line() {
+        let load = |text: &[u8]| {
+            Config::load_bytes(Some(("q.conf", text)), &[]).map_err(|error| error.to_string())
+        };
+        for line in
+            [&b"requirepass \"a\\xff\\xfeb\""[..], b"requirepass a\xffb", b"masterauth \xc3"]
+        {
+            let text = error(load(&[b"port 1\n# caf\xe9\n", line, b"\n"].concat()));
+            assert!(text.contains("q.conf, at line 3\n"), "{text}");
+            assert!(text.contains("not UTF-8"), "{text}");
+        }
+        let config = load("# caf\u{e9}\nrequirepass \"p\\xc3\\xa4ss\"".as_bytes()).expect("right");
+        assert_eq!(config.requirepass.as_deref(), Some("p\u{e4}ss"));
+        let config = load(b"# caf\xe9 in Latin-1\nport 7\n").expect("a comment may be anything");
+        assert_eq!(config.port, 7);
     }
 
     #[test]

@@ -92,9 +92,9 @@ fn run(args: &[String]) -> Result<i32, Refused> {
 fn read_config(args: &[String]) -> Result<Config, Refused> {
     match args.split_first() {
         Some((file, flags)) if !file.starts_with("--") => {
-            let text = fs::read_to_string(file)
+            let text = fs::read(file)
                 .map_err(|e| format!("cannot read the configuration file {file}: {e}"))?;
-            Config::load(Some((file, &text)), flags)
+            Config::load_bytes(Some((file, &text)), flags)
         }
         _ => Config::load(None, args),
     }
