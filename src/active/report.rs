@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::base::ids::NodeId;
+use crate::base::io::HostPort;
 use crate::base::time::Now;
 use crate::base::vector::Vector;
 use crate::store::Store;
@@ -64,6 +65,11 @@ impl Active {
             }
         }
         replicas
+    }
+
+    /// The configured masters, as they are now.
+    pub fn master_addresses(&self) -> Vec<HostPort> {
+        self.masters.iter().map(|master| master.to.clone()).collect()
     }
 
     /// How many of the nodes that take the stream have acknowledged all of `vector`, and how many take it.

@@ -68,6 +68,8 @@ pub enum Input<'a> {
         dial: DialId,
         why: DialError,
     },
+    /// The driver has turned a client away: there are as many as `maxclients` allows.
+    Refused,
     /// Bytes were received. The node takes whole commands or frames and leaves the unfinished tail.
     Bytes {
         conn: ConnId,

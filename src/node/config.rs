@@ -44,6 +44,8 @@ pub struct Config {
     pub repl_timeout_secs: u64,
     pub max_clock_skew_ms: u64,
     pub maxclients: u32,
+    /// How many clients the host has room for, as far as the driver knows: no directive.
+    pub maxclients_room: u32,
     pub timeout_secs: u32,
     pub tcp_keepalive_secs: u32,
     /// How long a shutdown waits for replicas; 0 for not at all.
@@ -126,6 +128,7 @@ impl Default for Config {
             repl_timeout_secs: 60,
             max_clock_skew_ms: 5000,
             maxclients: 10_000,
+            maxclients_room: u32::MAX,
             timeout_secs: 0,
             tcp_keepalive_secs: 300,
             shutdown_timeout_secs: 10,

@@ -79,6 +79,17 @@ pub fn set(cx: &mut Cx<'_>, args: Args<'_>) {
             return refused(cx, name, why);
         }
     }
+    if next.maxclients != cx.server.config.maxclients && next.maxclients > next.maxclients_room {
+        let why = format!(
+            "The operating system is not able to handle the specified number of clients, try with {}",
+            next.maxclients_room
+        );
+        return failed(cx, b"maxclients", &why);
+    }
+    if next.active_replica && next.replica_read_only {
+        let why = "an active replica takes writes, which 'active-replica yes' says";
+        return failed(cx, Directive::REPLICA_READ_ONLY.as_bytes(), why);
+    }
     let before = std::mem::replace(&mut cx.server.config, next);
     cx.server.config_before.get_or_insert(before);
     cx.session.reply().ok();

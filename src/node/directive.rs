@@ -175,7 +175,7 @@ pub static DIRECTIVES: &[Directive] = &[
         |c, v| number(v, 1, 2_147_483_647, &mut c.repl_timeout_secs),
         |c| c.repl_timeout_secs.to_string(),
     ),
-    Directive::at_start(
+    Directive::at_run_time(
         Directive::REPLICA_READ_ONLY,
         |c, v| yes_no(v, &mut c.replica_read_only),
         |c| show_yes_no(c.replica_read_only),

@@ -162,6 +162,7 @@ impl Node {
                 let (server, mut core) = self.core(now, out);
                 server.active.on_dial_failed(dial, why, &mut core);
             }
+            Input::Refused => self.server.stats.connections_rejected += 1,
             Input::Bytes { conn, buf } => self.on_bytes(now, conn, buf, out),
             Input::Drained { conn, bytes } => self.on_drained(now, conn, bytes, out),
             Input::Closed { conn, why } => self.on_closed(now, conn, why, out),

@@ -18,7 +18,10 @@ pub fn replicaof(server: &mut Server, session: &mut Session, args: Args<'_>, cor
         Err(text) => return session.reply().error(text),
     };
     match server.active.replicaof(change, core) {
-        Ok(()) => session.reply().ok(),
+        Ok(()) => {
+            server.config.replicaof = server.active.master_addresses();
+            session.reply().ok();
+        }
         Err(ReplicaOfError::Already) => {
             session.reply().simple("OK Already connected to specified master");
         }

@@ -153,6 +153,11 @@ impl Hub {
         }
     }
 
+    /// Tells the node that there was no room for a client.
+    pub(super) fn refused(&mut self) {
+        self.input(Input::Refused);
+    }
+
     /// Tells the node that a connection is gone.
     pub(super) fn closed(&mut self, conn: ConnId, why: CloseReason) {
         self.input(Input::Closed { conn, why });
@@ -282,7 +287,10 @@ impl Hub {
             }
             Effect::Setting(setting) => match setting {
                 ShellSetting::LogLevel(level) => self.surroundings.set_log_level(level),
-                ShellSetting::MaxClients(count) => self.maxclients = count,
+                ShellSetting::MaxClients(count) => {
+                    self.surroundings.make_room(count);
+                    self.maxclients = count;
+                }
                 ShellSetting::TcpKeepalive { secs } => self.keepalive_secs = secs,
             },
             Effect::StoreEpoch { epoch } => {

@@ -138,6 +138,7 @@ async fn admit(shared: &Arc<Shared>, mut stream: TcpStream, from: SocketAddr) {
             hub.open(shared, stream, origin);
             return;
         }
+        hub.refused();
         hub.keepalive_secs
     };
     prepare(&stream, keepalive_secs);

@@ -46,6 +46,11 @@ pub trait Surroundings: Send {
     /// The server halts then.
     fn store_epoch(&mut self, epoch: u32) -> io::Result<()>;
 
+    /// So many clients may come from now on.
+    fn make_room(&mut self, clients: u32) {
+        let _ = clients;
+    }
+
     /// From now on only lines at least this loud are logged.
     fn set_log_level(&mut self, level: LogLevel);
 }

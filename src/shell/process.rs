@@ -43,7 +43,8 @@ fn run(args: &[String]) -> Result<i32, Refused> {
     let wanted = config.maxclients;
     let levels = log::start(config.loglevel, &config.logfile)
         .map_err(|e| format!("cannot write to the log file {}: {e}", config.logfile))?;
-    config.maxclients = room_for_clients(wanted);
+    config.maxclients_room = most_clients();
+    config.maxclients = wanted.min(room_for_clients(wanted)).min(config.maxclients_room);
     if config.maxclients < wanted {
         tracing::warn!(
             "maxclients is {} instead of {wanted}: the limit of open files allows no more (ulimit -n)",
@@ -101,14 +102,23 @@ fn read_config(args: &[String]) -> Result<Config, Refused> {
     .map_err(|e| e.to_string())
 }
 
+/// Files beside those of clients: listeners, log, lock, links to peers, the runtime's own.
+const OTHER_FILES: u64 = 64;
+
 /// Raises the limit of open files for `wanted` clients, and says for how many it suffices.
 fn room_for_clients(wanted: u32) -> u32 {
-    /// Files beside those of clients: listeners, log, lock, links to peers, the runtime's own.
-    const OTHER_FILES: u64 = 64;
     let allowed = rlimit::increase_nofile_limit(u64::from(wanted) + OTHER_FILES);
     // Where no limit can be read, accepting will say when it is reached.
-    let room = allowed.map_or(u64::from(wanted), |files| files.saturating_sub(OTHER_FILES).max(1));
-    wanted.min(u32::try_from(room).unwrap_or(u32::MAX))
+    allowed.map_or(u32::MAX, clients_within)
+}
+
+/// For how many clients the limit of open files can be raised.
+fn most_clients() -> u32 {
+    rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u32::MAX, |(_, hard)| clients_within(hard))
+}
+
+fn clients_within(files: u64) -> u32 {
+    u32::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(u32::MAX)
 }
 
 /// All addresses by default; a host without IPv6 is no failure.
@@ -133,6 +143,10 @@ impl Surroundings for Process {
         self.dir.store(next)?;
         self.identity = next;
         Ok(())
+    }
+
+    fn make_room(&mut self, clients: u32) {
+        room_for_clients(clients);
     }
 
     fn set_log_level(&mut self, level: LogLevel) {

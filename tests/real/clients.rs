@@ -213,6 +213,12 @@ fn more_clients_than_allowed_are_told_so() {
     assert!(refused.contains("max number of clients reached"), "{refused}");
     drop(first);
     wait_for("room again", || (s.cli_text("PING") == "PONG\n").then_some(()));
+    wait_for("room for one more question", || {
+        let text = s.cli_text("INFO");
+        let rejected = text.lines().find_map(|l| l.strip_prefix("rejected_connections:"))?;
+        assert!(rejected.trim_end().parse::<u32>().expect("a number") >= 1);
+        Some(())
+    });
 }
 
 /// The value of a field of INFO.
@@ -281,6 +287,21 @@ fn a_client_closed_for_what_it_leaves_unread_leaves_nothing_behind() {
     });
     assert!(links.iter().all(|(_, pong)| pong == b"+PONG\r\n"));
     drop(slow);
+}
+
+#[test]
+fn more_clients_than_the_host_has_room_for_cannot_be_asked_for() {
+    if !have_redis_cli() {
+        return;
+    }
+    let (_dir, s) = server(&["--maxclients", "100"]);
+    let text = s.ask(&["CONFIG", "SET", "maxclients", "4294967295"]);
+    let why =
+        "The operating system is not able to handle the specified number of clients, try with ";
+    let (head, most) = text.split_once(why).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(head, "ERR CONFIG SET failed (possibly related to argument 'maxclients') - ");
+    assert_eq!(s.ask(&["CONFIG", "GET", "maxclients"]), "maxclients\n100");
+    assert_eq!(s.ask(&["CONFIG", "SET", "maxclients", most.trim_end()]), "OK");
 }
 
 #[test]

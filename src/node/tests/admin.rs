@@ -131,6 +131,37 @@ fn exec_of_writes_is_refused_once_the_node_is_a_replica() {
 }
 
 #[test]
+fn config_knows_the_masters_of_now() {
+    let mut driver = Driver::new("replicaof 10.0.0.8 6379");
+    let conn = driver.open();
+    let shown = |to: &str| format!("*2\r\n{}{}", bulk("replicaof"), bulk(to));
+    assert_eq!(driver.ask(conn, "CONFIG GET replicaof"), shown("10.0.0.8 6379"));
+    driver.ask(conn, "REPLICAOF 10.0.0.9 6380");
+    assert_eq!(driver.ask(conn, "CONFIG GET replicaof"), shown("10.0.0.9 6380"));
+    driver.ask(conn, "REPLICAOF NO ONE");
+    assert_eq!(driver.ask(conn, "CONFIG GET replicaof"), shown(""));
+    driver.ask(conn, "REPLICAOF REMOVE 10.0.0.9 6380");
+    driver.ask(conn, "CONFIG SET timeout 7");
+    assert_eq!(driver.ask(conn, "CONFIG GET replicaof"), shown(""));
+}
+
+#[test]
+fn replica_takes_writes_once_it_is_told_to() {
+    let mut driver = Driver::new("replicaof 10.0.0.8 6379");
+    let conn = driver.open();
+    assert!(driver.ask(conn, "SET k v").starts_with("-READONLY"));
+    assert_eq!(driver.ask(conn, "CONFIG SET replica-read-only no"), "+OK\r\n");
+    assert_eq!(driver.ask(conn, "SET k v"), "+OK\r\n");
+    assert_eq!(driver.ask(conn, "CONFIG SET slave-read-only yes"), "+OK\r\n");
+    assert!(driver.ask(conn, "SET k v").starts_with("-READONLY"));
+    let mut driver = Driver::new("active-replica yes");
+    let conn = driver.open();
+    let reply = driver.ask(conn, "CONFIG SET replica-read-only yes");
+    assert!(reply.starts_with("-ERR CONFIG SET failed"), "{reply}");
+    assert!(driver.ask(conn, "CONFIG GET replica-read-only").ends_with(&bulk("no")));
+}
+
+#[test]
 fn active_replica_takes_writes_while_its_master_is_away() {
     let mut driver = Driver::new("active-replica yes\nreplicaof 10.0.0.9 6379");
     let conn = driver.open();

@@ -1,8 +1,9 @@
 //! Bounds: clients, their requests, what they leave unread, how long they are silent.
 
-use crate::base::io::ShellSetting;
+use crate::base::io::{Input, ShellSetting};
 use crate::base::time::Span;
 
+use super::super::config::Config;
 use super::{Driver, bulk, request};
 
 #[test]
@@ -16,6 +17,21 @@ fn one_client_too_many_is_told_so() {
     let fourth = driver.open();
     assert_eq!(driver.ask(fourth, "PING"), "+PONG\r\n");
     assert!(driver.ask(fourth, "INFO stats").contains("rejected_connections:1\r\n"));
+}
+
+#[test]
+fn clients_turned_away_by_the_driver_are_counted_and_its_room_is_known() {
+    let mut config = Config { maxclients_room: 500, ..Config::default() };
+    config.maxclients = 600;
+    let mut driver = Driver::with(config, 1);
+    let conn = driver.open();
+    driver.input(Input::Refused);
+    assert!(driver.ask(conn, "INFO stats").contains("rejected_connections:1\r\n"));
+    let text = "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating \
+                system is not able to handle the specified number of clients, try with 500\r\n";
+    assert_eq!(driver.ask(conn, "CONFIG SET maxclients 501"), text);
+    assert_eq!(driver.ask(conn, "CONFIG SET timeout 5"), "+OK\r\n", "what was so stays so");
+    assert_eq!(driver.ask(conn, "CONFIG SET maxclients 500"), "+OK\r\n");
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Machine for Echo {
                 }
                 Told::Closed(conn, why)
             }
-            Input::Host(_) => return,
+            Input::Host(_) | Input::Refused => return,
             Input::Shutdown { .. } => Told::Shutdown,
             Input::Timeout => {
                 self.on_timeout(now, out);
