@@ -136,6 +136,11 @@ impl Log {
         self.total_bytes
     }
 
+    /// Of those, bytes of frames before the first entry still held.
+    pub fn first_bytes(&self) -> u64 {
+        self.total_bytes + ENTRY_BYTES * self.entries.len() as u64 - self.bytes
+    }
+
     /// The log never holds more than this.
     pub fn bytes_max(&self) -> u64 {
         self.bytes_max.max(self.needed_bytes_max)
@@ -143,6 +148,11 @@ impl Log {
 }
 
 impl Entry {
+    /// Bytes of its frame.
+    pub fn frame_bytes(&self) -> u64 {
+        self.cost() - ENTRY_BYTES
+    }
+
     fn cost(&self) -> u64 {
         match self {
             Entry::Unit { frame, .. } | Entry::Barrier { frame, .. } => {
@@ -167,6 +177,9 @@ mod tests {
         assert_eq!(log.end(), 10);
         assert_eq!(log.start().get(Origin(7)), log.first());
         assert!(log.get(log.first()).is_some() && log.get(log.end()).is_none());
+        let held: u64 =
+            (log.first()..log.end()).filter_map(|at| log.get(at)).map(Entry::frame_bytes).sum();
+        assert_eq!(log.first_bytes() + held, log.total_bytes());
     }
 
     #[test]

@@ -243,9 +243,7 @@ impl Active {
             }
         }
         match &mut peer.side {
-            Side::Replica(outbound) => {
-                outbound.acked.merge(&theirs);
-            }
+            Side::Replica(outbound) => outbound.on_ack(&theirs, node.origin, &self.log),
             Side::Master { .. } => {
                 if pulse.caught_up {
                     self.on_stream_caught_up(peer, &theirs, core);

@@ -1,12 +1,14 @@
 //! The sending side of a stream: the log from where the replica stands, or the whole state.
 
 use crate::base::fact::LogLevel;
+use crate::base::ids::Origin;
+use crate::base::stamp::Stamp;
 use crate::base::unit::Change;
 use crate::base::vector::Vector;
 use crate::store::WalkPosition;
 use crate::wire::frame::{Frame, Hello};
 
-use super::log::Entry;
+use super::log::{Entry, Log};
 use super::peer::{Outbound, Peer, Side, Transfer};
 use super::{Active, Core};
 
@@ -19,11 +21,41 @@ impl Outbound {
             presented: hello.vector.clone(),
             whole: hello.whole,
             acked: hello.vector.clone(),
+            acked_position: 0,
+            acked_bytes: 0,
             keeps: hello.brings,
             cursor,
             transfer: None,
             overrun: false,
             port: hello.port,
+        }
+    }
+
+    /// The replica (whose origin this is) says that it has all of `vector`.
+    pub fn on_ack(&mut self, vector: &Vector, origin: Origin, log: &Log) {
+        self.acked.merge(vector);
+        let acked = &self.acked;
+        // What it has written itself it has.
+        let has = |dot: Stamp| dot.origin == origin || acked.covers(dot);
+        let has_all =
+            |vector: &Vector| vector.iter().all(|(from, time)| has(Stamp::new(time, from)));
+        if self.acked_position < log.first() {
+            if !has_all(log.start()) {
+                return;
+            }
+            self.acked_position = log.first();
+            self.acked_bytes = log.first_bytes();
+        }
+        while let Some(entry) = log.get(self.acked_position) {
+            let acknowledged = match entry {
+                Entry::Unit { dot, .. } => has(*dot),
+                Entry::Barrier { vector, .. } => has_all(vector),
+            };
+            if !acknowledged {
+                return;
+            }
+            self.acked_position += 1;
+            self.acked_bytes += entry.frame_bytes();
         }
     }
 
@@ -38,7 +70,7 @@ impl Outbound {
     }
 
     /// Whether the replica is known to have the unit with this dot.
-    fn has(&self, dot: crate::base::stamp::Stamp) -> bool {
+    fn has(&self, dot: Stamp) -> bool {
         self.presented.covers(dot) || (self.keeps && self.acked.covers(dot))
     }
 }
@@ -77,8 +109,8 @@ impl Active {
     }
 
     pub(super) fn on_ack(&mut self, peer: &mut Peer, vector: Vector, _core: &mut Core<'_>) {
-        if let Side::Replica(outbound) = &mut peer.side {
-            outbound.acked.merge(&vector);
+        if let (Side::Replica(outbound), Some(node)) = (&mut peer.side, peer.node) {
+            outbound.on_ack(&vector, node.origin, &self.log);
         }
     }
 

@@ -48,6 +48,9 @@ pub struct Outbound {
     pub acked: Vector,
     /// What it has it keeps. (A plain replica may drop everything, and an ack from before is under way.)
     pub keeps: bool,
+    /// The log position up to which it has said to have everything, and the bytes before, for INFO.
+    pub acked_position: u64,
+    pub acked_bytes: u64,
     /// Next log position to look at.
     pub cursor: u64,
     /// A state transfer under way.

@@ -12,14 +12,14 @@ use crate::store::Store;
 
 use super::Active;
 use super::dial::Master;
-use super::peer::{Peer, Side};
+use super::peer::{Outbound, Peer, Side};
 
 /// One line of ROLE's or INFO's list of replicas.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplicaReport {
     pub ip: Option<IpAddr>,
     pub port: u16,
-    /// Bytes of the log sent to it.
+    /// Bytes of the log it has acknowledged.
     pub offset: u64,
 }
 
@@ -49,7 +49,11 @@ impl Active {
                 let offset = self.log.total_bytes();
                 let replicas = self.replicas().into_values();
                 let replicas = replicas
-                    .map(|(peer, port)| ReplicaReport { ip: peer.ip, port, offset })
+                    .map(|(peer, outbound)| ReplicaReport {
+                        ip: peer.ip,
+                        port: outbound.port,
+                        offset: outbound.acked_bytes,
+                    })
                     .collect();
                 RoleReport::Master { offset, replicas }
             }
@@ -57,11 +61,11 @@ impl Active {
     }
 
     /// The newest stream to each replica, in the order of node ids.
-    fn replicas(&self) -> BTreeMap<NodeId, (&Peer, u16)> {
+    fn replicas(&self) -> BTreeMap<NodeId, (&Peer, &Outbound)> {
         let mut replicas = BTreeMap::new();
         for peer in self.peers.iter() {
             if let (Side::Replica(outbound), Some(node)) = (&peer.side, peer.node) {
-                replicas.insert(node.node, (peer, outbound.port));
+                replicas.insert(node.node, (peer, outbound));
             }
         }
         replicas
@@ -76,7 +80,7 @@ impl Active {
     /// What a node has written itself it has.
     pub fn replicas_in_sync(&self, vector: &Vector) -> (usize, usize) {
         let mut nodes: BTreeMap<NodeId, bool> = BTreeMap::new();
-        for peer in self.peers.values() {
+        for peer in self.peers.iter() {
             let (Side::Replica(outbound), Some(node)) = (&peer.side, peer.node) else { continue };
             let has = |(origin, time)| origin == node.origin || outbound.acked.get(origin) >= time;
             *nodes.entry(node.node).or_default() |= vector.iter().all(has);
@@ -152,12 +156,11 @@ impl Active {
     fn info_replicas(&self, now: Now, text: &mut String) {
         let replicas = self.replicas();
         line(text, "connected_slaves", replicas.len());
-        for (index, (peer, port)) in replicas.into_values().enumerate() {
-            let Side::Replica(outbound) = &peer.side else { continue };
+        for (index, (peer, outbound)) in replicas.into_values().enumerate() {
+            let (port, offset) = (outbound.port, outbound.acked_bytes);
             let state = if outbound.transfer.is_some() { "send_bulk" } else { "online" };
             let ip = peer.ip.map_or("?".to_owned(), |ip| ip.to_string());
             let lag = now.mono.since(peer.last_heard).as_ms() / 1000;
-            let offset = self.log.total_bytes();
             line(
                 text,
                 &format!("slave{index}"),

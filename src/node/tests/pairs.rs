@@ -105,6 +105,42 @@ fn write_reaches_the_replica_and_wait_counts_it() {
 }
 
 #[test]
+fn replica_is_shown_as_far_as_it_has_acknowledged() {
+    let mut pair = Pair::new("active-replica yes\nrepl-backlog-size 16kb");
+    pair.pass(3000);
+    let a = pair.master.open();
+    let offsets = |pair: &mut Pair| {
+        let info = pair.master.ask(a, "INFO replication");
+        let after = |name: &str| {
+            let (_, rest) = info.split_once(name).unwrap_or_else(|| panic!("{name} in {info}"));
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse::<u64>().expect("a number")
+        };
+        let (own, replica) = (after("master_repl_offset:"), after(",offset="));
+        let role = pair.master.ask(a, "ROLE");
+        assert!(role.starts_with(&format!("*3\r\n$6\r\nmaster\r\n:{own}\r\n")), "{role}");
+        assert!(role.ends_with(&bulk(&replica.to_string())), "{role}");
+        (own, replica)
+    };
+    pair.master.ask(a, "SET k v");
+    pair.pass(1000);
+    let (before, replica) = offsets(&mut pair);
+    assert!(before > 0 && replica == before, "{replica} of {before}");
+    pair.cut = true;
+    // More than the backlog holds.
+    for key in 0..30 {
+        pair.master.ask(a, &format!("SET k{key} {}", "v".repeat(1000)));
+    }
+    pair.pass(500);
+    let (own, replica) = offsets(&mut pair);
+    assert!(own > before + 30_000 && replica == before, "{replica} of {own}");
+    pair.cut = false;
+    pair.pass(3000);
+    let (own, replica) = offsets(&mut pair);
+    assert_eq!(replica, own);
+}
+
+#[test]
 fn wait_for_a_write_made_before_the_first_replica_came_is_answered() {
     let mut pair = Pair::new("active-replica yes");
     let a = pair.master.open();
