@@ -96,6 +96,10 @@ pub struct Peer {
 
 /// All connections, in the order of their numbers. They are few: a sorted list.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "a connection is taken out and put back for every piece of work"
+)]
 pub struct Peers {
     list: Vec<Box<Peer>>,
 }
