@@ -120,6 +120,9 @@ impl Active {
         }
         core.store.take_over();
         core.out.facts.sometimes("a joiner took over the cluster's horizon");
+        if self.is_plain() {
+            return;
+        }
         let own = core.clock.origin();
         let clock = self.skew.expiry(core.now);
         if self.floor_keys(horizon, |key| wants_floor(key, horizon, own, clock), core) {

@@ -27,7 +27,8 @@ impl Active {
         }
         if core::mem::take(&mut self.met_nobody) {
             self.move_unseen(hello, bound, core);
-        } else if learns {
+        } else if learns && !self.is_plain() {
+            // (What a plain replica writes reaches nobody: it takes what its master makes of it.)
             core.out.facts.sometimes("a joiner had met others before it met the cluster");
             // Who has not got what the log holds gets the state as it is from now on.
             self.log.restart(&self.vector);
