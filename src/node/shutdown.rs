@@ -86,7 +86,6 @@ impl Turn<'_> {
         self.server.stats.commands_processed -= 1;
         self.session.is_postponed = true;
         self.out.push(Effect::PauseReads { conn: self.session.conn, paused: true });
-        self.out.facts.sometimes("a write was postponed by a shutdown");
     }
 }
 
@@ -129,7 +128,6 @@ impl Node {
             return self.end(now, &had, out);
         }
         out.facts.log(LogLevel::Notice, "Waiting for replicas before shutting down.");
-        out.facts.sometimes("a shutdown waited for replicas");
         self.server.stopping = Some(Stopping { until: now.mono + patience, had });
         self.server.active.beat_soon(now.mono);
     }
