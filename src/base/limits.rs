@@ -20,7 +20,8 @@ pub struct Limits {
     pub held_bytes_max: usize,
     /// Longest inline command; Redis's PROTO_INLINE_MAX_SIZE.
     pub inline_bytes_max: usize,
-    /// Most arguments of one command; Redis's limit of the multibulk length.
+    /// Most arguments of one command; Redis's limit of the multibulk length. What they take is bounded by
+    /// `query_bytes_max`.
     pub arguments_max: usize,
     /// Most bytes of a client's commands that are not yet executed (client-query-buffer-limit).
     pub query_bytes_max: usize,
@@ -52,7 +53,7 @@ impl Limits {
             state_chunk_bytes: 64 << 10,
             held_bytes_max: 64 << 20,
             inline_bytes_max: 64 << 10,
-            arguments_max: 1 << 20,
+            arguments_max: i32::MAX as usize,
             query_bytes_max: 1 << 30,
             ping_period: Span::from_secs(1),
             suspect_after: Span::from_secs(2),

@@ -109,6 +109,11 @@ pub fn select(cx: &mut Cx<'_>, args: Args<'_>) {
             cx.session.db = DbIndex(index as u16);
             cx.session.reply().ok();
         }
+        Some(index) if i32::try_from(index).is_err() => {
+            let (min, max) = (i32::MIN, i32::MAX);
+            let text = format!("ERR value is out of range, value must between {min} and {max}");
+            cx.session.reply().error(&text);
+        }
         Some(_) => cx.session.reply().error("ERR DB index is out of range"),
     }
 }

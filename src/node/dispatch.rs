@@ -114,7 +114,7 @@ impl Turn<'_> {
         let start = self.run_with(&mut parser, buf);
         buf.advance(start);
         self.session.parser = parser;
-        self.check_query_limit(buf.len());
+        self.check_query_limit(buf.len() + self.session.parser.unfinished_bytes());
     }
 
     /// Returns how many bytes were used up.

@@ -139,9 +139,12 @@ impl Parser {
         }
     }
 
-    /// Bytes held, for the accounting of a client's memory.
-    pub fn bytes(&self) -> usize {
-        self.inline.capacity() + self.spans.capacity() * size_of::<Range<usize>>()
+    /// Bytes held for a command under way, beside those of the buffer.
+    pub fn unfinished_bytes(&self) -> usize {
+        if self.remaining == 0 {
+            return 0;
+        }
+        self.spans.len() * size_of::<Range<usize>>()
     }
 
     fn multibulk(&mut self, buf: &[u8], limits: &RespLimits) -> Result<Step, ProtocolError> {

@@ -159,6 +159,28 @@ fn request_without_end_and_queue_without_exec_are_cut_off() {
 }
 
 #[test]
+fn command_may_have_as_many_arguments_as_fit_into_the_query_buffer() {
+    let mut driver = Driver::new("client-query-buffer-limit 100mb");
+    let conn = driver.open();
+    let count = (1 << 20) + 1;
+    driver.feed(conn, format!("*{count}\r\n$3\r\nDEL\r\n").as_bytes());
+    driver.feed(conn, &b"$1\r\nk\r\n".repeat(count - 1));
+    assert_eq!(driver.take(conn), ":0\r\n");
+    driver.feed(conn, b"*2147483648\r\n");
+    assert_eq!(driver.take(conn), "-ERR Protocol error: invalid multibulk length\r\n");
+    // What is remembered of each argument counts as well as its bytes.
+    let mut driver = Driver::new("client-query-buffer-limit 1mb");
+    let conn = driver.open();
+    driver.feed(conn, b"*2147483647\r\n$3\r\nDEL\r\n");
+    let mut bytes = 0;
+    while !driver.closed.contains(&conn) {
+        driver.feed(conn, &b"$0\r\n\r\n".repeat(1000));
+        bytes += 6000;
+    }
+    assert!((200_000..400_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
 fn argument_beyond_the_bulk_limit_is_a_protocol_error() {
     let mut driver = Driver::new("proto-max-bulk-len 1mb");
     let conn = driver.open();
