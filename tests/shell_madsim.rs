@@ -6,7 +6,7 @@
 //! A failure prints its seed; `MADSIM_TEST_SEED=… MADSIM_TEST_NUM=1` replays it.
 #![cfg(madsim)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -50,13 +50,77 @@ struct Cluster {
     hosts: Vec<Host>,
 }
 
-/// What clients were told, by host.
+/// What clients were told.
 #[derive(Default)]
 struct Told {
-    /// Key to the values acknowledged, in the order of acknowledgement.
-    sets: BTreeMap<String, Vec<String>>,
+    /// Key to the writes acknowledged, in the order of acknowledgement.
+    sets: BTreeMap<String, Vec<Write>>,
     increments: i64,
+    /// The counter that all hosts showed last, and who has had that ever since.
+    agreed: Option<(i64, Holders)>,
     kills: u32,
+    /// Hosts that have been started again and may have met nobody since.
+    strangers: Holders,
+}
+
+#[derive(Debug)]
+struct Write {
+    value: String,
+    /// Who has had it (or a newer one) ever since all hosts showed it.
+    holders: Holders,
+    /// By a host started again that may have met nobody: it counts as written when it met the others.
+    may_move: bool,
+}
+
+/// Hosts that have not been killed since.
+type Holders = BTreeSet<usize>;
+
+impl Told {
+    fn set(&mut self, index: usize, key: String, value: String) {
+        let may_move = self.strangers.contains(&index);
+        let write = Write { value, holders: Holders::new(), may_move };
+        self.sets.entry(key).or_default().push(write);
+    }
+
+    /// What a killed process had is elsewhere or gone.
+    fn killed(&mut self, index: usize) {
+        self.kills += 1;
+        self.strangers.insert(index);
+        let sets = self.sets.values_mut().flatten().map(|write| &mut write.holders);
+        let agreed = self.agreed.iter_mut().map(|(_, holders)| holders);
+        for holders in sets.chain(agreed) {
+            holders.remove(&index);
+        }
+    }
+
+    /// All `count` hosts show this.
+    fn shown_everywhere(&mut self, shown: &str, count: usize) {
+        let all: Holders = (0..count).collect();
+        self.strangers.clear();
+        let mut lines = shown.lines();
+        let counter = lines.next().map_or(0, number);
+        self.agreed = Some((counter, all.clone()));
+        for key in 0..KEYS {
+            let value = lines.next().expect("a line per key");
+            let told = self.sets.get_mut(&format!("key{key}")).into_iter().flatten();
+            for write in told.filter(|write| write.value == value) {
+                write.holders.clone_from(&all);
+            }
+        }
+    }
+
+    /// The least that the counter must show.
+    fn increments_kept(&self) -> i64 {
+        match &self.agreed {
+            Some((counter, holders)) if !holders.is_empty() => *counter,
+            Some(_) | None => 0,
+        }
+    }
+}
+
+/// A counter as it is shown.
+fn number(shown: &str) -> i64 {
+    if shown == "nil" { 0 } else { shown.parse().expect("a number") }
 }
 
 impl Surroundings for Weakly {
@@ -187,8 +251,7 @@ impl Cluster {
 
     /// Waits until all hosts show the same, and gives that back.
     async fn await_agreement(&self) -> String {
-        let keys: String = (0..KEYS).map(|key| format!(" key{key}")).collect();
-        let command = format!("MGET counter{keys}");
+        let command = shown_keys();
         let mut seen = Vec::new();
         let agreed = async {
             loop {
@@ -220,6 +283,18 @@ impl Cluster {
         digests.iter().all(|digest| *digest == digests[0])
     }
 
+    /// Every host takes the stream of every other.
+    fn are_linked(&self) -> bool {
+        self.hosts.iter().all(|host| {
+            let running = host.disk.lock().unwrap().running.clone();
+            let look = |shared: Arc<Shared>| shared.with_node(|node, now| node.inspect(now));
+            running.and_then(|weak| weak.upgrade()).is_some_and(|shared| {
+                let seen = look(shared);
+                seen.masters_up == seen.masters
+            })
+        })
+    }
+
     /// One client operation on a random host that is up.
     async fn write_somewhere(&self, step: u32, told: &mut Told) {
         let index = thread_rng().gen_range(0..self.hosts.len());
@@ -237,8 +312,25 @@ impl Cluster {
         let length = if thread_rng().gen_bool(0.1) { 20_000 } else { 1 };
         let value = format!("host{index}-{step}-{}", "x".repeat(length));
         assert_eq!(self.must(index, &format!("SET {key} {value}")).await, "OK");
-        told.sets.entry(key).or_default().push(value);
+        told.set(index, key, value);
     }
+
+    /// If all hosts are up and hold the same, notes what they show.
+    async fn note_agreement(&self, told: &mut Told) {
+        if self.hosts.iter().all(|host| host.up) && self.digests_agree() {
+            let shown = self.must(0, &shown_keys()).await;
+            // Nobody writes meanwhile, and what was on its way may have arrived: all have it still.
+            if self.digests_agree() && self.are_linked() {
+                told.shown_everywhere(&shown, self.hosts.len());
+            }
+        }
+    }
+}
+
+/// The question for all keys.
+fn shown_keys() -> String {
+    let keys: String = (0..KEYS).map(|key| format!(" key{key}")).collect();
+    format!("MGET counter{keys}")
 }
 
 /// Connects, authenticates, asks one thing.
@@ -311,8 +403,10 @@ async fn split_and_heal(count: usize, with_kills: bool) {
     let mut told = Told::default();
     cluster.await_links().await;
     assert_eq!(cluster.must(0, "SET key0 first").await, "OK");
-    told.sets.entry("key0".to_owned()).or_default().push("first".to_owned());
-    assert!(cluster.await_agreement().await.contains("first"));
+    told.set(0, "key0".to_owned(), "first".to_owned());
+    let shown = cluster.await_agreement().await;
+    assert!(shown.contains("first"));
+    told.shown_everywhere(&shown, count);
 
     let steps = thread_rng().gen_range(10..40);
     for step in 0..steps {
@@ -329,7 +423,7 @@ async fn split_and_heal(count: usize, with_kills: bool) {
             let index = thread_rng().gen_range(0..count);
             if cluster.hosts[index].up {
                 cluster.kill(index);
-                told.kills += 1;
+                told.killed(index);
             } else {
                 cluster.restart(index);
                 // Until it listens; its port was given back by the kill.
@@ -339,6 +433,7 @@ async fn split_and_heal(count: usize, with_kills: bool) {
             }
         }
         cluster.write_somewhere(step, &mut told).await;
+        cluster.note_agreement(&mut told).await;
         sleep(Duration::from_millis(thread_rng().gen_range(0..400))).await;
     }
     cluster.heal();
@@ -348,25 +443,25 @@ async fn split_and_heal(count: usize, with_kills: bool) {
 }
 
 /// There is one clock in this world and one write at a time, so the newest write is the last one told, and
-/// nothing told is lost but what died with a process.
+/// nothing that all hosts have shown is lost while one of them has stayed up since.
 fn check(agreed: &str, told: &Told) {
     let mut shown = agreed.lines();
-    let counter = shown.next().expect("a line per key");
-    let counter: i64 = if counter == "nil" { 0 } else { counter.parse().expect("a number") };
-    if told.kills == 0 {
-        assert_eq!(counter, told.increments, "{agreed}");
-    } else {
-        assert!((0..=told.increments).contains(&counter), "{agreed}");
-    }
+    let counter = number(shown.next().expect("a line per key"));
+    let all = told.increments;
+    let kept = if told.kills == 0 { all } else { told.increments_kept() };
+    assert!((kept..=all).contains(&counter), "{counter} of {all}, {kept} kept: {agreed}");
     for key in 0..KEYS {
         let shown = shown.next().expect("a line per key");
         let told_of = told.sets.get(&format!("key{key}")).map(Vec::as_slice).unwrap_or_default();
-        if told.kills == 0 {
-            assert_eq!(shown, told_of.last().map_or("nil", String::as_str), "key{key}");
-        } else {
-            let known = shown == "nil" || told_of.iter().any(|value| value == shown);
-            assert!(known, "key{key} shows {shown}, which nobody wrote");
-        }
+        let at = told_of.iter().position(|write| write.value == shown);
+        assert!(shown == "nil" || at.is_some(), "key{key} shows {shown}, which nobody wrote");
+        let kept = match told.kills {
+            0 => told_of.len().checked_sub(1),
+            _ => told_of.iter().rposition(|write| !write.holders.is_empty()),
+        };
+        let moved = at.is_some_and(|at| told_of[at].may_move);
+        let right = at >= kept || moved;
+        assert!(right, "key{key} shows {shown}, which is older than {kept:?} of {told_of:?}");
     }
 }
 
