@@ -12,6 +12,7 @@ use quorate::base::mutant::Mutant;
 use serde::Serialize;
 
 use crate::check::Verdict;
+use crate::linear::{self, Specification};
 use crate::plan::{Plan, Profile};
 use crate::runner::book::Line;
 use crate::runner::campaign::{Campaign, Report, guarded};
@@ -87,6 +88,16 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Tells whether a recorded history is linearizable (EDN, or lines of Jepsen's log)
+    Check {
+        file: PathBuf,
+        /// register or kv; by the first operation, if not given
+        #[arg(long, value_parser = linear::cli::specification)]
+        model: Option<Specification>,
+        /// Give up after this long
+        #[arg(long, default_value = "5s", value_parser = duration)]
+        budget: Duration,
+    },
     /// Checks the checkers: each deliberate fault must be found
     Mutants {
         /// Only this one
@@ -111,6 +122,7 @@ pub fn run(cli: Cli) -> u8 {
             println!("{outcome}");
             outcome.exit_code()
         }
+        Command::Check { file, model, budget } => linear::cli::run(&file, model, budget),
         Command::Mutants { only } => mutants(only),
     }
 }

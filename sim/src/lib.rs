@@ -9,6 +9,7 @@ pub mod digest;
 pub mod firewall;
 pub mod host;
 pub mod ids;
+pub mod linear;
 pub mod link;
 pub mod machine;
 pub mod model;
