@@ -67,6 +67,7 @@ function drawAll(runs, state) {
     drawStrips(v);
     drawParting(v, i);
     drawPicked(v, state);
+    if (state.band?.[0] === v) drawBand(v, state.band);
     pen.restore();
     drawGutter(v, state.active === i && runs.length > 1);
     pen.restore();
@@ -333,9 +334,10 @@ function drawMarks(v, state) {
     const host = k.host[i], kind = k.kind[i];
     const x = axisX(v, k.u[i]);
     if (host < 0) {
-      if (kind !== VERDICT) continue;
-      drawVerdict(v, x);
-      v.placed.push({ x, y: v.lanesTop + 8, i });
+      if (kind === VERDICT) {
+        drawVerdict(v, x);
+        v.placed.push({ x, y: v.lanesTop + 8, i });
+      } else if (v.run.texts[k.text[i]] === LOAD_ENDS) drawLoadEnd(v, x);
       continue;
     }
     const lane = v.laneY.get(host);
@@ -351,6 +353,21 @@ function drawMarks(v, state) {
     pen.globalAlpha = 1;
     v.placed.push({ x: pile.n ? pile.x : x, y, i });
   }
+}
+
+/** As the player says it. */
+const LOAD_ENDS = "the load ends, faults heal";
+
+function drawLoadEnd(v, x) {
+  pen.fillStyle = ink["--muted"];
+  pen.globalAlpha = .6;
+  for (let y = v.lanesTop; y < v.bottom; y += 6) pen.fillRect(x, y, 1, 3);
+  pen.globalAlpha = 1;
+  pen.font = SMALL;
+  pen.textBaseline = "middle";
+  const right = x + 100 > v.x1;
+  pen.textAlign = right ? "right" : "left";
+  pen.fillText("load ends", x + (right ? -4 : 4), v.lanesTop + 2);
 }
 
 function drawVerdict(v, x) {
@@ -453,6 +470,14 @@ function startsOf(changes) {
   let column = starts.get(changes);
   if (!column) starts.set(changes, column = Float64Array.from(changes, (c) => c[0]));
   return column;
+}
+
+/** What a drag with Shift marks. */
+function drawBand(v, [, from, to]) {
+  pen.fillStyle = ink["--accent"];
+  pen.globalAlpha = .15;
+  pen.fillRect(from, v.rulerY, to - from, v.bottom - v.rulerY);
+  pen.globalAlpha = 1;
 }
 
 /** Where the two runs part. */

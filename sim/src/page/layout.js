@@ -86,9 +86,8 @@ function wallText(run, host, walls) {
   const parts = new Map();
   for (const [other, { in: into, out }] of how) {
     const name = run.hosts[other].name;
-    const words = into === 0 || out === 0 ? "some packets lost:"
-      : into !== undefined && out !== undefined ? "cut off from"
-      : into !== undefined ? "hears nothing of" : "not heard by";
+    const words = into > 0 && out > 0 ? "cut off from" : into > 0 ? "hears nothing of"
+      : out > 0 ? "not heard by" : "packets lost:";
     parts.set(words, [...parts.get(words) ?? [], name]);
   }
   return [...parts].map(([words, names]) => `${words} ${names.join(", ")}`).join("; ");

@@ -3,7 +3,7 @@
 const page = JSON.parse(document.getElementById("data").textContent);
 const runs = page.runs.map((raw, i) => decode(raw, "ab"[i]));
 const stage = byId("stage");
-const state = { scroll: 0, hover: null, picked: null, active: 0, searching: false };
+const state = { scroll: 0, hover: null, picked: null, active: 0, searching: false, band: null };
 let asked = false;
 
 function redraw() {
@@ -74,7 +74,7 @@ function zoomToPicked() {
   const { run, column, i } = state.picked;
   const at = [run.k, run.m, run.o, run.v][column].at[i];
   const takes = column === M || column === O ? (column === M ? run.m : run.o).ends[i] - at : 0;
-  const least = fold.on ? onAxis(wholeEnd(runs)) / 100 : wholeEnd(runs) / 500;
+  const least = fold.on ? onAxis(wholeEnd(runs)) / 200 : wholeEnd(runs) / 500;
   const from = onAxis(at), to = onAxis(at + takes), span = Math.max((to - from) * 6, least);
   setWindow(runs, (from + to - span) / 2, (from + to + span) / 2);
   redraw();
@@ -123,13 +123,26 @@ function hostsOf({ run, column, i }) {
 function zoom(factor, around) {
   const at = around ?? (time.from + time.to) / 2;
   setWindow(runs, at - (at - time.from) * factor, at + (time.to - at) * factor);
+  followWindow();
   redraw();
 }
 
 function move(share) {
   const by = (time.to - time.from) * share;
   setWindow(runs, time.from + by, time.to + by);
+  followWindow();
   redraw();
+}
+
+/** Lets the list begin where the window does. */
+function followWindow() {
+  const { visible, order } = runs[state.active], begin = offAxis(time.from);
+  let low = 0, high = visible.length;
+  while (low < high) {
+    const mid = (low + high) >> 1;
+    if (order.at[visible[mid]] < begin) low = mid + 1; else high = mid;
+  }
+  byId("list").scrollTop = low * ROW;
 }
 
 function fit() { setWindow(runs, 0, onAxis(wholeEnd(runs)) * 1.01); redraw(); }
@@ -251,6 +264,7 @@ canvas.addEventListener("pointerdown", (e) => {
 function moveMini(v, x) {
   const at = (x - v.x0) / (v.x1 - v.x0) * onAxis(wholeEnd(runs)), span = time.to - time.from;
   setWindow(runs, at - span / 2, at + span / 2);
+  followWindow();
   redraw();
 }
 canvas.addEventListener("pointermove", (e) => {
@@ -260,21 +274,32 @@ canvas.addEventListener("pointermove", (e) => {
   if (!drag.moved || !drag.v) return;
   if (drag.mini) { moveMini(drag.v, x); return; }
   stage.classList.add("grabbing");
-  if (drag.zoom) return;
+  if (drag.zoom) {
+    state.band = [drag.v, Math.min(drag.x, x), Math.max(drag.x, x)];
+    redraw();
+    return;
+  }
   const by = (x - drag.x) / (drag.v.x1 - drag.v.x0) * (drag.to - drag.from);
   setWindow(runs, drag.from - by, drag.to - by);
+  followWindow();
   stage.scrollTop = drag.top - (e.clientY - canvas.getBoundingClientRect().top + drag.top - drag.y);
   redraw();
 });
 canvas.addEventListener("pointerup", (e) => {
   const { x, y } = place(e), was = drag;
-  drag = null;
+  drag = state.band = null;
   stage.classList.remove("grabbing");
   if (!was || was.mini) return;
-  if (!was.moved) { const under = underMouse(x, y); pick(under?.event ?? null, false); if (under?.event) revealInList(under.event.run, under.event.run.placeOf[under.event.column][under.event.i]); return; }
+  if (!was.moved) {
+    const event = underMouse(x, y)?.event ?? null;
+    pick(event, false);
+    if (event) revealInList(event.run, event.run.placeOf[event.column][event.i]);
+    return;
+  }
   if (was.zoom && was.v) {
     const a = toAxis(was.v, Math.min(was.x, x)), b = toAxis(was.v, Math.max(was.x, x));
     setWindow(runs, a, b);
+    followWindow();
     redraw();
   }
 });
