@@ -13,9 +13,10 @@ use serde::Serialize;
 
 use crate::check::Verdict;
 use crate::linear::{self, Specification};
+use crate::look;
 use crate::plan::{Plan, Profile};
 use crate::runner::book::Line;
-use crate::runner::campaign::{Campaign, Report, guarded};
+use crate::runner::campaign::{Campaign, Report};
 use crate::runner::outcome::Outcome;
 use crate::runner::run::{Options, run_plan};
 use crate::runner::summary::digest_text;
@@ -69,6 +70,13 @@ enum Command {
         /// Write plan, trace and verdict to this file
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// Write a page to look at to this file
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// Say where the run of this seed, without `--mutant`, parts from it; with `--html` the page
+        /// shows both
+        #[arg(long, value_name = "SEED")]
+        diff: Option<u64>,
         /// Stop at this simulated time, e.g. 12s
         #[arg(long, value_parser = duration)]
         until: Option<Duration>,
@@ -87,6 +95,9 @@ enum Command {
         /// Feeds every random choice
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Write a page to look at to this file
+        #[arg(long, value_name = "FILE", conflicts_with = "real")]
+        html: Option<PathBuf>,
     },
     /// Tells whether a recorded history is linearizable (EDN, or lines of Jepsen's log)
     Check {
@@ -113,11 +124,17 @@ pub fn run(cli: Cli) -> u8 {
             let jobs = jobs.map_or_else(cores, NonZeroUsize::get);
             campaign(profile, seeds, jobs, time, json, mutant)
         }
-        Command::Replay { seed, profile, json, until, mutant, quiet } => {
+        Command::Replay { seed, profile, json, html, diff, until, mutant, quiet } => {
             let until = until.map(|d| Time(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)));
-            replay(seed, profile, json, until, mutant, quiet)
+            let other = diff.map(|seed| plan(profile, seed, None));
+            replay(&plan(profile, seed, mutant), other, json, html, until, quiet)
         }
-        Command::Scenario { file, real, seed } => {
+        Command::Scenario { file, seed, html: Some(html), .. } => {
+            let looked = look::scenario_on_tape(&file, seed);
+            println!("{}", looked.outcome);
+            written(look::write_page(&html, &looked, None), looked.outcome.exit_code())
+        }
+        Command::Scenario { file, real, seed, html: None } => {
             let outcome = scenario::run_file(&file, real, seed);
             println!("{outcome}");
             outcome.exit_code()
@@ -195,15 +212,15 @@ struct Replayed<'a> {
 }
 
 fn replay(
-    seed: u64,
-    profile: Profile,
+    plan: &Plan,
+    other: Option<Plan>,
     json: Option<PathBuf>,
+    html: Option<PathBuf>,
     until: Option<Time>,
-    mutant: Option<Mutant>,
     quiet: bool,
 ) -> u8 {
-    let plan = plan(profile, seed, mutant);
-    let (outcome, trace) = traced(&plan, until);
+    let looked = look::run(plan, until, html.is_some() || other.is_some());
+    let (outcome, trace) = (&looked.outcome, &looked.lines);
     // Whoever reads may have read enough: a closed pipe is no failure.
     let mut out = std::io::stdout().lock();
     for line in trace.iter().filter(|_| !quiet) {
@@ -215,7 +232,7 @@ fn replay(
     let digest = digest_text(outcome.digest);
     if let Some(file) = json {
         let verdict = &outcome.verdict;
-        let all = Replayed { plan: &plan, trace: &trace, verdict, digest: digest.clone() };
+        let all = Replayed { plan, trace, verdict, digest: digest.clone() };
         let written = serde_json::to_string(&all)
             .map_err(|e| e.to_string())
             .and_then(|text| std::fs::write(&file, text).map_err(|e| e.to_string()));
@@ -224,27 +241,31 @@ fn replay(
             return BAD_USAGE;
         }
     }
+    let other = other.map(|plan| look::run(&plan, until, true));
+    if let Some(other) = &other {
+        let _ = writeln!(out, "{}", look::parting_text(&looked, other));
+    }
+    let page = html.map_or(Ok(()), |file| look::write_page(&file, &looked, other.as_ref()));
     let _ = writeln!(out, "verdict {}\ndigest {digest}", reason(&outcome.verdict));
-    match outcome.verdict {
+    let code = match outcome.verdict {
         Verdict::Ok => HELD,
         Verdict::Violated(_) => VIOLATED,
         // Stopping where one was asked to stop is no failure.
         Verdict::Undecided { .. } if until.is_some() => HELD,
         Verdict::Undecided { .. } => UNDECIDED,
-    }
+    };
+    written(page, code)
 }
 
-/// Runs a plan with a trace. A run that panics leaves no trace but its message.
-fn traced(plan: &Plan, until: Option<Time>) -> (Outcome, Vec<Line>) {
-    let trace = std::sync::Mutex::new(Vec::new());
-    let outcome = guarded(plan.seed, &|_| {
-        let played = run_plan(plan, Options { traced: true, until });
-        if let Ok(mut lines) = trace.lock() {
-            *lines = played.trace;
+/// The exit code, if the page could be written.
+fn written(page: Result<(), String>, code: u8) -> u8 {
+    match page {
+        Ok(()) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            BAD_USAGE
         }
-        played.outcome
-    });
-    (outcome, trace.into_inner().unwrap_or_default())
+    }
 }
 
 fn mutants(only: Option<Mutant>) -> u8 {

@@ -3,7 +3,7 @@
 use quorate::base::io::{Effects, Input};
 use quorate::base::time::{Mono, Now};
 use quorate::node::config::{Config, Identity};
-use quorate::node::{Node, Scope};
+use quorate::node::{Node, Scope, VisibleKey};
 
 /// A server without I/O, as the boundary defines it.
 pub trait Machine: Sized {
@@ -21,6 +21,12 @@ pub trait Machine: Sized {
     /// If an invariant does not hold.
     fn check(&self, scope: Scope) {
         let _ = scope;
+    }
+
+    /// Its live keys, for whoever looks at the run; nothing if it keeps none.
+    fn shows(&self, now: Now) -> Vec<VisibleKey> {
+        let _ = now;
+        Vec::new()
     }
 }
 
@@ -49,5 +55,9 @@ impl Machine for Node {
 
     fn check(&self, scope: Scope) {
         self.check_invariants(scope);
+    }
+
+    fn shows(&self, now: Now) -> Vec<VisibleKey> {
+        self.visible(now)
     }
 }

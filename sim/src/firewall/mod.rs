@@ -66,6 +66,16 @@ pub enum Verdict {
     Reject(RejectWith),
 }
 
+/// What becomes of packets of one kind, chance aside.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Outlook {
+    Passes,
+    /// Some pass.
+    Some,
+    Dropped,
+    Refused,
+}
+
 /// A condition with `!` or without.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 struct Cond<T> {
@@ -179,6 +189,20 @@ impl Firewall {
         rules.policy
     }
 
+    /// What can become of packets like this one, without drawing any chance.
+    pub fn outlook(&self, chain: Chain, packet: &Packet) -> Outlook {
+        let rules = self.rules(chain);
+        let mut possible = Vec::new();
+        for rule in rules.rules.iter().filter(|rule| rule.matches(packet)) {
+            possible.extend(rule.target);
+            if rule.target.is_some() && rule.probability.is_none() {
+                return outlook_of(&possible);
+            }
+        }
+        possible.push(rules.policy);
+        outlook_of(&possible)
+    }
+
     fn rules(&self, chain: Chain) -> &Rules {
         match chain {
             Chain::Input => &self.input,
@@ -220,6 +244,17 @@ impl Default for Firewall {
 impl<T: Copy> Cond<T> {
     fn holds(self, matches: impl FnOnce(T) -> bool) -> bool {
         matches(self.value) != self.not
+    }
+}
+
+fn outlook_of(possible: &[Verdict]) -> Outlook {
+    let passes = possible.contains(&Verdict::Accept);
+    let stopped = possible.iter().any(|verdict| *verdict != Verdict::Accept);
+    match (passes, possible.first()) {
+        (true, _) if stopped => Outlook::Some,
+        (true, _) | (false, None) => Outlook::Passes,
+        (false, Some(Verdict::Reject(_))) => Outlook::Refused,
+        (false, Some(Verdict::Accept | Verdict::Drop)) => Outlook::Dropped,
     }
 }
 

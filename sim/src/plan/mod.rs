@@ -4,6 +4,7 @@
 
 mod generate;
 mod load;
+mod words;
 
 use quorate::base::limits::Limits;
 use quorate::base::time::Span;

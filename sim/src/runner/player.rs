@@ -17,6 +17,7 @@ use crate::link::{Latency, LinkConfig};
 use crate::model::ledger::BootId;
 use crate::plan::{FaultKind, Heal, Plan, Rest};
 use crate::time::Time;
+use crate::trace::Recorder;
 use crate::workload::client::{Action, Client};
 use crate::workload::history::{History, SessionId};
 use crate::world::{ClientEvent, Notice, ProcessState, World, WorldConfig};
@@ -82,9 +83,12 @@ impl Token {
 
 impl<'p> Player<'p> {
     /// Sets everything up; nothing has happened yet.
-    pub fn new(plan: &'p Plan, traced: bool) -> Player<'p> {
+    pub fn new(plan: &'p Plan, traced: bool, tape: Option<&Recorder>) -> Player<'p> {
         let config = WorldConfig { link: link_of(plan), ..WorldConfig::default() };
         let mut world = World::new(config, Decisions::from_seed(plan.seed));
+        if let Some(tape) = tape {
+            world.record(tape);
+        }
         let hosts: Vec<HostId> =
             (0..plan.nodes.len() as u16).map(|n| world.add_host(&name_of(n), ip_of(n))).collect();
         let clients_host = world.add_host("clients", CLIENTS_IP);
@@ -170,6 +174,7 @@ impl<'p> Player<'p> {
     /// Ends the load and heals what the plan says.
     pub fn heal(&mut self) {
         self.healed = true;
+        self.world.all_end();
         let core = self.plan.core();
         self.say(|| format!("the load ends; healed: {core:?}"));
         let rest = match self.plan.heal {
@@ -266,11 +271,13 @@ impl<'p> Player<'p> {
             Token::Begin(index) => {
                 let plan = self.plan;
                 self.say(|| format!("begins: {:?}", plan.faults[index].kind));
+                self.world.begins(index as u64, &plan.faults[index].kind);
                 self.fault(&plan.faults[index].kind, true);
             }
             Token::End(index) => {
                 let plan = self.plan;
                 self.say(|| format!("ends: {:?}", plan.faults[index].kind));
+                self.world.ends(index as u64);
                 self.fault(&plan.faults[index].kind, false);
             }
         }
@@ -340,6 +347,7 @@ impl<'p> Player<'p> {
                     let conn = self.world.client_connect(self.clients_host, to, PORT);
                     debug_assert_eq!(conn.0 as usize, self.opened.len());
                     self.opened.push((index, None, 0));
+                    self.world.client_is(conn, &format_args!("client{index}"));
                     self.conns[index] = Some(conn);
                 }
                 Action::Send(bytes) => {

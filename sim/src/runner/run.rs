@@ -11,6 +11,7 @@ use super::player::Player;
 use crate::check::{Property, Verdict, Violation};
 use crate::plan::{FaultClass, LimitsPlan, Plan};
 use crate::time::Time;
+use crate::trace::Recorder;
 use crate::workload::history;
 use crate::workload::resp::Reply;
 
@@ -34,9 +35,17 @@ pub struct Played {
 
 /// Plays a plan to its end and judges it: a pure function of the plan.
 pub fn run_plan(plan: &Plan, options: Options) -> Played {
-    let mut player = Player::new(plan, options.traced);
+    run_taped(plan, options, None)
+}
+
+/// The same, written down on a tape for whoever wants to look at it; nothing else is different.
+pub fn run_taped(plan: &Plan, options: Options, tape: Option<&Recorder>) -> Played {
+    let mut player = Player::new(plan, options.traced, tape);
     let verdict = decide(&mut player, options.until.unwrap_or(Time::NEVER));
     let counts = count(&player);
+    if let Some(tape) = tape {
+        tape.with(|tape| tape.reached(player.world.now()));
+    }
     let outcome = Outcome {
         seed: plan.seed,
         verdict,

@@ -6,7 +6,7 @@ use quorate::base::ids::ConnId;
 use quorate::base::io::{ConnOrigin, Effects, Input};
 use quorate::base::time::{Mono, Now};
 use quorate::node::config::{Config, Identity};
-use quorate::node::{Node, Scope};
+use quorate::node::{Node, Scope, VisibleKey};
 
 use crate::machine::Machine;
 
@@ -45,5 +45,9 @@ impl Machine for Watched {
 
     fn check(&self, scope: Scope) {
         self.node.check_invariants(scope);
+    }
+
+    fn shows(&self, now: Now) -> Vec<VisibleKey> {
+        self.node.visible(now)
     }
 }

@@ -20,19 +20,32 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use self::ast::{RealMode, Scenario, Step};
+pub(crate) use self::reply::show as shown;
+
 use self::outcome::{Failure, Outcome, Verdict};
 use self::simulated::SimulatedStage;
 use self::stage::Stage as _;
+use crate::time::Time;
+use crate::trace::Recorder;
 
 /// Plays a scenario file: `quorate-sim scenario FILE.scn [--real]`. `seed` feeds every random choice
 /// of the simulated world, and of the file's own `sleep LOW..HIGH`.
 pub fn run_file(path: &Path, real: bool, seed: u64) -> Outcome {
     let verdict = match read(path) {
         Ok(scenario) if real => run_real(&scenario, seed),
-        Ok(scenario) => run_simulated(&scenario, seed),
+        Ok(scenario) => run_simulated(&scenario, seed, None),
         Err(verdict) => verdict,
     };
     Outcome { path: path.to_owned(), real, verdict }
+}
+
+/// Plays a file in the simulated world and writes everything down on a tape.
+pub fn run_file_taped(path: &Path, seed: u64, tape: &Recorder) -> Outcome {
+    let verdict = match read(path) {
+        Ok(scenario) => run_simulated(&scenario, seed, Some(tape)),
+        Err(verdict) => verdict,
+    };
+    Outcome { path: path.to_owned(), real: false, verdict }
 }
 
 /// Plays several files on real processes at the same time: they mostly sleep.
@@ -106,8 +119,8 @@ fn run_real(_scenario: &Scenario, _seed: u64) -> Verdict {
     Verdict::Unavailable { line: 0, why: "--real needs Linux".to_owned() }
 }
 
-fn run_simulated(scenario: &Scenario, seed: u64) -> Verdict {
-    let mut stage = SimulatedStage::new(scenario, seed);
+fn run_simulated(scenario: &Scenario, seed: u64, tape: Option<&Recorder>) -> Verdict {
+    let mut stage = SimulatedStage::new(scenario, seed, tape);
     let at = Cell::new(None);
     let played = catch_unwind(AssertUnwindSafe(|| play::play(scenario, &mut stage, &at)));
     let mut verdict = played.unwrap_or_else(|panic| {
@@ -118,6 +131,9 @@ fn run_simulated(scenario: &Scenario, seed: u64) -> Verdict {
     });
     if let Verdict::Held(summary) = &mut verdict {
         summary.digest = Some(stage.digest());
+    }
+    if let Some(tape) = tape {
+        tape.with(|tape| tape.reached(Time(stage.now().as_nanos() as u64)));
     }
     verdict
 }

@@ -117,6 +117,7 @@ impl<'a> Player<'a, '_> {
             }
             self.lines += 1;
             self.at.set(Some(step));
+            self.stage.line(&step.text);
             self.step(step).map_err(|why| why_at(step, why))?;
             self.servers_are_alive().map_err(|why| why_at(step, why))?;
         }

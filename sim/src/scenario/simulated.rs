@@ -17,6 +17,7 @@ use crate::decide::{Decisions, Kind};
 use crate::firewall::FirewallError;
 use crate::ids::{ClientConn, HostId};
 use crate::time::Time;
+use crate::trace::Recorder;
 use crate::world::{ClientState, Notice, Observer, ProcessState, World, WorldConfig};
 
 const CONNECT_MAX: Span = Span(1_000_000_000);
@@ -45,8 +46,11 @@ struct Told {
 }
 
 impl SimulatedStage {
-    pub fn new(scenario: &Scenario, seed: u64) -> SimulatedStage {
+    pub fn new(scenario: &Scenario, seed: u64, tape: Option<&Recorder>) -> SimulatedStage {
         let mut world = World::new(WorldConfig::default(), Decisions::from_seed(seed));
+        if let Some(tape) = tape {
+            world.record(tape);
+        }
         let mut hosts = Vec::new();
         for host in &scenario.hosts {
             world.add_host(&host.name, host.ip);
@@ -82,6 +86,10 @@ impl SimulatedStage {
 impl Stage for SimulatedStage {
     fn now(&self) -> Duration {
         Duration::from_nanos(self.world.now().0)
+    }
+
+    fn line(&mut self, text: &str) {
+        self.world.line(text);
     }
 
     fn pass(&mut self, span: Duration, waiting: Option<StageConn>) -> Result<(), Trouble> {

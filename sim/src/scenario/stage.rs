@@ -27,6 +27,11 @@ pub struct StageConn(pub usize);
 pub trait Stage {
     fn now(&self) -> Duration;
 
+    /// The line that is carried out next.
+    fn line(&mut self, text: &str) {
+        let _ = text;
+    }
+
     /// Lets at most `span` pass; less if something arrives on `waiting`.
     fn pass(&mut self, span: Duration, waiting: Option<StageConn>) -> Result<(), Trouble>;
 

@@ -1,5 +1,6 @@
 //! Clients' connections: the same endpoints over the same network, owned by whoever drives the world.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use bytes::{Bytes, BytesMut};
@@ -46,6 +47,7 @@ impl<M: Machine> World<M> {
         if self.hosts[from.index()].powered {
             let sock = self.connect(from, Owner::Client(conn), to, port);
             self.clients[conn.0 as usize].sock = sock;
+            self.tape_client(conn, sock);
         } else {
             self.client_failed(conn, DialError::Other);
         }
@@ -54,6 +56,7 @@ impl<M: Machine> World<M> {
 
     /// Sends bytes; before the connection is open they wait for it. Ignored once it is closed.
     pub fn client_send(&mut self, conn: ClientConn, bytes: Bytes) {
+        self.tape(|tape, now| tape.client_sends(now, conn, &bytes));
         let client = &mut self.clients[conn.0 as usize];
         match client.state {
             ClientState::Connecting => client.early.push(bytes),
@@ -104,12 +107,19 @@ impl<M: Machine> World<M> {
         self.socks.get(self.clients[conn.0 as usize].sock).map(|sock| sock.local_port)
     }
 
+    /// Whose a connection is, for the tape.
+    pub fn client_is(&mut self, conn: ClientConn, who: &dyn fmt::Display) {
+        self.tape(|tape, _| tape.client_is(conn, who.to_string()));
+    }
+
     fn client_ended(&mut self, conn: ClientConn) -> Option<SockRef> {
         let client = &mut self.clients[conn.0 as usize];
         match client.state {
             ClientState::Connecting | ClientState::Open => {
                 client.state = ClientState::Closed(CloseReason::Asked);
-                Some(client.sock)
+                let sock = client.sock;
+                self.tape(|tape, now| tape.client_gone(now, conn, "the client gave up"));
+                Some(sock)
             }
             ClientState::Failed(_) | ClientState::Closed(_) => None,
         }
@@ -130,6 +140,7 @@ impl<M: Machine> World<M> {
 
     pub(super) fn client_failed(&mut self, conn: ClientConn, why: DialError) {
         self.clients[conn.0 as usize].state = ClientState::Failed(why);
+        self.tape(|tape, now| tape.client_gone(now, conn, &format!("could not connect: {why:?}")));
         self.notify(conn, ClientEvent::Failed(why));
     }
 
@@ -144,6 +155,9 @@ impl<M: Machine> World<M> {
         }
         if sock.unread > 0 {
             sock.unread = 0;
+            if let Some(recorder) = &self.tape {
+                recorder.with(|tape| tape.client_gets(self.now, conn, &sock.buf));
+            }
             if client.buf.is_empty() {
                 std::mem::swap(&mut client.buf, &mut sock.buf);
                 sock.buf.clear();
@@ -171,6 +185,8 @@ impl<M: Machine> World<M> {
             sock.owner = Owner::Nobody;
             sock.finish();
             self.clients[conn.0 as usize].state = ClientState::Closed(CloseReason::EndOfStream);
+            let why = "the server closed the connection";
+            self.tape(|tape, now| tape.client_gone(now, conn, why));
             self.notify(conn, ClientEvent::Closed(CloseReason::EndOfStream));
             self.pump(at);
         }
@@ -179,6 +195,9 @@ impl<M: Machine> World<M> {
     /// Resets and timeouts.
     pub(super) fn client_lost(&mut self, conn: ClientConn, why: CloseReason) {
         self.clients[conn.0 as usize].state = ClientState::Closed(why);
+        self.tape(|tape, now| {
+            tape.client_gone(now, conn, &format!("the connection was lost: {why:?}"));
+        });
         self.notify(conn, ClientEvent::Closed(why));
     }
 

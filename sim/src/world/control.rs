@@ -13,6 +13,7 @@ use crate::ids::HostId;
 use crate::link::Link;
 use crate::machine::Machine;
 use crate::tcp::TcpConfig;
+use crate::trace::MarkKind;
 use crate::workload::command::encode_words;
 
 use super::World;
@@ -31,6 +32,8 @@ impl<M: Machine> World<M> {
         let printed = self.hosts[host.index()].firewall.apply(line, &resolve)?;
         self.digest.bytes(line.as_bytes());
         self.note(7, host);
+        self.tape(|tape, now| tape.firewall(now, host, line));
+        self.tape_walls();
         Ok(printed)
     }
 
@@ -43,10 +46,12 @@ impl<M: Machine> World<M> {
     /// Cuts or mends the link in one direction.
     pub fn cut(&mut self, from: HostId, to: HostId, cut: bool) {
         self.link(from, to).cut = cut;
+        self.tape_walls();
     }
 
     pub fn clock(&mut self, host: HostId, change: ClockChange) {
         self.note(9, host);
+        self.tape(|tape, now| tape.clock(now, host, change));
         self.hosts[host.index()].clock.change(self.now, change);
         // A timer may be due sooner than its event: the event of the old deadline finds out otherwise.
         self.arm_process(host);
@@ -94,6 +99,13 @@ impl<M: Machine> World<M> {
             return;
         }
         self.note(12, host);
+        self.tape(|tape, now| {
+            for words in words {
+                let said =
+                    format!("at the console: {}", String::from_utf8_lossy(&words.join(&b' ')));
+                tape.mark(now, Some(host.0), MarkKind::Process, said, Vec::new());
+            }
+        });
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let origin = ConnOrigin::Accepted { ip, port: 0 };
         let mut buf = BytesMut::new();
@@ -119,5 +131,6 @@ impl<M: Machine> World<M> {
                 link.flap = None;
             }
         }
+        self.tape_walls();
     }
 }

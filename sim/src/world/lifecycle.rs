@@ -8,6 +8,7 @@ use crate::host::Process;
 use crate::ids::HostId;
 use crate::machine::Machine;
 use crate::tcp::{Owner, SockRef};
+use crate::trace::ProcessChange;
 
 use super::World;
 
@@ -32,6 +33,8 @@ impl<M: Machine> World<M> {
         host.process = Some(Process::new(machine, M::port(&config), self.config.facts));
         host.config = Some(config);
         self.note(1, at);
+        let epoch = self.hosts[at.index()].identity.epoch.0;
+        self.tape_process(at, ProcessChange::Started { epoch });
         let stats = HostStats {
             rss_bytes: 64 << 20,
             cpu_user_us: 0,
@@ -57,6 +60,7 @@ impl<M: Machine> World<M> {
         if self.hosts[at.index()].process.is_some() {
             self.stats.kills += 1;
             self.note(2, at);
+            self.tape_process(at, ProcessChange::Killed);
             self.end_process(at, false);
         }
     }
@@ -66,6 +70,7 @@ impl<M: Machine> World<M> {
     pub fn crash(&mut self, at: HostId) {
         self.stats.crashes += 1;
         self.note(3, at);
+        self.tape_process(at, ProcessChange::PoweredOff);
         self.hosts[at.index()].process = None;
         self.hosts[at.index()].last_exit = None;
         self.hosts[at.index()].powered = false;
@@ -86,6 +91,7 @@ impl<M: Machine> World<M> {
             process.paused = true;
             self.stats.pauses += 1;
             self.note(4, at);
+            self.tape_process(at, ProcessChange::Paused);
         }
     }
 
@@ -100,6 +106,7 @@ impl<M: Machine> World<M> {
         process.paused = false;
         process.flush_due = false;
         self.note(5, at);
+        self.tape_process(at, ProcessChange::Resumed);
         while let Some(process) = &mut self.hosts[at.index()].process {
             let Some(todo) = process.waiting.pop_front() else {
                 break;

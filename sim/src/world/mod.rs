@@ -14,6 +14,7 @@ mod lifecycle;
 mod net;
 mod process;
 mod stats;
+mod taping;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -31,6 +32,7 @@ use super::machine::Machine;
 use super::queue::Queue;
 use super::tcp::{Segment, SockRef, Socks, TcpConfig};
 use super::time::Time;
+use super::trace::Recorder;
 
 pub use super::host::{Exit, ProcessState};
 pub use super::ids::{ClientConn, HostId};
@@ -143,6 +145,8 @@ pub struct World<M: Machine> {
     facts: Vec<(HostId, Fact)>,
     /// Segments that endpoints want to send; empty between calls.
     outbox: Vec<Segment>,
+    /// Somebody wants to look at the run.
+    tape: Option<Recorder>,
 }
 
 impl<M: Machine> World<M> {
@@ -162,6 +166,7 @@ impl<M: Machine> World<M> {
             notices: VecDeque::new(),
             facts: Vec::new(),
             outbox: Vec::new(),
+            tape: None,
             config,
         }
     }
@@ -179,6 +184,7 @@ impl<M: Machine> World<M> {
         let node_id = NodeId(u128::from(high) << 64 | u128::from(low));
         self.hosts.push(Host::new(name.to_owned(), ip, node_id, self.config.tcp.clone()));
         self.links.grow(self.hosts.len());
+        self.tape(|tape, _| tape.add_host(name, ip.to_string()));
         id
     }
 
@@ -259,6 +265,9 @@ impl<M: Machine> World<M> {
 
     /// Tells the observer what has been reported since it was last told.
     pub fn report_facts(&mut self, observer: &mut dyn Observer) {
+        if self.tape.is_some() {
+            self.tape_facts();
+        }
         for (host, fact) in self.facts.drain(..) {
             observer.on_fact(host, self.now, fact);
         }

@@ -13,6 +13,7 @@ use crate::link::Passage;
 use crate::machine::Machine;
 use crate::tcp::{Happened, Icmp, Owner, Segment, Sock, SockRef, State, What};
 use crate::time::Time;
+use crate::trace::Fate;
 
 use super::{Event, World};
 
@@ -128,6 +129,8 @@ impl<M: Machine> World<M> {
             let verdict = host.firewall.judge(Chain::Output, &packet, &mut self.decisions);
             if verdict != Verdict::Accept {
                 self.note_filtered(&segment);
+                let fate = fate_of(verdict, Fate::DroppedByOutput, Fate::RejectedByOutput);
+                self.tape_sent(&segment, self.now, fate);
                 if let Verdict::Reject(with) = verdict
                     && let Some(mut answer) = answer_to(&segment, with)
                 {
@@ -147,11 +150,13 @@ impl<M: Machine> World<M> {
                 if segment.peers {
                     self.stats.peer_bytes_lost += segment.data.len() as u64;
                 }
+                self.tape_sent(&segment, self.now, Fate::LostOnLink);
             }
             Passage::Arrives { at, delayed } => {
                 if delayed && segment.peers {
                     self.stats.peer_bytes_delayed += segment.data.len() as u64;
                 }
+                self.tape_sent(&segment, at, Fate::UnderWay);
                 self.queue.push(at, Event::Segment(segment));
             }
         }
@@ -172,6 +177,7 @@ impl<M: Machine> World<M> {
         let host = &self.hosts[segment.to_host.index()];
         if !host.powered {
             self.note_lost(&segment);
+            self.tape_arrived(&segment, Fate::HostOff);
             return;
         }
         if !host.firewall.is_open(Chain::Input) {
@@ -192,6 +198,8 @@ impl<M: Machine> World<M> {
             let verdict = host.firewall.judge(Chain::Input, &packet, &mut self.decisions);
             if verdict != Verdict::Accept {
                 self.note_filtered(&segment);
+                let fate = fate_of(verdict, Fate::DroppedByInput, Fate::RejectedByInput);
+                self.tape_arrived(&segment, fate);
                 if let Verdict::Reject(with) = verdict
                     && let Some(answer) = answer_to(&segment, with)
                 {
@@ -201,6 +209,7 @@ impl<M: Machine> World<M> {
             }
         }
         self.stats.deliveries += 1;
+        self.tape_arrived(&segment, Fate::Delivered);
         if segment.peers {
             self.stats.peer_bytes_delivered += segment.data.len() as u64;
         }
@@ -407,6 +416,14 @@ impl<M: Machine> World<M> {
         if segment.peers {
             self.stats.peer_bytes_lost += segment.data.len() as u64;
         }
+    }
+}
+
+/// What becomes of a segment that a firewall does not let pass.
+fn fate_of(verdict: Verdict, dropped: Fate, rejected: Fate) -> Fate {
+    match verdict {
+        Verdict::Accept | Verdict::Drop => dropped,
+        Verdict::Reject(_) => rejected,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::ids::HostId;
 use crate::machine::Machine;
 use crate::tcp::{Owner, SockRef, State};
 use crate::time::Time;
+use crate::trace::ProcessChange;
 
 use super::{Event, Notice, World};
 
@@ -425,6 +426,8 @@ impl<M: Machine> World<M> {
             Effect::Halt { code, reason } => {
                 let exit = Exit { code, reason };
                 self.note(6, at);
+                let reason = &exit.reason;
+                self.tape_process(at, ProcessChange::Exited { code, reason });
                 self.end_process(at, true);
                 self.hosts[at.index()].last_exit = Some(exit.clone());
                 self.notices.push_back(Notice::Exited { host: at, exit });

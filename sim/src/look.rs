@@ -1,0 +1,168 @@
+//! Runs to look at: recorded on a tape, compared, written as a page.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Mutex;
+
+use crate::check::Verdict;
+use crate::page::{Shown, render};
+use crate::plan::Plan;
+use crate::runner::book::Line;
+use crate::runner::campaign::guarded;
+use crate::runner::outcome::Outcome;
+use crate::runner::run::{Options, run_taped};
+use crate::runner::summary::digest_text;
+use crate::scenario::{self, outcome};
+use crate::time::Time;
+use crate::trace::parting::{Column, Event};
+use crate::trace::{End, Recorder, Tape, parting};
+
+/// A run that was recorded.
+#[derive(Debug)]
+pub struct Looked<O> {
+    pub outcome: O,
+    /// What was printed of it, if that was asked for.
+    pub lines: Vec<Line>,
+    pub tape: Tape,
+    pub label: String,
+    pub command: String,
+}
+
+/// Runs a plan, with its lines of text, and if asked to on a tape. A run that panics leaves the tape of
+/// what happened before.
+pub fn run(plan: &Plan, until: Option<Time>, on_tape: bool) -> Looked<Outcome> {
+    let lines = Mutex::new(Vec::new());
+    let recorder = Recorder::new();
+    let tape = on_tape.then_some(&recorder);
+    let outcome = guarded(plan.seed, &|_| {
+        let played = run_taped(plan, Options { traced: true, until }, tape);
+        if let Ok(mut lines) = lines.lock() {
+            *lines = played.trace;
+        }
+        played.outcome
+    });
+    let mut tape = recorder.take();
+    tape.finish(end_of(&outcome));
+    let lines = lines.into_inner().unwrap_or_default();
+    let profile = plan.profile.name();
+    let mut label = format!("seed {}, profile {profile}", plan.seed);
+    let mut command = format!("cargo sim replay {} --profile {profile}", plan.seed);
+    if let Some(mutant) = &plan.mutant {
+        let _ = write!(label, ", mutant {mutant}");
+        let _ = write!(command, " --mutant {mutant}");
+    }
+    Looked { outcome, lines, tape, label, command }
+}
+
+/// Plays a scenario in the simulated world on a tape.
+pub fn scenario_on_tape(file: &Path, seed: u64) -> Looked<outcome::Outcome> {
+    let recorder = Recorder::new();
+    let outcome = scenario::run_file_taped(file, seed, &recorder);
+    let mut tape = recorder.take();
+    tape.finish(end_of_scenario(&outcome.verdict));
+    let name = file.file_name().map_or_else(|| file.to_string_lossy(), |n| n.to_string_lossy());
+    let label = format!("{name}, seed {seed}");
+    let command = format!("cargo sim scenario {} --seed {seed}", file.display());
+    Looked { outcome, lines: Vec::new(), tape, label, command }
+}
+
+impl<O> Looked<O> {
+    fn shown(&self) -> Shown<'_> {
+        Shown { label: self.label.clone(), command: self.command.clone(), tape: &self.tape }
+    }
+}
+
+/// Writes the page of a run, or of two.
+///
+/// # Errors
+/// The file cannot be written: why.
+pub fn write_page<O>(
+    file: &Path,
+    run: &Looked<O>,
+    other: Option<&Looked<O>>,
+) -> Result<(), String> {
+    let runs: Vec<Shown<'_>> = std::iter::once(run).chain(other).map(Looked::shown).collect();
+    let labels: Vec<&str> = runs.iter().map(|run| run.label.as_str()).collect();
+    let html = render(&labels.join(" beside "), &runs);
+    std::fs::write(file, html).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Where two runs part, for the terminal.
+pub fn parting_text<O>(left: &Looked<O>, right: &Looked<O>) -> String {
+    let Some(parting) = parting(&left.tape, &right.tape) else {
+        return format!("{} and {} do not part", left.label, right.label);
+    };
+    let side = |run: &Looked<O>, event: Option<Event>| match event {
+        Some(event) => format!("{} {}", Time(event.at), event_text(&run.tape, event)),
+        None => "has ended".to_owned(),
+    };
+    format!(
+        "the runs part after {} events\n  {}: {}\n  {}: {}",
+        parting.same,
+        left.label,
+        side(left, parting.left),
+        right.label,
+        side(right, parting.right),
+    )
+}
+
+fn event_text(tape: &Tape, event: Event) -> String {
+    let host = |host: u16| tape.hosts[usize::from(host)].name.as_str();
+    let text = |text: crate::trace::Text| tape.texts()[text.0 as usize].as_str();
+    match event.column {
+        Column::Mark => {
+            let mark = &tape.marks[event.index];
+            format!("{} {}", mark.host.map_or("plan", host), text(mark.text))
+        }
+        Column::Message => {
+            let m = &tape.messages[event.index];
+            format!("{} -> {} {:?}: {}", host(m.from), host(m.to), m.fate, text(m.text))
+        }
+        Column::Op => {
+            let op = &tape.ops[event.index];
+            format!("client of {}: {} -> {}", host(op.host), text(op.text), text(op.reply))
+        }
+    }
+}
+
+fn end_of(outcome: &Outcome) -> End {
+    let (kind, title, evidence) = match &outcome.verdict {
+        Verdict::Ok => ("held", "held: every property".to_owned(), String::new()),
+        Verdict::Violated(violation) => {
+            let title = format!("violated: {}", violation.property.name());
+            ("violated", title, violation.evidence.clone())
+        }
+        Verdict::Undecided { budget } => ("undecided", "undecided".to_owned(), budget.clone()),
+    };
+    let digest = digest_text(outcome.digest);
+    End { kind: kind.to_owned(), title, evidence, digest }
+}
+
+fn end_of_scenario(verdict: &outcome::Verdict) -> End {
+    let end = |kind: &str, title: String, evidence: String, digest: String| End {
+        kind: kind.to_owned(),
+        title,
+        evidence,
+        digest,
+    };
+    match verdict {
+        outcome::Verdict::Held(summary) => {
+            let digest = summary.digest.map(digest_text).unwrap_or_default();
+            let title = format!("held: all {} lines", summary.lines);
+            end("held", title, String::new(), digest)
+        }
+        outcome::Verdict::Failed(failure) => {
+            let title = format!("violated: line {}: {}", failure.line, failure.text);
+            let evidence = format!("expected {}, got {}", failure.expected, failure.got);
+            end("violated", title, evidence, String::new())
+        }
+        outcome::Verdict::BadFile { line, found, expected } => {
+            let evidence = format!("line {line}: found {found}, expected {expected}");
+            end("undecided", "the file cannot be played".to_owned(), evidence, String::new())
+        }
+        outcome::Verdict::Unavailable { line, why } => {
+            let evidence = format!("line {line}: {why}");
+            end("undecided", "not played to its end".to_owned(), evidence, String::new())
+        }
+    }
+}
