@@ -19,6 +19,7 @@ use crate::runner::outcome::Outcome;
 use crate::runner::run::{Options, run_plan};
 use crate::runner::summary::digest_text;
 use crate::scenario;
+use crate::shrink;
 use crate::time::Time;
 
 pub const HELD: u8 = 0;
@@ -86,6 +87,23 @@ enum Command {
         /// Feeds every random choice
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Switch a deliberate fault on in every simulated node
+        #[arg(long, value_parser = mutant, conflicts_with = "real")]
+        mutant: Option<Mutant>,
+    },
+    /// Turns a failing seed into a short scenario file that fails in the same way
+    Shrink {
+        seed: u64,
+        #[arg(long, default_value = "smoke", value_parser = profile)]
+        profile: Profile,
+        #[arg(long, value_parser = mutant)]
+        mutant: Option<Mutant>,
+        /// Where the scenario goes; seed-SEED.scn, if not given
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Stop after this long, e.g. 60s or 5m
+        #[arg(long, default_value = "60s", value_parser = duration)]
+        time: Duration,
     },
     /// Checks the checkers: each deliberate fault must be found
     Mutants {
@@ -106,8 +124,15 @@ pub fn run(cli: Cli) -> u8 {
             let until = until.map(|d| Time(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)));
             replay(seed, profile, json, until, mutant, quiet)
         }
-        Command::Scenario { file, real, seed } => {
-            let outcome = scenario::run_file(&file, real, seed);
+        Command::Shrink { seed, profile, mutant, output, time } => {
+            let output = output.unwrap_or_else(|| PathBuf::from(format!("seed-{seed}.scn")));
+            shrink::cli::shrink(&plan(profile, seed, mutant), &output, time)
+        }
+        Command::Scenario { file, real, seed, mutant } => {
+            let outcome = match mutant {
+                Some(mutant) => scenario::run_file_faulty(&file, seed, mutant),
+                None => scenario::run_file(&file, real, seed),
+            };
             println!("{outcome}");
             outcome.exit_code()
         }
@@ -158,6 +183,7 @@ fn failing(
     let with = mutant.map_or(String::new(), |m| format!(" --mutant {}", m.name()));
     eprintln!("{}", reason(verdict));
     eprintln!("digest {digest}, commit {}", commit());
+    eprintln!("cargo sim shrink {seed} --profile {}{with}", profile.name());
     eprintln!("cargo sim replay {seed} --profile {}{with}", profile.name());
     match verdict {
         Verdict::Violated(_) => VIOLATED,

@@ -9,6 +9,7 @@ use quorate::base::time::Span;
 use quorate::node::config::{Config, Identity};
 
 use super::book::Book;
+use super::deeds::{Deed, Deeds};
 use super::watched::Watched;
 use crate::clock::ClockChange;
 use crate::decide::Decisions;
@@ -59,6 +60,8 @@ pub struct Player<'p> {
     pub(super) following: Vec<Vec<u16>>,
     /// Hosts that run as somebody else's twin: who they are themselves.
     pub(super) twins: Vec<Option<Identity>>,
+    /// What was done to the world, if somebody wants to know.
+    pub deeds: Option<Deeds>,
 }
 
 impl Token {
@@ -140,6 +143,7 @@ impl<'p> Player<'p> {
             alarms: vec![Time::NEVER; count],
             broken: None,
             healed: false,
+            deeds: None,
         };
         for index in 0..count {
             player.arm(index);
@@ -170,6 +174,7 @@ impl<'p> Player<'p> {
     /// Ends the load and heals what the plan says.
     pub fn heal(&mut self) {
         self.healed = true;
+        self.cause(None);
         let core = self.plan.core();
         self.say(|| format!("the load ends; healed: {core:?}"));
         let rest = match self.plan.heal {
@@ -186,6 +191,7 @@ impl<'p> Player<'p> {
                         link.config = link_of(self.plan);
                     }
                 }
+                self.did(Deed::LinksHeal { host });
                 self.following[index].clone_from(&self.plan.nodes[index].masters);
                 self.resume(host);
                 self.become_oneself(host);
@@ -194,7 +200,7 @@ impl<'p> Player<'p> {
             } else {
                 match rest {
                     Some(Rest::Crashed) => self.stop(host, true),
-                    Some(Rest::Paused) => self.world.pause(self.hosts[index]),
+                    Some(Rest::Paused) => self.pause(host),
                     Some(Rest::Cut) => {
                         for &other in &core {
                             self.drop_between(other, host, "-A");
@@ -266,11 +272,13 @@ impl<'p> Player<'p> {
             Token::Begin(index) => {
                 let plan = self.plan;
                 self.say(|| format!("begins: {:?}", plan.faults[index].kind));
+                self.cause(Some(index));
                 self.fault(&plan.faults[index].kind, true);
             }
             Token::End(index) => {
                 let plan = self.plan;
                 self.say(|| format!("ends: {:?}", plan.faults[index].kind));
+                self.cause(Some(index));
                 self.fault(&plan.faults[index].kind, false);
             }
         }

@@ -35,16 +35,20 @@ pub struct Played {
 /// Plays a plan to its end and judges it: a pure function of the plan.
 pub fn run_plan(plan: &Plan, options: Options) -> Played {
     let mut player = Player::new(plan, options.traced);
-    let verdict = decide(&mut player, options.until.unwrap_or(Time::NEVER));
-    let counts = count(&player);
-    let outcome = Outcome {
-        seed: plan.seed,
+    let outcome = run_player(&mut player, options);
+    Played { outcome, trace: player.book.trace.take().unwrap_or_default() }
+}
+
+/// Plays what a player was set up for and judges it.
+pub(super) fn run_player(player: &mut Player<'_>, options: Options) -> Outcome {
+    let verdict = decide(player, options.until.unwrap_or(Time::NEVER));
+    Outcome {
+        seed: player.plan.seed,
         verdict,
         digest: player.world.digest(),
-        counts,
+        counts: count(player),
         labels: player.book.labels,
-    };
-    Played { outcome, trace: player.book.trace.take().unwrap_or_default() }
+    }
 }
 
 fn decide(player: &mut Player<'_>, until: Time) -> Verdict {
