@@ -11,7 +11,7 @@ use crate::workload::command::Command;
 /// A file. Hosts are numbered as in the plan it comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Draft {
-    /// The comment above all lines.
+    /// The comment above all lines, without whether real processes can play them.
     pub title: String,
     pub seed: Option<u64>,
     pub limits: LimitsPlan,
@@ -76,7 +76,7 @@ pub fn ip_of(host: u16) -> Ipv4Addr {
 impl Draft {
     /// As a file says it.
     pub fn text(&self) -> String {
-        let mut out = format!("# {}   real: no (a shrunk seed in simulated time)\n", self.title);
+        let mut out = format!("# {}   real: {}\n", self.title, self.real());
         if let Some(seed) = self.seed {
             let _ = writeln!(out, "seed {seed}");
         }
@@ -110,6 +110,23 @@ impl Draft {
             let _ = writeln!(out, "within {secs}s collected\nwithin 10s converged");
         }
         out
+    }
+
+    /// Whether real processes can play the file.
+    fn real(&self) -> &'static str {
+        let slow = |event: &Event| matches!(event.what, Doing::Deed(Deed::Latency { .. }));
+        let step = |event: &Event| matches!(event.what, Doing::Deed(Deed::Step { .. }));
+        if self.limits != LimitsPlan::Production {
+            "no (bounds of simulated nodes)"
+        } else if !self.links.is_empty() || self.events.iter().any(slow) {
+            "no (latency on links)"
+        } else if self.hosts.iter().any(|h| h.offset_ms != 0) || self.events.iter().any(step) {
+            "no (clocks of hosts)"
+        } else if self.end.collected_secs.is_some() {
+            "no (a look into servers)"
+        } else {
+            "yes"
+        }
     }
 
     /// Lines of the text.

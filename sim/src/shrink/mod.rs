@@ -108,3 +108,6 @@ fn title(plan: &Plan, property: Property) -> String {
     let with = plan.mutant.as_ref().map_or(String::new(), |m| format!(" with mutant {m}"));
     format!("Seed {seed} of {profile}{with}: {}.", property.name())
 }
+
+#[cfg(test)]
+mod tests;

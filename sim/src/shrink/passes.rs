@@ -174,7 +174,7 @@ fn transactions(draft: &mut Draft, bench: &mut Bench) {
     }
 }
 
-/// All that is not an event: links, clocks, flags, limits.
+/// All that is not an event: links, clocks, flags, limits, the seed.
 fn surroundings(draft: &mut Draft, bench: &mut Bench) {
     attempt(draft, bench, |candidate| candidate.links.clear());
     attempt(draft, bench, |c| c.links.iter_mut().for_each(|link| link.loss_permille = 0));
@@ -189,8 +189,14 @@ fn surroundings(draft: &mut Draft, bench: &mut Bench) {
     }
     attempt(draft, bench, |candidate| candidate.password = None);
     attempt(draft, bench, |candidate| candidate.backlog_bytes = None);
-    attempt(draft, bench, |candidate| candidate.limits = LimitsPlan::Production);
-    attempt(draft, bench, |candidate| candidate.limits = LimitsPlan::Tiny);
+    attempt(draft, bench, |candidate| candidate.seed = None);
+    for usual in [LimitsPlan::Production, LimitsPlan::Tiny] {
+        if draft.limits == LimitsPlan::Production
+            || attempt(draft, bench, |candidate| candidate.limits = usual)
+        {
+            break;
+        }
+    }
     for index in 0..draft.hosts.len() {
         for master in draft.hosts[index].masters.clone() {
             attempt(draft, bench, |c| c.hosts[index].masters.retain(|&other| other != master));
