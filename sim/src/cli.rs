@@ -21,6 +21,7 @@ use crate::runner::outcome::Outcome;
 use crate::runner::run::{Options, run_plan};
 use crate::runner::summary::digest_text;
 use crate::scenario;
+use crate::shrink;
 use crate::time::Time;
 
 pub const HELD: u8 = 0;
@@ -98,6 +99,9 @@ enum Command {
         /// Write a page to look at to this file
         #[arg(long, value_name = "FILE", conflicts_with = "real")]
         html: Option<PathBuf>,
+        /// Switch a deliberate fault on in every simulated node
+        #[arg(long, value_parser = mutant, conflicts_with = "real")]
+        mutant: Option<Mutant>,
     },
     /// Tells whether a recorded history is linearizable (EDN, or lines of Jepsen's log)
     Check {
@@ -108,6 +112,20 @@ enum Command {
         /// Give up after this long
         #[arg(long, default_value = "5s", value_parser = duration)]
         budget: Duration,
+    },
+    /// Turns a failing seed into a short scenario file that fails in the same way
+    Shrink {
+        seed: u64,
+        #[arg(long, default_value = "smoke", value_parser = profile)]
+        profile: Profile,
+        #[arg(long, value_parser = mutant)]
+        mutant: Option<Mutant>,
+        /// Where the scenario goes; seed-SEED.scn, if not given
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Stop after this long, e.g. 60s or 5m
+        #[arg(long, default_value = "60s", value_parser = duration)]
+        time: Duration,
     },
     /// Checks the checkers: each deliberate fault must be found
     Mutants {
@@ -129,13 +147,20 @@ pub fn run(cli: Cli) -> u8 {
             let other = diff.map(|seed| plan(profile, seed, None));
             replay(&plan(profile, seed, mutant), other, json, html, until, quiet)
         }
-        Command::Scenario { file, seed, html: Some(html), .. } => {
-            let looked = look::scenario_on_tape(&file, seed);
+        Command::Shrink { seed, profile, mutant, output, time } => {
+            let output = output.unwrap_or_else(|| PathBuf::from(format!("seed-{seed}.scn")));
+            shrink::cli::shrink(&plan(profile, seed, mutant), &output, time)
+        }
+        Command::Scenario { file, seed, html: Some(html), mutant, .. } => {
+            let looked = look::scenario_on_tape(&file, seed, mutant);
             println!("{}", looked.outcome);
             written(look::write_page(&html, &looked, None), looked.outcome.exit_code())
         }
-        Command::Scenario { file, real, seed, html: None } => {
-            let outcome = scenario::run_file(&file, real, seed);
+        Command::Scenario { file, real, seed, html: None, mutant } => {
+            let outcome = match mutant {
+                Some(mutant) => scenario::run_file_faulty(&file, seed, mutant),
+                None => scenario::run_file(&file, real, seed),
+            };
             println!("{outcome}");
             outcome.exit_code()
         }
@@ -187,6 +212,7 @@ fn failing(
     let with = mutant.map_or(String::new(), |m| format!(" --mutant {}", m.name()));
     eprintln!("{}", reason(verdict));
     eprintln!("digest {digest}, commit {}", commit());
+    eprintln!("cargo sim shrink {seed} --profile {}{with}", profile.name());
     eprintln!("cargo sim replay {seed} --profile {}{with}", profile.name());
     match verdict {
         Verdict::Violated(_) => VIOLATED,

@@ -20,6 +20,7 @@ pub mod queue;
 pub mod resp_client;
 pub mod runner;
 pub mod scenario;
+pub mod shrink;
 pub mod tcp;
 pub mod time;
 pub mod trace;

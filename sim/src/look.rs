@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
 
+use quorate::base::mutant::Mutant;
+
 use crate::check::Verdict;
 use crate::page::{Shown, render};
 use crate::plan::Plan;
@@ -55,9 +57,13 @@ pub fn run(plan: &Plan, until: Option<Time>, on_tape: bool) -> Looked<Outcome> {
 }
 
 /// Plays a scenario in the simulated world on a tape.
-pub fn scenario_on_tape(file: &Path, seed: u64) -> Looked<outcome::Outcome> {
+pub fn scenario_on_tape(
+    file: &Path,
+    seed: u64,
+    mutant: Option<Mutant>,
+) -> Looked<outcome::Outcome> {
     let recorder = Recorder::new();
-    let outcome = scenario::run_file_taped(file, seed, &recorder);
+    let outcome = scenario::run_file_taped(file, seed, mutant, &recorder);
     let mut tape = recorder.take();
     tape.finish(end_of_scenario(&outcome.verdict));
     let name = file.file_name().map_or_else(|| file.to_string_lossy(), |n| n.to_string_lossy());

@@ -62,7 +62,7 @@ pub struct Boot {
 }
 
 /// All that was written, by key, and who had what.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     pub boots: Vec<Boot>,
     pub units: Vec<Issued>,

@@ -275,6 +275,21 @@ impl Profile {
 }
 
 impl LimitsPlan {
+    pub const ALL: [LimitsPlan; 3] = [LimitsPlan::Production, LimitsPlan::Tiny, LimitsPlan::Short];
+
+    /// As scenario files say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LimitsPlan::Production => "production",
+            LimitsPlan::Tiny => "tiny",
+            LimitsPlan::Short => "short",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<LimitsPlan> {
+        LimitsPlan::ALL.into_iter().find(|l| l.name() == name)
+    }
+
     pub fn limits(self) -> Limits {
         match self {
             LimitsPlan::Production => Limits::production(),

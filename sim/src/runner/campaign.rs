@@ -199,11 +199,12 @@ thread_local! {
 
 /// Runs one seed; a panic in it is a violated invariant of the node.
 pub fn guarded(seed: u64, run: &(dyn Fn(u64) -> Outcome + Sync)) -> Outcome {
-    silence_panics();
-    GUARDED.with(|g| *g.borrow_mut() = true);
-    let result = catch_unwind(AssertUnwindSafe(|| run(seed)));
-    GUARDED.with(|g| *g.borrow_mut() = false);
-    match result {
+    guarded_mut(seed, &mut || run(seed))
+}
+
+/// As [`guarded`], for a run that leaves something behind.
+pub fn guarded_mut(seed: u64, run: &mut dyn FnMut() -> Outcome) -> Outcome {
+    match silently(|| catch_unwind(AssertUnwindSafe(run))) {
         Ok(outcome) => outcome,
         Err(_) => {
             let evidence = PANIC.with(|p| p.borrow().replace('\n', " "));
@@ -212,6 +213,15 @@ pub fn guarded(seed: u64, run: &(dyn Fn(u64) -> Outcome + Sync)) -> Outcome {
             Outcome { seed, verdict: Verdict::Violated(violation), digest: 0, counts, labels }
         }
     }
+}
+
+/// Runs something that catches its panics: they are not shown.
+pub fn silently<T>(run: impl FnOnce() -> T) -> T {
+    silence_panics();
+    GUARDED.with(|g| *g.borrow_mut() = true);
+    let result = run();
+    GUARDED.with(|g| *g.borrow_mut() = false);
+    result
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use quorate::base::time::Span;
 use quorate::wire::frame::PEER_VERSION;
 
+use super::deeds::Deed;
 use super::player::{CLIENTS_IP, PORT, Player, STRANGER, config_of, ip_of, link_of, name_of};
 use crate::clock::ClockChange;
 use crate::plan::FaultKind;
@@ -43,16 +44,19 @@ impl Player<'_> {
             }
             FaultKind::Crash { host, power } if begins => self.stop(host, power),
             FaultKind::Crash { host, .. } => self.start(host),
-            FaultKind::Pause { host } if begins => self.world.pause(self.hosts[host as usize]),
+            FaultKind::Pause { host } if begins => self.pause(host),
             FaultKind::Pause { host } => self.resume(host),
             FaultKind::Step { host, by_ms } => {
                 if begins {
+                    self.did(Deed::Step { host, by_ms });
                     let change = ClockChange::StepWall(by_ms * 1_000_000);
                     self.world.clock(self.hosts[host as usize], change);
                 }
             }
             FaultKind::Slow { a, b, latency_ms } => {
                 let mut slow = link_of(self.plan);
+                let ms = begins.then_some(latency_ms);
+                self.did(Deed::Latency { a, b, ms });
                 if begins {
                     slow.latency.base = Span::from_ms(latency_ms);
                 }
@@ -106,6 +110,7 @@ impl Player<'_> {
         if self.twins[host as usize].is_some() {
             return;
         }
+        self.did(Deed::Unsayable("a copied identity"));
         let (at, other) = (self.hosts[host as usize], self.hosts[of as usize]);
         self.stop(host, false);
         self.twins[host as usize] = Some(self.world.identity(at));
@@ -145,12 +150,17 @@ impl Player<'_> {
         if following.is_empty() {
             lines.push(vec![b"REPLICAOF", b"NO", b"ONE"]);
         }
+        for words in lines.iter().filter(|words| words[0] != b"AUTH") {
+            let words = words.iter().map(|word| String::from_utf8_lossy(word).into_owned());
+            self.did(Deed::Tell { host, words: words.collect() });
+        }
         let lines: Vec<&[&[u8]]> = lines.iter().map(Vec::as_slice).collect();
         self.world.operate(self.hosts[host as usize], &lines);
     }
 
     /// A stranger upgrades a connection to the peer protocol and sends what is no frame.
     fn send_garbage(&mut self, host: u16, bytes: &[u8]) {
+        self.did(Deed::Unsayable("bytes that are no frame"));
         let conn = self.world.client_connect(self.clients_host, ip_of(host), PORT);
         self.opened.push((STRANGER, None, 0));
         let mut out = BytesMut::new();
@@ -168,6 +178,7 @@ impl Player<'_> {
     }
 
     pub(super) fn iptables(&mut self, at: u16, rule: String) {
+        self.did(Deed::Iptables { host: at, rule: rule.clone() });
         if let Err(error) = self.world.iptables(self.hosts[at as usize], &rule) {
             self.broken = Some(format!("iptables {rule}: {error}"));
         }
@@ -178,6 +189,7 @@ impl Player<'_> {
         if self.world.machine(host).is_none() {
             return;
         }
+        self.did(Deed::Kill { host: at });
         // What it has reported so far is its own, not the next boot's.
         self.world.report_facts(&mut self.book);
         self.learn_accepted(at);
@@ -193,12 +205,20 @@ impl Player<'_> {
     pub(super) fn start(&mut self, at: u16) {
         let host = self.hosts[at as usize];
         if self.world.machine(host).is_none() {
+            let masters = self.following[at as usize].clone();
+            self.did(Deed::Start { host: at, masters });
             self.book.booted(at, self.following[at as usize].is_empty());
             self.world.start(host, config_of(self.plan, at, &self.following[at as usize]));
         }
     }
 
+    pub(super) fn pause(&mut self, at: u16) {
+        self.did(Deed::Pause { host: at });
+        self.world.pause(self.hosts[at as usize]);
+    }
+
     pub(super) fn resume(&mut self, at: u16) {
+        self.did(Deed::Resume { host: at });
         self.world.resume(self.hosts[at as usize]);
         self.follow_again(at);
     }

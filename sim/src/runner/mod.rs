@@ -2,11 +2,12 @@
 
 pub mod book;
 pub mod campaign;
+pub mod deeds;
 pub mod faults;
-mod judge;
+pub(crate) mod judge;
 mod labels;
 pub mod outcome;
 mod player;
 pub mod run;
 pub mod summary;
-mod watched;
+pub(crate) mod watched;

@@ -9,6 +9,7 @@ use quorate::base::time::Span;
 use quorate::node::config::{Config, Identity};
 
 use super::book::Book;
+use super::deeds::{Deed, Deeds};
 use super::watched::Watched;
 use crate::clock::ClockChange;
 use crate::decide::Decisions;
@@ -60,6 +61,8 @@ pub struct Player<'p> {
     pub(super) following: Vec<Vec<u16>>,
     /// Hosts that run as somebody else's twin: who they are themselves.
     pub(super) twins: Vec<Option<Identity>>,
+    /// What was done to the world, if somebody wants to know.
+    pub deeds: Option<Deeds>,
 }
 
 impl Token {
@@ -144,6 +147,7 @@ impl<'p> Player<'p> {
             alarms: vec![Time::NEVER; count],
             broken: None,
             healed: false,
+            deeds: None,
         };
         for index in 0..count {
             player.arm(index);
@@ -175,6 +179,7 @@ impl<'p> Player<'p> {
     pub fn heal(&mut self) {
         self.healed = true;
         self.world.all_end();
+        self.cause(None);
         let core = self.plan.core();
         self.say(|| format!("the load ends; healed: {core:?}"));
         let rest = match self.plan.heal {
@@ -191,6 +196,7 @@ impl<'p> Player<'p> {
                         link.config = link_of(self.plan);
                     }
                 }
+                self.did(Deed::LinksHeal { host });
                 self.following[index].clone_from(&self.plan.nodes[index].masters);
                 self.resume(host);
                 self.become_oneself(host);
@@ -199,7 +205,7 @@ impl<'p> Player<'p> {
             } else {
                 match rest {
                     Some(Rest::Crashed) => self.stop(host, true),
-                    Some(Rest::Paused) => self.world.pause(self.hosts[index]),
+                    Some(Rest::Paused) => self.pause(host),
                     Some(Rest::Cut) => {
                         for &other in &core {
                             self.drop_between(other, host, "-A");
@@ -272,12 +278,14 @@ impl<'p> Player<'p> {
                 let plan = self.plan;
                 self.say(|| format!("begins: {:?}", plan.faults[index].kind));
                 self.world.begins(index as u64, &plan.faults[index].kind);
+                self.cause(Some(index));
                 self.fault(&plan.faults[index].kind, true);
             }
             Token::End(index) => {
                 let plan = self.plan;
                 self.say(|| format!("ends: {:?}", plan.faults[index].kind));
                 self.world.ends(index as u64);
+                self.cause(Some(index));
                 self.fault(&plan.faults[index].kind, false);
             }
         }

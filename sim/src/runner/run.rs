@@ -41,19 +41,23 @@ pub fn run_plan(plan: &Plan, options: Options) -> Played {
 /// The same, written down on a tape for whoever wants to look at it; nothing else is different.
 pub fn run_taped(plan: &Plan, options: Options, tape: Option<&Recorder>) -> Played {
     let mut player = Player::new(plan, options.traced, tape);
-    let verdict = decide(&mut player, options.until.unwrap_or(Time::NEVER));
-    let counts = count(&player);
+    let outcome = run_player(&mut player, options);
     if let Some(tape) = tape {
         tape.with(|tape| tape.reached(player.world.now()));
     }
-    let outcome = Outcome {
-        seed: plan.seed,
+    Played { outcome, trace: player.book.trace.take().unwrap_or_default() }
+}
+
+/// Plays what a player was set up for and judges it.
+pub(super) fn run_player(player: &mut Player<'_>, options: Options) -> Outcome {
+    let verdict = decide(player, options.until.unwrap_or(Time::NEVER));
+    Outcome {
+        seed: player.plan.seed,
         verdict,
         digest: player.world.digest(),
-        counts,
+        counts: count(player),
         labels: player.book.labels,
-    };
-    Played { outcome, trace: player.book.trace.take().unwrap_or_default() }
+    }
 }
 
 fn decide(player: &mut Player<'_>, until: Time) -> Verdict {

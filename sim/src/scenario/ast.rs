@@ -4,13 +4,19 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::words::{Numbers, Word};
+use crate::check::Property;
+use crate::plan::LimitsPlan;
 
 /// A whole file.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Scenario {
     pub real: RealMode,
+    /// Which bounds the simulated nodes run with; real ones have those of production.
+    pub limits: LimitsPlan,
+    /// Feeds every random choice, whatever the command line says.
+    pub seed: Option<u64>,
     pub hosts: Vec<HostLine>,
-    /// Every line but `host`.
+    /// Every line but `host`, `limits` and `seed`.
     pub steps: Vec<Step>,
 }
 
@@ -68,6 +74,12 @@ pub enum What {
     Sleep {
         low: Duration,
         high: Duration,
+    },
+    /// `at TIME LINE`: carried out at this time since the file's start, or now if that is over. The answer of a
+    /// command is not waited for and not looked at.
+    At {
+        at: Duration,
+        what: Box<What>,
     },
     /// SIGKILL.
     Kill {
@@ -127,6 +139,8 @@ pub enum Check {
         pattern: Word,
     },
     Converged,
+    /// `collected`: no server holds tombstones or expired keys any more.
+    Collected,
 }
 
 /// A command and what it should answer.
@@ -165,6 +179,17 @@ pub struct LinkQuality {
     /// 0.0 to 1.0.
     pub loss: Option<f64>,
     pub bits_per_sec: Option<u64>,
+}
+
+impl Check {
+    /// The promise that is broken if the check never holds, if it is one.
+    pub fn promise(&self) -> Option<Property> {
+        match self {
+            Check::Converged => Some(Property::Convergence),
+            Check::Collected => Some(Property::BoundedMemory),
+            Check::Call(_) | Check::Every { .. } | Check::Log { .. } => None,
+        }
+    }
 }
 
 impl Who {

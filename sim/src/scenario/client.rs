@@ -36,7 +36,8 @@ pub struct Client {
     password: Option<String>,
     conn: Option<StageConn>,
     buf: BytesMut,
-    owed: VecDeque<Owed>,
+    /// `None`: an answer that nobody looks at.
+    owed: VecDeque<Option<Owed>>,
     late: Option<Late>,
 }
 
@@ -98,8 +99,36 @@ impl Client {
             return Ok(Err(why));
         }
         self.send(stage, words);
-        self.owed.push_back(owed);
+        self.owed.push_back(Some(owed));
         Ok(Ok(()))
+    }
+
+    /// Sends a command whose answer nobody looks at, and does not even wait for AUTH's. Without a connection the
+    /// command is lost.
+    pub fn send_unasked(
+        &mut self,
+        stage: &mut dyn Stage,
+        words: &[Vec<u8>],
+    ) -> Result<(), Trouble> {
+        self.collect(stage);
+        if let Some(conn) = self.conn
+            && !stage.take(conn, &mut self.buf)
+        {
+            self.hang_up(stage);
+        }
+        if self.conn.is_none() {
+            let Ok(conn) = stage.connect(self.host, self.port)? else { return Ok(()) };
+            self.conn = Some(conn);
+            if let Some(password) = &self.password {
+                stage.send(conn, command(&["AUTH", password]));
+                self.owed.push_back(None);
+            }
+        }
+        if let Some(conn) = self.conn {
+            stage.send_unasked(conn, command(words));
+            self.owed.push_back(None);
+        }
+        Ok(())
     }
 
     /// Waits for the answers of `async` lines.
@@ -200,7 +229,7 @@ impl Client {
     }
 
     fn settle(&mut self, asked: Asked) {
-        let Some((line, text, expect, numbers)) = self.owed.pop_front() else { return };
+        let Some(Some((line, text, expect, numbers))) = self.owed.pop_front() else { return };
         let got = match asked {
             Asked::Answer(reply) if is_as(&reply, &expect, &numbers) => return,
             Asked::Answer(reply) => show(&reply),

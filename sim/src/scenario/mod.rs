@@ -12,12 +12,16 @@ mod real;
 mod reply;
 mod simulated;
 mod stage;
+mod told;
 mod units;
+mod witness;
 mod words;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+
+use quorate::base::mutant::Mutant;
 
 use self::ast::{RealMode, Scenario, Step};
 pub(crate) use self::reply::show as shown;
@@ -25,6 +29,7 @@ pub(crate) use self::reply::show as shown;
 use self::outcome::{Failure, Outcome, Verdict};
 use self::simulated::SimulatedStage;
 use self::stage::Stage as _;
+use crate::check::Property;
 use crate::time::Time;
 use crate::trace::Recorder;
 
@@ -33,19 +38,32 @@ use crate::trace::Recorder;
 pub fn run_file(path: &Path, real: bool, seed: u64) -> Outcome {
     let verdict = match read(path) {
         Ok(scenario) if real => run_real(&scenario, seed),
-        Ok(scenario) => run_simulated(&scenario, seed, None),
+        Ok(scenario) => run_simulated(&scenario, seed, None, None),
         Err(verdict) => verdict,
     };
     Outcome { path: path.to_owned(), real, verdict }
 }
 
-/// Plays a file in the simulated world and writes everything down on a tape.
-pub fn run_file_taped(path: &Path, seed: u64, tape: &Recorder) -> Outcome {
-    let verdict = match read(path) {
-        Ok(scenario) => run_simulated(&scenario, seed, Some(tape)),
-        Err(verdict) => verdict,
-    };
+/// Plays a file in the simulated world, with a deliberate fault if one is named, and writes everything down on a tape.
+pub fn run_file_taped(path: &Path, seed: u64, mutant: Option<Mutant>, tape: &Recorder) -> Outcome {
+    let played = |scenario: Scenario| run_simulated(&scenario, seed, mutant, Some(tape));
+    let verdict = read(path).map_or_else(|verdict| verdict, played);
     Outcome { path: path.to_owned(), real: false, verdict }
+}
+
+/// Plays a file in the simulated world with a deliberate fault in every node.
+pub fn run_file_faulty(path: &Path, seed: u64, mutant: Mutant) -> Outcome {
+    let played = |scenario: Scenario| run_simulated(&scenario, seed, Some(mutant), None);
+    let verdict = read(path).map_or_else(|verdict| verdict, played);
+    Outcome { path: path.to_owned(), real: false, verdict }
+}
+
+/// Plays the text of a file in the simulated world.
+pub fn run_text(source: &str, seed: u64, mutant: Option<Mutant>) -> Verdict {
+    match parse_text(source) {
+        Ok(scenario) => run_simulated(&scenario, seed, mutant, None),
+        Err(verdict) => verdict,
+    }
 }
 
 /// Plays several files on real processes at the same time: they mostly sleep.
@@ -88,7 +106,11 @@ fn read(path: &Path) -> Result<Scenario, Verdict> {
     };
     let bytes = std::fs::read(path).map_err(|e| bad(e.to_string(), "a file to read"))?;
     let source = String::from_utf8(bytes).map_err(|e| bad(e.to_string(), "text in UTF-8"))?;
-    parse::parse(&source).map_err(|e| Verdict::BadFile {
+    parse_text(&source)
+}
+
+fn parse_text(source: &str) -> Result<Scenario, Verdict> {
+    parse::parse(source).map_err(|e| Verdict::BadFile {
         line: e.line,
         found: e.found,
         expected: e.expected,
@@ -119,8 +141,13 @@ fn run_real(_scenario: &Scenario, _seed: u64) -> Verdict {
     Verdict::Unavailable { line: 0, why: "--real needs Linux".to_owned() }
 }
 
-fn run_simulated(scenario: &Scenario, seed: u64, tape: Option<&Recorder>) -> Verdict {
-    let mut stage = SimulatedStage::new(scenario, seed, tape);
+fn run_simulated(
+    scenario: &Scenario,
+    seed: u64,
+    mutant: Option<Mutant>,
+    tape: Option<&Recorder>,
+) -> Verdict {
+    let mut stage = SimulatedStage::new(scenario, seed, mutant, tape);
     let at = Cell::new(None);
     let played = catch_unwind(AssertUnwindSafe(|| play::play(scenario, &mut stage, &at)));
     let mut verdict = played.unwrap_or_else(|panic| {
@@ -149,6 +176,7 @@ fn fallen(
     Verdict::Failed(Box::new(Failure {
         line: at.map_or(0, |step| step.line),
         text: at.map_or(String::new(), |step| step.text.clone()),
+        property: Some(Property::NodeInvariant),
         expected: "no panic in a node".to_owned(),
         got,
         at: stage.now(),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::check::Property;
+
 /// How a run of a file ended. Prints itself as the command line shows it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Outcome {
@@ -40,6 +42,8 @@ pub struct Summary {
 pub struct Failure {
     pub line: usize,
     pub text: String,
+    /// The promise that was broken, where it is known.
+    pub property: Option<Property>,
     pub expected: String,
     pub got: String,
     /// In the time of the run.
@@ -85,10 +89,13 @@ impl fmt::Display for Outcome {
                 }
             }
             Verdict::Failed(failure) => {
-                let Failure { line, text, expected, got, at, facts, kept } = &**failure;
+                let Failure { line, text, property, expected, got, at, facts, kept } = &**failure;
                 let at = at.as_secs_f64();
                 writeln!(f, "{}: failed after {at:.3} s {time}", place(*line))?;
                 writeln!(f, "  line:     {text}")?;
+                if let Some(property) = property {
+                    writeln!(f, "  violated: {}", property.name())?;
+                }
                 writeln!(f, "  expected: {expected}")?;
                 write!(f, "  got:      {}", got.trim_end().replace('\n', "\n            "))?;
                 for (host, facts) in facts {

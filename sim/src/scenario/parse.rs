@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! # what this shows              real: yes | real: no (reason)      (the first line)
+//! limits tiny|short|production   the bounds simulated nodes run with   (before the first server)
+//! seed N                         feeds every random choice, whatever the command line says
 //! host NAME ADDR
 //! NAME$ quorate server FLAG …    [expect error PATTERN]
 //! NAME$ iptables WORD …
@@ -9,14 +11,17 @@
 //! client CLIENT@NAME [noauth]    a connection of its own, then CLIENT> COMMAND …
 //! every COMMAND … [= VALUE | …]  on each host whose server runs
 //! log NAME ~ PATTERN             what the server of NAME has logged since it started
-//! converged                      all running servers hold the same data
-//! within TIME CHECK              any of the five checks above, asked again until it holds
+//! converged                      all running servers hold the same data; simulated, what was written
+//! collected                      no running server holds tombstones or expired keys   (simulated)
+//! within TIME CHECK              any of the six checks above, asked again until it holds
 //! async NAME> COMMAND … / await  sends without waiting; `await` waits for all the answers
 //! load NAME RATE/s COMMAND … / stop load     $n is the number of the command, from 1
 //! kill NAME / restart NAME / pause NAME / resume NAME
 //! clock NAME +TIME|-TIME
 //! link A B [latency TIME] [loss N%] [bandwidth Nmbit]       both directions
 //! sleep TIME | sleep TIME..TIME
+//! at TIME LINE                   a command without an answer, or a line that changes something, at this time
+//!                                since the file's start; answers are not waited for
 //! repeat N [NAME] … end          $i (or $NAME) is the number of the round, from 1
 //! ```
 //!
@@ -30,11 +35,13 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::ast::{
-    Call, Check, Expect, HostIndex, HostLine, LinkQuality, RealMode, Scenario, Step, What, Who,
-};
+use super::ast::{Call, Check, Expect, HostIndex, HostLine, RealMode, Scenario, Step, What, Who};
 use super::units;
 use super::words::{Word, split};
+use crate::plan::LimitsPlan;
+
+#[path = "parse_lines.rs"]
+mod lines;
 
 /// A line that cannot be understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,6 +75,8 @@ struct Parser {
     /// From 1.
     line: usize,
     real: RealMode,
+    limits: Option<LimitsPlan>,
+    seed: Option<u64>,
     hosts: Vec<HostLine>,
     clients: BTreeMap<String, HostIndex>,
     /// The lines of the file, then those of each open `repeat`.
@@ -118,6 +127,8 @@ impl Parser {
         Parser {
             line: 0,
             real: RealMode::Yes,
+            limits: None,
+            seed: None,
             hosts: Vec::new(),
             clients: BTreeMap::new(),
             blocks: vec![file],
@@ -135,6 +146,8 @@ impl Parser {
         let rest = &words[1..];
         let what = match first.bare() {
             Some("host") => return self.host(rest),
+            Some("limits") => return self.limits(rest),
+            Some("seed") => return self.seed(rest),
             Some("repeat") => return self.repeat(text, rest),
             Some("end") => return self.end(rest),
             Some(other) => self.what(other, &words)?,
@@ -159,7 +172,13 @@ impl Parser {
                 self.error("the end of the file".to_owned(), "a `host` and something to do")
             );
         }
-        Ok(Scenario { real: self.real, hosts: self.hosts, steps: file.steps })
+        Ok(Scenario {
+            real: self.real,
+            limits: self.limits.unwrap_or(LimitsPlan::Production),
+            seed: self.seed,
+            hosts: self.hosts,
+            steps: file.steps,
+        })
     }
 
     fn host(&mut self, rest: &[Word]) -> Result<(), ParseError> {
@@ -225,7 +244,8 @@ impl Parser {
                 self.may_be_asked_again(&check)?;
                 Ok(What::Check { within: Some(within), check })
             }
-            "every" | "log" | "converged" => {
+            "at" => self.at(rest),
+            "every" | "log" | "converged" | "collected" => {
                 // `converged within 5s` may be said in this order too.
                 if let [first, within, time] = words
                     && first.is("converged")
@@ -238,7 +258,7 @@ impl Parser {
             }
             "async" => match self.check(rest)? {
                 Check::Call(call) => Ok(What::Async { call }),
-                Check::Every { .. } | Check::Log { .. } | Check::Converged => {
+                Check::Every { .. } | Check::Log { .. } | Check::Converged | Check::Collected => {
                     Err(self.error(show_all(rest), "`async NAME> COMMAND`"))
                 }
             },
@@ -324,6 +344,7 @@ impl Parser {
                 _ => Err(self.error(show_all(rest), "`log NAME ~ PATTERN`")),
             },
             Some("converged") => self.alone(rest, "`converged`", Check::Converged),
+            Some("collected") => self.alone(rest, "`collected`", Check::Collected),
             Some(name) if name.ends_with('>') => {
                 let who = self.who(name.trim_end_matches('>'))?;
                 let (words, expect) = self.command(rest)?;
@@ -338,7 +359,7 @@ impl Parser {
         let words = match check {
             Check::Call(call) => &call.words,
             Check::Every { words, .. } => words,
-            Check::Log { .. } | Check::Converged => return Ok(()),
+            Check::Log { .. } | Check::Converged | Check::Collected => return Ok(()),
         };
         let name = words[0].bare().unwrap_or_default();
         if WRITES.iter().any(|write| name.eq_ignore_ascii_case(write)) {
@@ -377,48 +398,6 @@ impl Parser {
             }
         };
         Ok((words[..at].to_vec(), expect))
-    }
-
-    fn link(&mut self, rest: &[Word]) -> Result<What, ParseError> {
-        const EXPECTED: &str = "`link A B` with `latency 40ms`, `loss 1%` or `bandwidth 10mbit`";
-        let [a, b, pairs @ ..] = rest else { return Err(self.error(show_all(rest), EXPECTED)) };
-        let (a, b) = (self.host_named(a)?, self.host_named(b)?);
-        if a == b || pairs.is_empty() {
-            return Err(self.error(show_all(rest), EXPECTED));
-        }
-        let mut quality = LinkQuality::default();
-        for pair in pairs.chunks(2) {
-            let [word, value] = pair else { return Err(self.error(show_all(pair), EXPECTED)) };
-            match word.bare() {
-                Some("latency") => quality.latency = Some(self.duration(value)?),
-                Some("loss") => {
-                    let loss = self.typed(value, "a share such as `1%`", units::percent)?;
-                    quality.loss = Some(loss);
-                }
-                Some("bandwidth") => {
-                    let bits = self.typed(value, "such as `10mbit`", units::bandwidth)?;
-                    quality.bits_per_sec = Some(bits);
-                }
-                Some(_) | None => return Err(self.error(show(word), EXPECTED)),
-            }
-        }
-        Ok(What::Link { a, b, quality })
-    }
-
-    fn client(&mut self, rest: &[Word]) -> Result<What, ParseError> {
-        const EXPECTED: &str = "`client NAME@HOST` or `client NAME@HOST noauth`";
-        let (at, auth) = match rest {
-            [at] => (at, true),
-            [at, noauth] if noauth.is("noauth") => (at, false),
-            _ => return Err(self.error(show_all(rest), EXPECTED)),
-        };
-        let Some((name, host)) = at.bare().and_then(|t| t.split_once('@')) else {
-            return Err(self.error(show(at), EXPECTED));
-        };
-        let host = self.host_index(host)?;
-        let name = self.checked_name(name)?;
-        self.clients.insert(name.clone(), host);
-        Ok(What::Client { name, host, auth })
     }
 
     /// Every `$name` of the line is the number of a block around it.
@@ -533,11 +512,12 @@ const WRITES: [&str; 18] = [
     "UNLINK",
 ];
 
-const CHECKS: &str = "`NAME> COMMAND`, `every COMMAND`, `log NAME ~ PATTERN` or `converged`";
+const CHECKS: &str =
+    "`NAME> COMMAND`, `every COMMAND`, `log NAME ~ PATTERN`, `converged` or `collected`";
 
 const STATEMENTS: &str = "`host`, `NAME$ quorate server`, `NAME$ iptables`, `NAME> COMMAND`, `client`, \
-    `every`, `log`, `converged`, `within`, `async`, `await`, `load`, `stop load`, `kill`, `restart`, \
-    `pause`, `resume`, `clock`, `link`, `sleep`, `repeat` or `end`";
+    `every`, `log`, `converged`, `collected`, `within`, `async`, `await`, `load`, `stop load`, `kill`, \
+    `restart`, `pause`, `resume`, `clock`, `link`, `at`, `sleep`, `repeat`, `end`, `limits` or `seed`";
 
 fn show(word: &Word) -> String {
     show_all(std::slice::from_ref(word))

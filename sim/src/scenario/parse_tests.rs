@@ -57,6 +57,18 @@ fn every_line_of_the_language_is_understood() {
         "clock node1 -500ms",
         "link node1 node2 latency 40ms loss 1% bandwidth 10mbit",
         "sleep 0ms..50ms",
+        "collected",
+        "within 5s collected",
+        "at 10ms node1> SET k v",
+        "at 1.5s node1> MULTI",
+        "at 1s node1$ iptables -F",
+        "at 1s node1$ quorate server --protected-mode no",
+        "at 1s kill node1",
+        "at 1s restart node1",
+        "at 1s pause node1",
+        "at 1s resume node1",
+        "at 1s clock node1 +2s",
+        "at 1s link node1 node2 latency 40ms",
         "node1> EXEC = OK (integer) 3",
         "node1> GET k expect error WRONGTYPE",
         "repeat 3\nrepeat 2 j\nnode1> SET k$i:$j v\nend\nend",
@@ -110,6 +122,16 @@ fn bad_lines_say_what_was_found_and_what_was_expected() {
         ("host node3 10.0.0", "`10.0.0`", "an IPv4 address"),
         ("client c@nowhere", "`nowhere`", "node1, node2"),
         ("load node1 fast SET k v", "`fast`", "`200/s`"),
+        ("at", "the end of the line", "`at TIME LINE`"),
+        ("at 5s", "`5s`", "`host`"),
+        ("at 5 kill node1", "`5`", "a time"),
+        ("at 5s node1> GET k = 1", "`node1> GET k = 1`", "without an answer"),
+        ("at 5s converged", "`converged`", "a line that changes something"),
+        ("at 5s at 6s kill node1", "`at 6s kill node1`", "a line that changes something"),
+        ("limits small", "`small`", "tiny, short or production"),
+        ("limits short", "`limits short` in a file for real", "`real: no (reason)`"),
+        ("kill node1\nlimits production", "`limits` here", "before all others"),
+        ("seed x", "`x`", "a number"),
         ("async converged", "`converged`", "`async NAME> COMMAND`"),
         ("", "the end of the file", "something to do"),
     ] {
@@ -130,4 +152,13 @@ fn a_file_says_whether_it_may_be_real() {
         assert_eq!(error.line, 1, "{head}");
         assert!(error.expected.contains("real: yes"));
     }
+}
+
+#[test]
+fn a_file_may_have_limits_and_a_seed() {
+    let body = "limits short\nseed 7\nhost node1 10.0.0.1\nkill node1\n";
+    let scenario = parse(&format!("# real: no (small bounds)\n{body}")).unwrap();
+    assert_eq!((scenario.limits, scenario.seed), (LimitsPlan::Short, Some(7)));
+    let usual = parse("# real: yes\nhost node1 10.0.0.1\nkill node1\n").unwrap();
+    assert_eq!((usual.limits, usual.seed), (LimitsPlan::Production, None));
 }

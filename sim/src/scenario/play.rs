@@ -11,7 +11,10 @@ use super::outcome::{Failure, Summary, Verdict};
 use super::reply::{is_as, like, show};
 use super::stage::{Stage, Trouble};
 use super::words::{Numbers, Word};
-use crate::resp_client::Reply;
+use crate::check::Property;
+
+#[path = "play_more.rs"]
+mod more;
 
 /// How long a line without `within` may wait for its answer, and a server for its first one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -86,7 +89,7 @@ struct Stop {
 }
 
 enum Why {
-    Unmet { expected: String, got: String, hosts: Vec<HostIndex> },
+    Unmet { expected: String, got: String, hosts: Vec<HostIndex>, property: Option<Property> },
     Trouble { trouble: Trouble, hosts: Vec<HostIndex> },
 }
 
@@ -125,7 +128,14 @@ impl<'a> Player<'a, '_> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Halt> {
-        match &step.what {
+        if let What::Async { call } = &step.what {
+            return self.call_later(step, call);
+        }
+        self.carry_out(&step.what)
+    }
+
+    fn carry_out(&mut self, what: &What) -> Result<(), Halt> {
+        match what {
             What::Server { host, flags, expect } => self.server(*host, flags, expect),
             What::Iptables { host, words } => {
                 let words = self.fill_texts(words);
@@ -135,7 +145,6 @@ impl<'a> Player<'a, '_> {
                 self.checks += 1;
                 self.check(*within, check)
             }
-            What::Async { call } => self.call_later(step, call),
             What::Await => self.wait_for_answers(),
             What::Sleep { low, high } => {
                 let spread = u64::try_from((*high - *low).as_micros()).unwrap_or(u64::MAX - 1);
@@ -143,6 +152,7 @@ impl<'a> Player<'a, '_> {
                 let until = self.stage.now() + *low + Duration::from_micros(drawn);
                 self.pass_until(until)
             }
+            What::At { at, what } => self.at(*at, what),
             What::Kill { host } => {
                 self.hosts[*host].state = ServerState::Down;
                 self.stage.kill(*host).map_err(|t| trouble(t, &[*host]))
@@ -178,6 +188,7 @@ impl<'a> Player<'a, '_> {
                 Ok(())
             }
             What::StopLoad => self.stop_loads(),
+            What::Async { .. } => unreachable!("carried out by `step`"),
             What::Repeat { .. } => unreachable!("taken apart by `steps`"),
         }
     }
@@ -245,9 +256,7 @@ impl<'a> Player<'a, '_> {
         let began = self.stage.now();
         let Some(within) = within else {
             return match self.attempt(check, began + PATIENCE)? {
-                Some(Unmet { expected, got }) => {
-                    Err(self::unmet(expected, got, &self.hosts_of(check)))
-                }
+                Some(Unmet { expected, got }) => Err(self.broken(check, expected, got)),
                 None => Ok(()),
             };
         };
@@ -261,7 +270,7 @@ impl<'a> Player<'a, '_> {
             self.pass_until(until.min(self.stage.now() + ASK_AGAIN))?;
             if self.stage.now() >= until {
                 let got = format!("{} (for {:.3} s)", got.trim_end(), within.as_secs_f64());
-                return Err(self::unmet(expected, got, &self.hosts_of(check)));
+                return Err(self.broken(check, expected, got));
             }
         }
     }
@@ -294,31 +303,8 @@ impl<'a> Player<'a, '_> {
                 Ok(Some(Unmet { expected, got: format!("last logged: {last}") }))
             }
             Check::Converged => self.converged(until),
+            Check::Collected => self.collected(),
         }
-    }
-
-    fn converged(&mut self, until: Duration) -> Result<Option<Unmet>, Halt> {
-        let words = [b"QUORATE".to_vec(), b"DIGEST".to_vec()];
-        let mut digests = Vec::new();
-        for host in self.running()? {
-            let asked = self.ask(&Who::Host(host), &words, until)?;
-            let name = &self.scenario.hosts[host].name;
-            match asked {
-                Asked::Answer(Reply::Bulk(digest)) => digests.push((name, digest)),
-                Asked::Answer(other) => {
-                    return Ok(Some(not_converged(format!("{name}: {}", show(&other)))));
-                }
-                Asked::Nothing(why) => return Ok(Some(not_converged(format!("{name}: {why}")))),
-            }
-        }
-        if digests.windows(2).all(|pair| pair[0].1 == pair[1].1) {
-            return Ok(None);
-        }
-        let shown: Vec<String> = digests
-            .iter()
-            .map(|(name, digest)| format!("{name} {}", String::from_utf8_lossy(digest)))
-            .collect();
-        Ok(Some(not_converged(shown.join(", "))))
     }
 
     fn judge(&self, expect: &Expect, asked: Asked, host: Option<HostIndex>) -> Option<Unmet> {
@@ -438,7 +424,9 @@ impl<'a> Player<'a, '_> {
                 && let Some(said) = self.stage.ended(host)
             {
                 let got = format!("the server has ended: {said}");
-                return Err(unmet("the server goes on running".to_owned(), got, &[host]));
+                let expected = "the server goes on running".to_owned();
+                let (hosts, property) = (vec![host], Some(Property::NodeInvariant));
+                return Err(Halt::Here(Why::Unmet { expected, got, hosts, property }));
             }
         }
         Ok(())
@@ -474,7 +462,9 @@ impl<'a> Player<'a, '_> {
         match check {
             Check::Call(call) => vec![call.who.host()],
             Check::Log { host, .. } => vec![*host],
-            Check::Every { .. } | Check::Converged => (0..self.hosts.len()).collect(),
+            Check::Every { .. } | Check::Converged | Check::Collected => {
+                (0..self.hosts.len()).collect()
+            }
         }
     }
 
@@ -504,10 +494,10 @@ impl<'a> Player<'a, '_> {
 
     fn verdict(&mut self, stop: Stop) -> Verdict {
         let Stop { line, text, why } = stop;
-        let (expected, got, hosts) = match why {
-            Why::Unmet { expected, got, hosts } => (expected, got, hosts),
+        let (expected, got, hosts, property) = match why {
+            Why::Unmet { expected, got, hosts, property } => (expected, got, hosts, property),
             Why::Trouble { trouble, hosts } => match trouble {
-                Trouble::Failed(got) => ("the line to be carried out".to_owned(), got, hosts),
+                Trouble::Failed(got) => ("the line to be carried out".to_owned(), got, hosts, None),
                 Trouble::BadLine { found, expected } => {
                     return Verdict::BadFile { line, found, expected };
                 }
@@ -523,7 +513,8 @@ impl<'a> Player<'a, '_> {
             facts.push((name, self.stage.last_facts(host)));
         }
         let at = self.stage.now();
-        Verdict::Failed(Box::new(Failure { line, text, expected, got, at, facts, kept: None }))
+        let kept = None;
+        Verdict::Failed(Box::new(Failure { line, text, property, expected, got, at, facts, kept }))
     }
 }
 
@@ -544,19 +535,16 @@ fn why_at(step: &Step, halt: Halt) -> Stop {
     match halt {
         Halt::Here(why) => Stop { line: step.line, text: step.text.clone(), why },
         Halt::Earlier { line, text, expected, got, host } => {
-            Stop { line, text, why: Why::Unmet { expected, got, hosts: vec![host] } }
+            let hosts = vec![host];
+            Stop { line, text, why: Why::Unmet { expected, got, hosts, property: None } }
         }
     }
 }
 
 fn unmet(expected: String, got: String, hosts: &[HostIndex]) -> Halt {
-    Halt::Here(Why::Unmet { expected, got, hosts: hosts.to_vec() })
+    Halt::Here(Why::Unmet { expected, got, hosts: hosts.to_vec(), property: None })
 }
 
 fn trouble(trouble: Trouble, hosts: &[HostIndex]) -> Halt {
     Halt::Here(Why::Trouble { trouble, hosts: hosts.to_vec() })
-}
-
-fn not_converged(got: String) -> Unmet {
-    Unmet { expected: "one digest on all hosts".to_owned(), got }
 }

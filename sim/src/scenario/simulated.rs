@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorate::base::fact::Fact;
+use quorate::base::limits::Limits;
+use quorate::base::mutant::{Mutant, Mutants};
 use quorate::base::time::Span;
-use quorate::node::Node;
 use quorate::node::config::Config;
 
 use super::ast::{HostIndex, LinkQuality, Scenario};
-use super::stage::{Stage, StageConn, Trouble};
+use super::stage::{Judged, Stage, StageConn, Trouble};
+use super::witness::Witness;
+use crate::check::Violation;
 use crate::clock::ClockChange;
 use crate::decide::{Decisions, Kind};
 use crate::firewall::FirewallError;
 use crate::ids::{ClientConn, HostId};
+use crate::runner::watched::Watched;
 use crate::time::Time;
 use crate::trace::Recorder;
 use crate::world::{ClientState, Notice, Observer, ProcessState, World, WorldConfig};
@@ -30,9 +34,12 @@ const LINE_QUEUE_BYTES: u64 = 256 << 10;
 
 /// A world and what it tells of its hosts.
 pub struct SimulatedStage {
-    world: World<Node>,
+    world: World<Watched>,
     hosts: Vec<Told>,
     conns: Vec<ClientConn>,
+    witness: Witness,
+    limits: Limits,
+    mutants: Mutants,
 }
 
 /// What was heard of one host.
@@ -46,7 +53,13 @@ struct Told {
 }
 
 impl SimulatedStage {
-    pub fn new(scenario: &Scenario, seed: u64, tape: Option<&Recorder>) -> SimulatedStage {
+    pub fn new(
+        scenario: &Scenario,
+        seed: u64,
+        mutant: Option<Mutant>,
+        tape: Option<&Recorder>,
+    ) -> SimulatedStage {
+        let seed = scenario.seed.unwrap_or(seed);
         let mut world = World::new(WorldConfig::default(), Decisions::from_seed(seed));
         if let Some(tape) = tape {
             world.record(tape);
@@ -56,7 +69,14 @@ impl SimulatedStage {
             world.add_host(&host.name, host.ip);
             hosts.push(Told::default());
         }
-        SimulatedStage { world, hosts, conns: Vec::new() }
+        SimulatedStage {
+            world,
+            witness: Witness::new(hosts.len()),
+            hosts,
+            conns: Vec::new(),
+            limits: scenario.limits.limits(),
+            mutants: mutant.map_or(Mutants::NONE, Mutants::only),
+        }
     }
 
     /// Of everything that has happened.
@@ -65,7 +85,16 @@ impl SimulatedStage {
     }
 
     fn next(&mut self, until: Time) -> Option<Notice> {
-        self.world.next(until, &mut Listener { hosts: &mut self.hosts })
+        self.world.next(until, &mut Listener { hosts: &mut self.hosts, witness: &mut self.witness })
+    }
+
+    /// Ends a process; what it has reported so far is its own, not the next one's.
+    fn end(&mut self, host: HostIndex) {
+        let mut listener = Listener { hosts: &mut self.hosts, witness: &mut self.witness };
+        self.world.report_facts(&mut listener);
+        self.witness.look_at_connections(&self.world);
+        self.world.kill(id(host));
+        self.witness.ended(host);
     }
 
     fn change_link(&mut self, from: HostIndex, to: HostIndex, quality: LinkQuality) {
@@ -98,19 +127,23 @@ impl Stage for SimulatedStage {
         while let Some(notice) = self.next(until) {
             match notice {
                 Notice::Client { conn, .. } if Some(conn) == waiting => return Ok(()),
-                Notice::Client { .. } | Notice::Alarm { .. } | Notice::Exited { .. } => {}
+                Notice::Exited { host, .. } => self.witness.ended(host.index()),
+                Notice::Client { .. } | Notice::Alarm { .. } => {}
             }
         }
         Ok(())
     }
 
     fn serve(&mut self, host: HostIndex, flags: &[String]) -> Result<(), Trouble> {
-        self.world.kill(id(host));
+        self.end(host);
         let told = &mut self.hosts[host];
         told.log.clear();
         match Config::from_flags(flags) {
             Ok(config) => {
                 told.refused = None;
+                let (limits, mutants) = (self.limits.clone(), self.mutants);
+                let config = Config { limits, mutants, ..config };
+                self.witness.starts(host, &config);
                 self.world.start(id(host), config);
             }
             Err(error) => told.refused = Some(error.to_string()),
@@ -164,6 +197,8 @@ impl Stage for SimulatedStage {
         Ok(match self.world.client_state(conn) {
             ClientState::Open => {
                 self.conns.push(conn);
+                let port = self.world.client_port(conn).unwrap_or(0);
+                self.witness.told.connected(host, port);
                 Ok(StageConn(self.conns.len() - 1))
             }
             ClientState::Connecting => {
@@ -176,12 +211,20 @@ impl Stage for SimulatedStage {
     }
 
     fn send(&mut self, conn: StageConn, bytes: Bytes) {
+        self.witness.told.sent(conn.0, &bytes, false, self.world.now().0);
+        self.world.client_send(self.conns[conn.0], bytes);
+    }
+
+    fn send_unasked(&mut self, conn: StageConn, bytes: Bytes) {
+        self.witness.told.sent(conn.0, &bytes, true, self.world.now().0);
         self.world.client_send(self.conns[conn.0], bytes);
     }
 
     fn take(&mut self, conn: StageConn, buf: &mut BytesMut) -> bool {
-        let conn = self.conns[conn.0];
+        let (number, now) = (conn.0, self.world.now().0);
+        let conn = self.conns[number];
         let arrived = self.world.client_buf(conn);
+        self.witness.told.arrived(number, arrived, now);
         buf.extend_from_slice(arrived);
         arrived.clear();
         match self.world.client_state(conn) {
@@ -195,7 +238,7 @@ impl Stage for SimulatedStage {
     }
 
     fn kill(&mut self, host: HostIndex) -> Result<(), Trouble> {
-        self.world.kill(id(host));
+        self.end(host);
         Ok(())
     }
 
@@ -211,6 +254,7 @@ impl Stage for SimulatedStage {
 
     fn step_clock(&mut self, host: HostIndex, by_ms: i64) -> Result<(), Trouble> {
         self.world.clock(id(host), ClockChange::StepWall(by_ms * 1_000_000));
+        self.witness.clock_stepped(by_ms);
         Ok(())
     }
 
@@ -239,15 +283,30 @@ impl Stage for SimulatedStage {
     fn below(&mut self, n: u64) -> u64 {
         self.world.decisions().decide(Kind::Other, n)
     }
+
+    fn violation(&self) -> Option<Violation> {
+        self.witness.violation()
+    }
+
+    fn judge(&mut self, running: &[HostIndex]) -> Judged {
+        self.witness.look_at_connections(&self.world);
+        self.witness.judge(&self.world, running)
+    }
+
+    fn uncollected(&mut self, running: &[HostIndex]) -> Result<Option<String>, Trouble> {
+        Ok(self.witness.uncollected(&self.world, running))
+    }
 }
 
 /// Notes what the nodes tell.
 struct Listener<'a> {
     hosts: &'a mut [Told],
+    witness: &'a mut Witness,
 }
 
 impl Observer for Listener<'_> {
     fn on_fact(&mut self, host: HostId, at: Time, fact: Fact) {
+        self.witness.fact(host.index(), at, &fact);
         let told = &mut self.hosts[host.index()];
         if let Fact::Log { text, .. } = &fact {
             told.log.push(text.clone());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::ast::{HostIndex, LinkQuality};
+use crate::check::Violation;
 
 /// Why a stage could not do what a line says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +18,15 @@ pub enum Trouble {
     Unavailable(String),
     /// Somebody pressed Ctrl-C.
     Interrupted,
+}
+
+/// What servers of one digest show, compared with what was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Judged {
+    Fine,
+    /// Something is still under way: what waits for what.
+    NotYet(String),
+    Violated(Violation),
 }
 
 /// A client connection of the stage.
@@ -49,6 +59,11 @@ pub trait Stage {
 
     fn send(&mut self, conn: StageConn, bytes: Bytes);
 
+    /// Sends a command of a line with a time: its answer is for the stage alone to judge.
+    fn send_unasked(&mut self, conn: StageConn, bytes: Bytes) {
+        self.send(conn, bytes);
+    }
+
     /// Appends what has arrived; false once the connection is closed and all of it was taken.
     fn take(&mut self, conn: StageConn, buf: &mut BytesMut) -> bool;
 
@@ -73,4 +88,21 @@ pub trait Stage {
 
     /// A random number below `n`, which is not 0.
     fn below(&mut self, n: u64) -> u64;
+
+    /// What is known to have gone wrong so far. A stage that looks at its servers from outside knows nothing.
+    fn violation(&self) -> Option<Violation> {
+        None
+    }
+
+    /// Compares what these servers, which have one digest, show with what was written, where that is known.
+    fn judge(&mut self, running: &[HostIndex]) -> Judged {
+        let _ = running;
+        Judged::Fine
+    }
+
+    /// What one of these servers holds that it should have let go.
+    fn uncollected(&mut self, running: &[HostIndex]) -> Result<Option<String>, Trouble> {
+        let _ = running;
+        Err(Trouble::Unavailable("only the simulator can tell what is collected".to_owned()))
+    }
 }

@@ -349,6 +349,7 @@ impl Tape {
             Fact::Log { .. }
             | Fact::Sometimes(_)
             | Fact::CellsAdopted { .. }
+            | Fact::CellsLifted { .. }
             | Fact::UnitTaken { .. }
             | Fact::StampsMoved { .. }
             | Fact::StandsAlone

@@ -122,7 +122,7 @@ pub fn frame_words(frame: &Frame, names: &Names) -> Said {
         }
         Frame::Ack(_) => (MessageKind::Heartbeat, "acknowledges what it has".to_owned()),
         Frame::Heartbeat(heartbeat) => {
-            let text = if heartbeat.caught_up { "heartbeat, caught up" } else { "heartbeat" };
+            let text = if heartbeat.pulse.caught_up { "heartbeat, caught up" } else { "heartbeat" };
             (MessageKind::Heartbeat, text.to_owned())
         }
     };
@@ -170,6 +170,10 @@ pub fn fact_words(fact: &Fact, names: &Names) -> Option<(MarkKind, String, Vec<S
         }
         Fact::CellsAdopted { unit } => {
             let text = format!("passes on as its own {}", unit_words(unit, names));
+            Some((MarkKind::Unit, text, keys_of(&unit.changes)))
+        }
+        Fact::CellsLifted { unit } => {
+            let text = format!("writes again above the horizon {}", unit_words(unit, names));
             Some((MarkKind::Unit, text, keys_of(&unit.changes)))
         }
         Fact::UnitTaken { dot, .. } => {

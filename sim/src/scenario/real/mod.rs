@@ -21,7 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use quorate::base::rng::Rng;
 
-use super::ast::{HostIndex, LinkQuality, Scenario, Step, What};
+use super::ast::{Check, HostIndex, LinkQuality, Scenario, Step, What};
 use super::stage::{Stage, StageConn, Trouble};
 use network::Network;
 
@@ -48,7 +48,9 @@ pub fn missing() -> Option<String> {
 /// The first line that real processes cannot play here, and why.
 pub fn cannot_play(steps: &[Step]) -> Option<(usize, String)> {
     steps.iter().find_map(|step| {
-        let lacks = match &step.what {
+        let what = if let What::At { what, .. } = &step.what { &**what } else { &step.what };
+        let lacks = match what {
+            What::Check { check: Check::Collected, .. } => "a look into servers",
             What::Clock { .. } => "a clock of its own for each host",
             What::Link { quality, .. } if quality.latency.is_some_and(|l| !l.is_zero()) => {
                 "latency on links"
@@ -56,6 +58,7 @@ pub fn cannot_play(steps: &[Step]) -> Option<(usize, String)> {
             What::Link { quality, .. } if quality.bits_per_sec.is_some() => "bandwidth on links",
             What::Repeat { body, .. } => return cannot_play(body),
             What::Link { .. }
+            | What::At { .. }
             | What::Server { .. }
             | What::Iptables { .. }
             | What::Check { .. }
