@@ -16,11 +16,10 @@ use super::{Active, Core};
 const WALK_BYTES: usize = 64 << 10;
 
 impl Active {
-    /// Cells at or below the horizon of a cluster that has just been met, written in ignorance of it: a newer delete may
-    /// have been collected at some of its nodes and not at others. They are written again, above it: what is
-    /// held here as this node's own, whoever wrote it; only increments of others stay as they are (they
-    /// would count twice).
-    pub(super) fn lift(&mut self, horizon: u64, core: &mut Core<'_>) {
+    /// Own cells at or below the horizon of the cluster joined, written in ignorance of it: a newer delete may have been
+    /// collected at some of its nodes and not at others. Those that have survived the merge with all the cluster
+    /// has up to there are written again, above it.
+    fn lift(&mut self, horizon: u64, core: &mut Core<'_>) {
         let own = core.clock.origin();
         let mut position = Some(WalkPosition::default());
         let mut cells: Vec<Change> = Vec::new();
@@ -123,9 +122,11 @@ impl Active {
         if self.is_plain() {
             return;
         }
-        let own = core.clock.origin();
+        self.lift(horizon, core);
+        let mut own = self.past_origins.clone();
+        own.push(core.clock.origin());
         let clock = self.skew.expiry(core.now);
-        if self.floor_keys(horizon, |key| wants_floor(key, horizon, own, clock), core) {
+        if self.floor_keys(horizon, |key| wants_floor(key, horizon, &own, clock), core) {
             core.out.facts.sometimes("keys created while joining got their floor");
         }
     }
@@ -134,7 +135,7 @@ impl Active {
 /// What a cell of `key` is written as above the horizon; `None` if it may stay as it is.
 fn lifted(cell: &Change, key: &[Change], horizon: u64, own: Origin) -> Option<Change> {
     let stamp = cell.stamp?;
-    if stamp.time > horizon {
+    if stamp.time > horizon || stamp.origin != own {
         return None;
     }
     let again = match &cell.cell {
@@ -148,7 +149,7 @@ fn lifted(cell: &Change, key: &[Change], horizon: u64, own: Origin) -> Option<Ch
             let seen = Seen { list: seen.list.clone(), horizon: raised };
             Cell::Register { value: value.clone(), resets: *resets, seen }
         }
-        Cell::Contribution { generation, .. } if stamp.origin == own => {
+        Cell::Contribution { generation, .. } => {
             if key.iter().any(|base| has_seen(base, stamp, *generation)) {
                 return None;
             }
@@ -156,10 +157,7 @@ fn lifted(cell: &Change, key: &[Change], horizon: u64, own: Origin) -> Option<Ch
         }
         Cell::Expiry { .. } => cell.cell.clone(),
         // A delete removes what is older, wherever it comes to; a floor stands for itself.
-        Cell::Contribution { .. }
-        | Cell::Tombstone { .. }
-        | Cell::KeyCell { .. }
-        | Cell::DatabaseTombstone => return None,
+        Cell::Tombstone { .. } | Cell::KeyCell { .. } | Cell::DatabaseTombstone => return None,
     };
     Some(Change { db: cell.db, key: cell.key.clone(), stamp: None, cell: again })
 }
@@ -173,7 +171,7 @@ fn has_seen(base: &Change, last: Stamp, generation: u64) -> bool {
 
 /// Whether a key was begun by increments of `own` (and perhaps an APPEND after them) while it was not known what lay at or
 /// below `horizon`, and nothing does: or only what a deadline hides that has passed, and that others may have dropped.
-fn wants_floor(cells: &[Change], horizon: u64, own: Origin, clock: UnixMs) -> bool {
+fn wants_floor(cells: &[Change], horizon: u64, own: &[Origin], clock: UnixMs) -> bool {
     let mut counts = false;
     let mut old = false;
     let mut expiry: Option<(Stamp, Option<UnixMs>)> = None;
@@ -182,13 +180,13 @@ fn wants_floor(cells: &[Change], horizon: u64, own: Origin, clock: UnixMs) -> bo
         old |= stamp.time <= horizon;
         let says = match change.cell {
             Cell::Contribution { .. } => {
-                counts |= stamp.origin == own;
+                counts |= own.contains(&stamp.origin);
                 continue;
             }
             Cell::KeyCell { floor } if floor >= horizon => return false,
             Cell::KeyCell { .. } => continue,
             Cell::Register { resets: false, .. } => {
-                counts |= stamp.origin == own;
+                counts |= own.contains(&stamp.origin);
                 continue;
             }
             Cell::Register { .. } | Cell::Tombstone { .. } => None,

@@ -74,6 +74,8 @@ pub struct Active {
     alone: bool,
     /// Nobody has ever had anything of this life.
     met_nobody: bool,
+    /// The origins this life has gone by before its present one.
+    past_origins: Vec<Origin>,
     units_taken: u64,
     resyncs_complete: u64,
     transfers_begun: u64,
@@ -116,6 +118,7 @@ impl Active {
             needs_whole: true,
             alone: true,
             met_nobody: true,
+            past_origins: Vec::new(),
             units_taken: 0,
             resyncs_complete: 0,
             transfers_begun: 0,

@@ -32,7 +32,6 @@ impl Active {
             core.out.facts.sometimes("a joiner had met others before it met the cluster");
             // Who has not got what the log holds gets the state as it is from now on.
             self.log.restart(&self.vector);
-            self.lift(bound, core);
             self.put_floors(bound, core);
         }
         if learns {
@@ -58,7 +57,8 @@ impl Active {
 
     /// Whether this life knows nothing of what any cluster may have collected, and none can have counted on it.
     pub(super) fn is_ignorant(&self, core: &Core<'_>) -> bool {
-        !self.members.has_announced() && core.store.inherited().is_none()
+        let knows = core.store.collected() > 0 || core.store.inherited().is_some();
+        !self.members.has_announced() && !knows
     }
 
     /// Up to where anybody this node knows of may have collected.
@@ -107,6 +107,7 @@ impl Active {
     pub(super) fn become_epoch(&mut self, epoch: Epoch, core: &mut Core<'_>) {
         let from = core.clock.origin();
         let to = Origin(1 + self.rng.below(u64::from(u32::MAX)) as u32);
+        self.past_origins.push(from);
         self.life.epoch = epoch;
         self.life.origin = to;
         core.out.push(Effect::StoreEpoch { epoch: epoch.0 });
