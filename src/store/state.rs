@@ -198,9 +198,13 @@ impl<'a> View<'a> {
             acc ^= cell_hash(1, base.stamp, 0);
         }
         for contribution in self.contributions() {
-            if self.live_part(contribution).is_some() {
+            if let Some(part) = self.live_part(contribution) {
                 let stamp = Stamp::new(contribution.last, contribution.origin);
                 acc ^= cell_hash(2, stamp, contribution.generation);
+                // A delete may have taken a part of it away, and is itself no live cell.
+                if part != contribution.sum {
+                    acc ^= cell_hash(0, stamp, mix(contribution.generation) ^ part as u64);
+                }
             }
         }
         if let Some(ExpiryCell { stamp, deadline: Some(deadline) }) = self.expiry {

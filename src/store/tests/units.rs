@@ -258,3 +258,18 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Vec<Op>, usize, u16)>> {
     let step = (0usize..3, proptest::collection::vec(op(), 1..3), 0usize..3, any::<u16>());
     proptest::collection::vec(step, 1..8)
 }
+
+#[test]
+fn a_delete_that_had_seen_a_part_of_a_counter_is_a_change_of_the_key() {
+    let (mut one, mut two) = (Side::new(1), Side::new(2));
+    let first = one.unit(|txn| assert_eq!(txn.add(DB, b"n", 3), Ok(3)));
+    two.take(&first);
+    one.unit(|txn| assert_eq!(txn.add(DB, b"n", 4), Ok(7)));
+    let delete = two.unit(|txn| assert!(txn.delete(DB, b"n")));
+    one.store.watch(DB, b"n");
+    let before = one.store.digest();
+    one.take(&delete);
+    assert_eq!(one.text("n").as_deref(), Some("4"));
+    assert_ne!(one.store.digest(), before);
+    assert_eq!(one.store.take_touched().len(), 1, "who watches the key is told");
+}
