@@ -54,7 +54,7 @@ fn bad_usage_exits_with_two_and_says_what_was_expected() {
     for (args, wanted) in [
         (&["run", "--seeds", "9..3"][..], "9 is not below 3"),
         (&["run", "--profile", "nice"], "smoke, active"),
-        (&["shrink", "1"], "unrecognized subcommand"),
+        (&["conjure", "1"], "unrecognized subcommand"),
     ] {
         let output = Command::new(&simulator).args(args).output().expect("the simulator runs");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
