@@ -134,11 +134,11 @@ fn a_bad_line_is_exit_code_2_with_its_number() {
 
 #[test]
 fn what_real_processes_cannot_play_is_exit_code_3_naming_the_line() {
-    prints(true, "clock node1 +2s", 3, &["test.scn:5: `clock node1 +2s`"]);
-    let latency = "repeat 2\nlink node1 node2 latency 40ms\nend";
-    prints(true, latency, 3, &["test.scn:6: `link node1 node2 latency 40ms`"]);
-    let wan = Path::new(env!("CARGO_MANIFEST_DIR")).join("sim/scenarios/wan.scn");
-    let outcome = run_file(&wan, true, 0);
+    prints(true, "repeat 2\ncollected\nend", 3, &["test.scn:6: `collected`: --real needs"]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("no.scn");
+    std::fs::write(&path, "# real: no (it is a test)\nhost a 10.0.0.1\nkill a\n").unwrap();
+    let outcome = run_file(&path, true, 0);
     assert_eq!(outcome.exit_code(), 3);
-    assert!(outcome.to_string().contains("wan.scn:1: real: no"));
+    assert!(outcome.to_string().contains("no.scn:1: real: no (it is a test)"), "{outcome}");
 }

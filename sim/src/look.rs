@@ -170,5 +170,9 @@ fn end_of_scenario(verdict: &outcome::Verdict) -> End {
             let evidence = format!("line {line}: {why}");
             end("undecided", "not played to its end".to_owned(), evidence, String::new())
         }
+        outcome::Verdict::Interrupted { line } => {
+            let evidence = format!("line {line}: interrupted");
+            end("undecided", "not played to its end".to_owned(), evidence, String::new())
+        }
     }
 }

@@ -122,14 +122,20 @@ fn run_real(scenario: &Scenario, seed: u64) -> Verdict {
     if let RealMode::No { line, reason } = &scenario.real {
         return Verdict::Unavailable { line: *line, why: format!("real: no ({reason})") };
     }
-    if let Some((line, why)) = real::cannot_play(&scenario.steps) {
-        return Verdict::Unavailable { line, why };
-    }
-    let mut stage = match real::RealStage::new(scenario, seed) {
+    let needs = match real::Needs::of(&scenario.steps) {
+        Ok(needs) => needs,
+        Err((line, why)) => return Verdict::Unavailable { line, why },
+    };
+    let mut stage = match real::RealStage::new(scenario, &needs, seed) {
         Ok(stage) => stage,
         Err(why) => return Verdict::Unavailable { line: 0, why },
     };
-    let mut verdict = play::play(scenario, &mut stage, &Cell::new(None));
+    let at = Cell::new(None);
+    let mut verdict = play::play(scenario, &mut stage, &at);
+    if real::interrupted() {
+        // The terminal has told the servers too: what they did then is no failure.
+        return Verdict::Interrupted { line: at.get().map_or(0, |step: &Step| step.line) };
+    }
     if let Verdict::Failed(failure) = &mut verdict {
         failure.kept = Some(stage.keep_files());
     }

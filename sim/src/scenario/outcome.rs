@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::check::Property;
 
+/// Exit code after Ctrl-C.
+pub const INTERRUPTED_CODE: u8 = 130;
+
 /// How a run of a file ended. Prints itself as the command line shows it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Outcome {
@@ -24,6 +27,8 @@ pub enum Verdict {
     BadFile { line: usize, found: String, expected: String },
     /// The file was not played to its end: what is missing here. Line 0: the file as a whole.
     Unavailable { line: usize, why: String },
+    /// Somebody pressed Ctrl-C at this line.
+    Interrupted { line: usize },
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -55,13 +60,14 @@ pub struct Failure {
 }
 
 impl Outcome {
-    /// 0 all held; 1 a line failed; 2 bad file; 3 something is missing here.
+    /// 0 all held; 1 a line failed; 2 bad file; 3 something is missing here; 130 as shells say it after Ctrl-C.
     pub fn exit_code(&self) -> u8 {
         match self.verdict {
             Verdict::Held(_) => 0,
             Verdict::Failed(_) => 1,
             Verdict::BadFile { .. } => 2,
             Verdict::Unavailable { .. } => 3,
+            Verdict::Interrupted { .. } => INTERRUPTED_CODE,
         }
     }
 
@@ -113,6 +119,7 @@ impl fmt::Display for Outcome {
                 write!(f, "{}: found {found}, expected {expected}", place(*line))
             }
             Verdict::Unavailable { line, why } => write!(f, "{}: {why}", place(*line)),
+            Verdict::Interrupted { line } => write!(f, "{}: interrupted", place(*line)),
         }
     }
 }

@@ -502,9 +502,7 @@ impl<'a> Player<'a, '_> {
                     return Verdict::BadFile { line, found, expected };
                 }
                 Trouble::Unavailable(why) => return Verdict::Unavailable { line, why },
-                Trouble::Interrupted => {
-                    return Verdict::Unavailable { line, why: "interrupted".to_owned() };
-                }
+                Trouble::Interrupted => return Verdict::Interrupted { line },
             },
         };
         let mut facts = Vec::new();

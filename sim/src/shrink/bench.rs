@@ -69,7 +69,10 @@ impl Bench {
     fn judge(&self, text: &str) -> Option<Property> {
         let broken = match silently(|| run_text(text, 0, self.mutant)) {
             Played::Failed(failure) => failure.property?,
-            Played::Held(_) | Played::BadFile { .. } | Played::Unavailable { .. } => return None,
+            Played::Held(_)
+            | Played::BadFile { .. }
+            | Played::Unavailable { .. }
+            | Played::Interrupted { .. } => return None,
         };
         let sound = || matches!(silently(|| run_text(text, 0, None)), Played::Held(_));
         (self.mutant.is_none() || sound()).then_some(broken)

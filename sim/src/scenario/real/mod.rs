@@ -5,8 +5,12 @@
 // Real time and real threads are the point of this stage.
 #![allow(clippy::disallowed_methods)]
 
+mod clocks;
+mod needs;
 mod network;
 mod program;
+mod router;
+mod shape;
 mod signals;
 
 use std::fs::{self, File, OpenOptions};
@@ -20,10 +24,16 @@ use bytes::{Bytes, BytesMut};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use quorate::base::rng::Rng;
+use quorate::base::time::Span;
 
-use super::ast::{Check, HostIndex, LinkQuality, Scenario, Step, What};
+use super::ast::{HostIndex, LinkQuality, Scenario};
 use super::stage::{Stage, StageConn, Trouble};
+use clocks::FakeClock;
 use network::Network;
+use shape::Shape;
+
+pub use needs::Needs;
+pub use signals::interrupted;
 
 /// How long one wait may last before Ctrl-C is looked for.
 const NAP_MAX: Duration = Duration::from_millis(50);
@@ -42,38 +52,6 @@ pub fn missing() -> Option<String> {
     [["ip", "-V"], ["iptables", "--version"]].iter().find_map(|[program, flag]| {
         let ran = network::run(program, &[flag]);
         ran.err().map(|why| format!("--real needs {program}: {why}"))
-    })
-}
-
-/// The first line that real processes cannot play here, and why.
-pub fn cannot_play(steps: &[Step]) -> Option<(usize, String)> {
-    steps.iter().find_map(|step| {
-        let what = if let What::At { what, .. } = &step.what { &**what } else { &step.what };
-        let lacks = match what {
-            What::Check { check: Check::Collected, .. } => "a look into servers",
-            What::Clock { .. } => "a clock of its own for each host",
-            What::Link { quality, .. } if quality.latency.is_some_and(|l| !l.is_zero()) => {
-                "latency on links"
-            }
-            What::Link { quality, .. } if quality.bits_per_sec.is_some() => "bandwidth on links",
-            What::Repeat { body, .. } => return cannot_play(body),
-            What::Link { .. }
-            | What::At { .. }
-            | What::Server { .. }
-            | What::Iptables { .. }
-            | What::Check { .. }
-            | What::Async { .. }
-            | What::Await
-            | What::Sleep { .. }
-            | What::Kill { .. }
-            | What::Restart { .. }
-            | What::Pause { .. }
-            | What::Resume { .. }
-            | What::Client { .. }
-            | What::Load { .. }
-            | What::StopLoad => return None,
-        };
-        Some((step.line, format!("`{}`: --real lacks {lacks} here", step.text)))
     })
 }
 
@@ -96,8 +74,9 @@ struct RealHost {
     dir: PathBuf,
     /// Where the log of the last start begins.
     log_from: u64,
-    /// Loss rules that stand in the mangle table: source and share.
-    loss: Vec<(Ipv4Addr, f64)>,
+    /// If a line of the file sets it.
+    clock: Option<FakeClock>,
+    shape: Shape,
 }
 
 /// A directory for data and logs that goes away unless it is to be kept.
@@ -111,20 +90,24 @@ impl RealStage {
     ///
     /// # Errors
     /// What this machine lacks.
-    pub fn new(scenario: &Scenario, seed: u64) -> Result<RealStage, String> {
+    pub fn new(scenario: &Scenario, needs: &Needs, seed: u64) -> Result<RealStage, String> {
         if let Some(why) = missing() {
             return Err(why);
         }
         let running = signals::Running::begin()?;
         let program = program::quorate()?;
-        let network = Network::build(&scenario.hosts)?;
+        let network = Network::build(&scenario.hosts, needs.router.then_some(seed))?;
         let path = std::env::temp_dir().join(format!("quorate-{}", network.prefix()));
         let dir = Dir { path, keep: false };
         let mut hosts = Vec::new();
-        for host in &scenario.hosts {
+        for (index, host) in scenario.hosts.iter().enumerate() {
             let dir = dir.path.join(&host.name);
-            fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-            hosts.push(RealHost { child: None, dir, log_from: 0, loss: Vec::new() });
+            let said = |e: std::io::Error| format!("{}: {e}", dir.display());
+            fs::create_dir_all(&dir).map_err(said)?;
+            let library = needs.library.clone().filter(|_| needs.clocks.contains(&index));
+            let clock = library.map(|library| FakeClock::new(library, &dir)).transpose();
+            let clock = clock.map_err(said)?;
+            hosts.push(RealHost { child: None, dir, log_from: 0, clock, shape: Shape::default() });
         }
         Ok(RealStage {
             hosts,
@@ -150,33 +133,28 @@ impl RealStage {
         kill(Pid::from_raw(pid), signal).map_err(|e| Trouble::Failed(format!("{signal}: {e}")))
     }
 
-    /// Loss of what arrives at `host` from `from`; in a table that the scenario's own lines leave alone.
-    fn lose(&mut self, host: HostIndex, from: HostIndex, share: f64) -> Result<(), Trouble> {
-        let ip = self.network.ip(from);
-        let old = self.hosts[host].loss.iter().position(|(source, _)| *source == ip);
-        if let Some(at) = old {
-            let (_, old) = self.hosts[host].loss.remove(at);
-            self.loss_rule(host, "-D", ip, old)?;
+    /// What the link from one host to another is like; what is not named is unchanged.
+    fn change_link(
+        &mut self,
+        from: HostIndex,
+        to: HostIndex,
+        quality: LinkQuality,
+    ) -> Result<(), String> {
+        let (source, sink) = (self.network.ip(from), self.network.ip(to));
+        if let Some(share) = quality.loss {
+            self.hosts[to].shape.lose(&self.network, to, source, share)?;
         }
-        if share > 0.0 {
-            self.loss_rule(host, "-A", ip, share)?;
-            self.hosts[host].loss.push((ip, share));
+        if let Some(bits) = quality.bits_per_sec {
+            self.hosts[from].shape.limit(&self.network, from, sink, bits)?;
+        }
+        if let Some(router) = self.network.router() {
+            router.change(from, to, |config| {
+                if let Some(latency) = quality.latency {
+                    config.latency.base = Span(latency.as_nanos() as u64);
+                }
+            });
         }
         Ok(())
-    }
-
-    fn loss_rule(
-        &self,
-        host: HostIndex,
-        action: &str,
-        from: Ipv4Addr,
-        share: f64,
-    ) -> Result<(), Trouble> {
-        let rule = format!(
-            "-t mangle {action} PREROUTING -s {from} -m statistic --mode random --probability \
-             {share} -j DROP"
-        );
-        self.network.iptables(host, rule.split_whitespace()).map_err(Trouble::Failed)
     }
 }
 
@@ -206,8 +184,11 @@ impl Stage for RealStage {
 
     fn serve(&mut self, host: HostIndex, flags: &[String]) -> Result<(), Trouble> {
         let mut command = self.network.command(host);
-        command.arg(&self.program).arg("server").args(flags);
         let host = &mut self.hosts[host];
+        if let Some(clock) = &host.clock {
+            clock.wear(&mut command);
+        }
+        command.arg(&self.program).arg("server").args(flags);
         host.stop();
         let path = host.log_path();
         let log = OpenOptions::new().create(true).append(true).open(&path);
@@ -303,16 +284,16 @@ impl Stage for RealStage {
         self.signal(host, Signal::SIGCONT)
     }
 
-    fn step_clock(&mut self, _host: HostIndex, _by_ms: i64) -> Result<(), Trouble> {
-        Err(Trouble::Unavailable("--real has no clock of its own for each host here".to_owned()))
+    fn step_clock(&mut self, host: HostIndex, by_ms: i64) -> Result<(), Trouble> {
+        let clock = self.hosts[host].clock.as_mut().expect("every line was looked at before");
+        clock.step(by_ms).map_err(|e| Trouble::Failed(format!("the clock's file: {e}")))
     }
 
     fn link(&mut self, a: HostIndex, b: HostIndex, quality: LinkQuality) -> Result<(), Trouble> {
-        if let Some(share) = quality.loss {
-            self.lose(a, b, share)?;
-            self.lose(b, a, share)?;
-        }
-        Ok(())
+        // What the kernel refuses here is missing here.
+        let changed =
+            self.change_link(a, b, quality).and_then(|()| self.change_link(b, a, quality));
+        changed.map_err(Trouble::Unavailable)
     }
 
     fn log(&mut self, host: HostIndex) -> String {
@@ -354,6 +335,9 @@ impl RealHost {
         if let Some(mut child) = self.child.take() {
             let _already_gone = child.kill();
             let _status = child.wait();
+            if self.clock.is_some() {
+                clocks::forget(child.id());
+            }
         }
     }
 }

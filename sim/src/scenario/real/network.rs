@@ -11,17 +11,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sched::{CloneFlags, setns};
 
 use super::super::ast::{HostIndex, HostLine};
-use super::quiet;
+use super::router::{self, Router};
+use super::{clocks, quiet};
 
 const NAMESPACES: &str = "/run/netns";
 const HOSTS_FILES: &str = "/etc/netns";
 const PREFIX: &str = "qs";
+
+/// What waits for the router at most, if it does not come to reading.
+const TUN_QUEUE_PACKETS: &str = "5000";
 
 /// Runs of this process so far.
 static RUNS: AtomicU32 = AtomicU32::new(0);
 
 /// The namespaces of one run. Dropping it removes them.
 pub struct Network {
+    /// First, so that its devices are gone before their namespaces.
+    router: Option<Router>,
     prefix: String,
     hosts: Vec<(String, Ipv4Addr)>,
     /// Namespaces made so far.
@@ -34,22 +40,32 @@ pub fn run(program: &str, args: &[&str]) -> Result<String, String> {
 }
 
 impl Network {
-    /// Makes the namespaces and connects them.
+    /// Makes the namespaces and connects them: by the kernel's switch, or by a router that draws what it draws
+    /// from this seed.
     ///
     /// # Errors
     /// The command that failed and what it said; what was made before is removed.
-    pub fn build(hosts: &[HostLine]) -> Result<Network, String> {
+    pub fn build(hosts: &[HostLine], router: Option<u64>) -> Result<Network, String> {
         remove_leftovers();
         let number = RUNS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-{number}", std::process::id());
         let names = hosts.iter().map(|h| (format!("{prefix}-{}", h.name), h.ip)).collect();
-        let mut network = Network { prefix, hosts: names, made: Vec::new() };
-        network.connect_all(hosts)?;
+        let mut network = Network { router: None, prefix, hosts: names, made: Vec::new() };
+        network.make_hosts(hosts)?;
+        match router {
+            Some(seed) => network.router = Some(network.route(seed)?),
+            None => network.switch(prefix_bits(hosts))?,
+        }
         Ok(network)
     }
 
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// If packets go through one.
+    pub fn router(&self) -> Option<&Router> {
+        self.router.as_ref()
     }
 
     pub fn ip(&self, host: HostIndex) -> Ipv4Addr {
@@ -73,6 +89,15 @@ impl Network {
         quiet(self.command(host).args(["iptables", "-w", "5"]).args(words)).map(drop)
     }
 
+    /// The real tc inside the host's namespace.
+    pub fn tc<'a>(
+        &self,
+        host: HostIndex,
+        words: impl Iterator<Item = &'a str>,
+    ) -> Result<(), String> {
+        quiet(self.command(host).arg("tc").args(words)).map(drop)
+    }
+
     /// Calls `open` on a thread inside the host's namespace; sockets made there stay there.
     pub fn within<T: Send>(
         &self,
@@ -88,18 +113,23 @@ impl Network {
             .unwrap_or_else(|_| Err(io::Error::other("the connecting thread panicked")))
     }
 
-    fn connect_all(&mut self, hosts: &[HostLine]) -> Result<(), String> {
+    fn make_hosts(&mut self, hosts: &[HostLine]) -> Result<(), String> {
+        let names: String = hosts.iter().map(|h| format!("{} {}\n", h.ip, h.name)).collect();
+        for (name, _) in self.hosts.clone() {
+            self.make(&name)?;
+            write_hosts_file(&name, &names)?;
+            ip(&["-n", &name, "link", "set", "lo", "up"])?;
+        }
+        Ok(())
+    }
+
+    fn switch(&mut self, bits: u32) -> Result<(), String> {
         let switch = format!("{}-switch-", self.prefix);
         self.make(&switch)?;
         ip(&["-n", &switch, "link", "add", "switch", "type", "bridge"])?;
         ip(&["-n", &switch, "link", "set", "switch", "up"])?;
-        let names: String = hosts.iter().map(|h| format!("{} {}\n", h.ip, h.name)).collect();
-        let bits = prefix_bits(hosts);
-        for (index, (name, address)) in self.hosts.clone().iter().enumerate() {
+        for (index, (name, address)) in self.hosts.iter().enumerate() {
             let port = format!("port{index}");
-            self.make(name)?;
-            write_hosts_file(name, &names)?;
-            ip(&["-n", name, "link", "set", "lo", "up"])?;
             let pair = ["name", "eth0", "netns", name, "type", "veth", "peer", "name", &port];
             ip(&[&["link", "add"], &pair[..], &["netns", &switch]].concat())?;
             ip(&["-n", &switch, "link", "set", &port, "master", "switch", "up"])?;
@@ -107,6 +137,23 @@ impl Network {
             ip(&["-n", name, "link", "set", "eth0", "up"])?;
         }
         Ok(())
+    }
+
+    /// Nobody tells a host behind a router that an address is nobody's: its routes do.
+    fn route(&self, seed: u64) -> Result<Router, String> {
+        let mut devices = Vec::new();
+        for (index, (name, address)) in self.hosts.iter().enumerate() {
+            let device = self.within(index, router::device);
+            devices.push((*address, device.map_err(|e| format!("a TUN device: {e}"))?));
+            ip(&["-n", name, "addr", "add", &format!("{address}/32"), "dev", "eth0"])?;
+            ip(&["-n", name, "link", "set", "eth0", "up", "txqueuelen", TUN_QUEUE_PACKETS])?;
+            for (_, other) in self.hosts.iter().filter(|(_, other)| other != address) {
+                let (to, own) = (format!("{other}/32"), address.to_string());
+                ip(&["-n", name, "route", "add", &to, "dev", "eth0", "src", &own])?;
+            }
+            ip(&["-n", name, "route", "add", "unreachable", "default"])?;
+        }
+        Ok(Router::start(devices, seed))
     }
 
     fn make(&mut self, name: &str) -> Result<(), String> {
@@ -143,6 +190,7 @@ fn write_hosts_file(namespace: &str, names: &str) -> Result<(), String> {
 fn remove(name: &str) {
     for pid in run("ip", &["netns", "pids", name]).unwrap_or_default().split_whitespace() {
         let _already_gone = run("kill", &["-9", pid]);
+        pid.parse().into_iter().for_each(clocks::forget);
     }
     let _already_gone = run("ip", &["netns", "del", name]);
     let _never_written = fs::remove_dir_all(Path::new(HOSTS_FILES).join(name));

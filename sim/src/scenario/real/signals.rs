@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::super::outcome::INTERRUPTED_CODE;
+
 /// How long the clean-up may take before the process ends all the same.
 const CLEAN_UP_MAX: Duration = Duration::from_secs(20);
 
@@ -42,5 +44,5 @@ fn on_signal() {
     while RUNNING.load(Ordering::SeqCst) > 0 && began.elapsed() < CLEAN_UP_MAX {
         std::thread::sleep(Duration::from_millis(20));
     }
-    std::process::exit(130);
+    std::process::exit(i32::from(INTERRUPTED_CODE));
 }

@@ -1,0 +1,91 @@
+//! What the lines of a file need of this machine before anything is started for them.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+
+use super::super::ast::{Check, HostIndex, LinkQuality, Step, What};
+use super::{clocks, network};
+
+/// What a file needs beyond namespaces and iptables.
+#[derive(Default)]
+pub struct Needs {
+    /// Packets must be held back.
+    pub router: bool,
+    /// Hosts with a clock of their own.
+    pub clocks: BTreeSet<HostIndex>,
+    /// The library that shows processes another time, if any needs it.
+    pub library: Option<String>,
+}
+
+impl Needs {
+    /// What these lines need.
+    ///
+    /// # Errors
+    /// The first line that cannot be played here, and why.
+    pub fn of(steps: &[Step]) -> Result<Needs, (usize, String)> {
+        let mut needs = Needs::default();
+        needs.add(steps)?;
+        Ok(needs)
+    }
+
+    fn add(&mut self, steps: &[Step]) -> Result<(), (usize, String)> {
+        for step in steps {
+            let what = if let What::At { what, .. } = &step.what { &**what } else { &step.what };
+            if let What::Repeat { body, .. } = what {
+                self.add(body)?;
+                continue;
+            }
+            self.add_one(what)
+                .map_err(|lack| (step.line, format!("`{}`: --real needs {lack}", step.text)))?;
+        }
+        Ok(())
+    }
+
+    /// The error says what is missing.
+    fn add_one(&mut self, what: &What) -> Result<(), String> {
+        match what {
+            What::Check { check: Check::Collected, .. } => {
+                return Err("a look into the servers, which only the simulator has".to_owned());
+            }
+            What::Clock { host, .. } => {
+                if self.library.is_none() {
+                    let library = clocks::library();
+                    let lack = |why| format!("faketime for clocks that differ: {why}");
+                    self.library = Some(library.map_err(lack)?);
+                }
+                self.clocks.insert(*host);
+            }
+            What::Link { quality, .. } => {
+                if needs_router(quality) && !self.router {
+                    let tun = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+                    tun.map_err(|e| format!("/dev/net/tun for latency: {e}"))?;
+                    self.router = true;
+                }
+                if quality.bits_per_sec.is_some() {
+                    let tc = network::run("tc", &["-V"]);
+                    tc.map_err(|why| format!("tc for bandwidth: {why}"))?;
+                }
+            }
+            What::At { .. }
+            | What::Server { .. }
+            | What::Iptables { .. }
+            | What::Check { .. }
+            | What::Async { .. }
+            | What::Await
+            | What::Sleep { .. }
+            | What::Kill { .. }
+            | What::Restart { .. }
+            | What::Pause { .. }
+            | What::Resume { .. }
+            | What::Client { .. }
+            | What::Repeat { .. }
+            | What::Load { .. }
+            | What::StopLoad => {}
+        }
+        Ok(())
+    }
+}
+
+fn needs_router(quality: &LinkQuality) -> bool {
+    quality.latency.is_some_and(|latency| !latency.is_zero())
+}
