@@ -191,15 +191,16 @@ impl Active {
             Side::Greeting { master, .. } => {
                 let whole = peer.told_whole;
                 peer.side = Side::Master { master, inbound: Inbound::new(whole) };
+                // An older connection to the same master ends here, with what it has not brought.
+                self.on_master_established(master, peer.conn, hello.node, core);
                 if self.needs_whole && !whole && self.is_plain() {
-                    // Another link has ended since this node said what it wants.
+                    // A link has ended since this node said what it wants.
                     core.out
                         .facts
                         .sometimes("a plain replica came to need everything in a handshake");
                     self.start_over(peer);
                 }
                 self.needs_whole = false;
-                self.on_master_established(master, peer.conn, hello.node, core);
             }
             Side::Replica(_) | Side::Master { .. } => {}
         }

@@ -14,7 +14,8 @@ impl Active {
     /// what it writes has to count with that, and what it has written so far, or was told by others who did
     /// not know either, is made to. If it is the first meeting of this life, nothing of the own data has been sent yet, and
     /// it can still be moved: always in a later life (an earlier one may have been ahead of this clock), in the first
-    /// only where the other's cluster may have collected a newer delete.
+    /// only where the other's cluster may have collected a newer delete: one that knows, or one whose earlier life was
+    /// part of it and that knows nothing any more.
     pub(super) fn on_meeting(&mut self, hello: &Hello, core: &mut Core<'_>) {
         core.clock.advance(hello.horizon_bound);
         if self.alone {
@@ -80,7 +81,7 @@ impl Active {
         }
         if self.life.epoch.0 > 1 {
             core.out.facts.sometimes("writes of a later life were moved before anybody saw them");
-        } else if bound > 0 {
+        } else if bound > 0 || (hello.joining && hello.epoch.0 > 1) {
             core.out.facts.sometimes("writes were moved above the others' horizon");
         } else {
             return;

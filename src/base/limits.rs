@@ -76,7 +76,7 @@ impl Limits {
             state_chunk_bytes: 96,
             held_bytes_max: 1 << 10,
             query_bytes_max: 1 << 20,
-            sweep_keys_max: 4,
+            sweep_keys_max: 2,
             ..Limits::production()
         }
     }

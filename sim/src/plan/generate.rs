@@ -11,6 +11,14 @@ use super::{
 /// How many of 100 plans have a fault of each rare class.
 const RARE_PERCENT: u64 = 4;
 
+/// How many of 100 plans have a slow link that is cut again and again; the same with a plain replica, whose data
+/// comes over one link only.
+const FLAPPING_PERCENT: u64 = 4;
+const FLAPPING_REPLICA_PERCENT: u64 = 30;
+
+/// How many of 100 plans have two nodes that restart together, away from the others.
+const AMNESIA_PERCENT: u64 = 5;
+
 /// A stream of the plan's random numbers, with the few distributions it needs.
 pub(super) struct Draw(Rng);
 
@@ -174,6 +182,15 @@ fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<
                 faults.extend(rare_fault(class, &mut draw, nodes, load_ms));
             }
         }
+        let mut draw = Draw::new(seed, "flapping link");
+        let plain = nodes.iter().any(|node| node.replica);
+        if draw.percent(if plain { FLAPPING_REPLICA_PERCENT } else { FLAPPING_PERCENT }) {
+            faults.extend(flapping(&mut draw, nodes, load_ms));
+        }
+        let mut draw = Draw::new(seed, "amnesia");
+        if draw.percent(AMNESIA_PERCENT) {
+            faults.extend(amnesia(&mut draw, nodes, load_ms));
+        }
     }
     faults.sort_by_key(|f| f.at_ms);
     faults
@@ -201,8 +218,7 @@ fn rare_fault(
             at_ms = 0;
             FaultKind::Newcomer { host }
         }
-        // Of one origin drawn twice see the tests of the runner.
-        FaultClass::Twin => FaultKind::Twin { host, of: other, copy: true },
+        FaultClass::Twin => FaultKind::Twin { host, of: other, copy: draw.percent(70) },
         FaultClass::Garbage => {
             let mut bytes: Vec<u8> =
                 (0..draw.between(5, 60)).map(|_| draw.below(256) as u8).collect();
@@ -270,6 +286,51 @@ fn fault(class: FaultClass, draw: &mut Draw, hosts: u16, load_ms: u64) -> Fault 
         | FaultClass::Garbage => FaultKind::DeafClients { host: at },
     };
     Fault { at_ms, until_ms, kind }
+}
+
+/// Two masters that restart at once, and meet each other before they meet the others.
+fn amnesia(draw: &mut Draw, nodes: &[NodePlan], load_ms: u64) -> Vec<Fault> {
+    let masters: Vec<u16> =
+        (0..nodes.len() as u16).filter(|&host| !nodes[host as usize].replica).collect();
+    let a = draw.pick(&masters);
+    let b = draw.pick(&masters);
+    let rest: Vec<u16> = masters.iter().copied().filter(|&host| host != a && host != b).collect();
+    if a == b || rest.is_empty() {
+        return Vec::new();
+    }
+    let at_ms = load_ms / 4 + draw.below(load_ms / 2);
+    let until_ms = at_ms + draw.magnitude(5, 500);
+    let crash = |host| Fault { at_ms, until_ms, kind: FaultKind::Crash { host, power: false } };
+    let apart_ms = until_ms + draw.magnitude(200, 8000);
+    let kind = FaultKind::Split { left: vec![a, b], right: rest };
+    vec![Fault { at_ms, until_ms: apart_ms, kind }, crash(a), crash(b)]
+}
+
+/// A slow link between a node and one of its masters, a plain replica's if there is one, that is cut or reset again and
+/// again: handshakes and transfers are outlived by what they began with.
+fn flapping(draw: &mut Draw, nodes: &[NodePlan], load_ms: u64) -> Vec<Fault> {
+    let hosts = nodes.len() as u64;
+    let plain = (0..hosts as u16).find(|&host| nodes[host as usize].replica);
+    let a = plain.unwrap_or_else(|| draw.below(hosts) as u16);
+    let b = draw.pick(&nodes[a as usize].masters);
+    let begin_ms = draw.below(load_ms);
+    let latency_ms = draw.magnitude(5, 300);
+    let mut faults = Vec::new();
+    let mut at_ms = begin_ms;
+    for _ in 0..draw.between(3, 10) {
+        let until_ms = at_ms + draw.magnitude(5, 3000);
+        let kind = match draw.below(if plain.is_some() { 5 } else { 3 }) {
+            0 => FaultKind::DropIn { at: a, from: b },
+            1 => FaultKind::Reset { a, b },
+            2 => FaultKind::Split { left: vec![a], right: vec![b] },
+            _ => FaultKind::Crash { host: b, power: draw.percent(40) },
+        };
+        faults.push(Fault { at_ms, until_ms, kind });
+        at_ms = until_ms + draw.magnitude(5, 1500);
+    }
+    let kind = FaultKind::Slow { a, b, latency_ms };
+    faults.push(Fault { at_ms: begin_ms, until_ms: at_ms, kind });
+    faults
 }
 
 fn heal(seed: u64, nodes: &[NodePlan]) -> Heal {

@@ -231,3 +231,38 @@ fn link_is_authenticated_like_a_client() {
     pair.pass(1000);
     assert_eq!(pair.replica.ask(b, "GET k"), bulk("v"));
 }
+
+#[test]
+fn plain_replica_whose_link_falls_silent_before_the_data_came_still_drops_its_own() {
+    let mut pair = Pair::new("replica-read-only no");
+    let (a, b) = (pair.master.open(), pair.replica.open());
+    assert_eq!(pair.master.ask(a, "SET theirs 1"), "+OK\r\n");
+    assert_eq!(pair.replica.ask(b, "SET own 1"), "+OK\r\n");
+    // The handshake of the first connection ends, what the master sends after it gets stuck.
+    pair.replica.pass(Span::from_ms(10));
+    let dial = pair.replica.dials.pop().expect("the replica dials its master");
+    let (at_master, at_replica) = (pair.master.open(), pair.replica.answer(dial));
+    loop {
+        carry((&mut pair.replica, at_replica), (&mut pair.master, at_master));
+        let bytes = pair.master.take_bytes(at_master);
+        let greets = bytes.first() == Some(&b'+');
+        let hello = if greets { bytes.len() } else { frame_bytes(&bytes) };
+        pair.replica.feed(at_replica, &bytes[..hello]);
+        if !greets {
+            break;
+        }
+    }
+    let info = pair.replica.ask(b, "INFO replication");
+    assert!(info.contains("master_sync_in_progress:1\r\n"), "{info}");
+    // The second connection, opened beside the silent one, brings everything.
+    pair.pass(10_000);
+    assert!(pair.replica.closed.contains(&at_replica), "the silent connection is left");
+    assert_eq!(pair.replica.ask(b, "GET theirs"), bulk("1"));
+    assert_eq!(pair.replica.ask(b, "GET own"), "$-1\r\n");
+}
+
+/// Length of the first peer frame, with its prefix.
+fn frame_bytes(bytes: &[u8]) -> usize {
+    let prefix: [u8; 4] = bytes[..4].try_into().expect("four bytes");
+    4 + u32::from_le_bytes(prefix) as usize
+}
