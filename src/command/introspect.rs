@@ -134,7 +134,7 @@ fn write_info(reply: &mut Reply<'_>, command: &Command) {
     reply.integer(i64::from(keys.last));
     reply.integer(i64::from(keys.step));
     write_words(reply, command.categories().names());
-    reply.array(command.tips.len());
+    reply.set(command.tips.len());
     for tip in command.tips {
         reply.bulk(tip.as_bytes());
     }

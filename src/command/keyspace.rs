@@ -128,12 +128,23 @@ fn list_of_keys(reply: &mut Reply<'_>, walk: impl FnOnce(&mut dyn FnMut(&[u8], O
     reply.raw(&list);
 }
 
-/// Decimal digits; none at all mean 0, as in Redis.
+/// As C's `strtoul` reads it for Redis: up to a zero byte, a sign, decimal digits; none at all mean 0. A
+/// negative cursor counts down from 2^64.
 fn parse_cursor(argument: &[u8]) -> Option<u64> {
-    argument.iter().try_fold(0u64, |cursor, byte| {
+    let text = errors::printed(argument, argument.len());
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() && !text.is_empty() {
+        return None;
+    }
+    let cursor = digits.iter().try_fold(0u64, |cursor, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         cursor.checked_mul(10)?.checked_add(digit)
-    })
+    })?;
+    Some(if negative { cursor.wrapping_neg() } else { cursor })
 }
 
 impl<'a> ScanOptions<'a> {

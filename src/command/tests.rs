@@ -1,5 +1,5 @@
 //! Handlers on a store of their own. Most replies are compared with redis-server's in
-//! `tests/redis_compare.rs`; here is what that cannot show.
+//! `tests/redis/`; here is what that cannot show.
 
 use bytes::BytesMut;
 

@@ -54,7 +54,11 @@ pub fn hello(cx: &mut Cx<'_>, args: Args<'_>) {
             credentials = Some((args.get(at + 1), args.get(at + 2)));
             at += 3;
         } else if option.eq_ignore_ascii_case(b"SETNAME") && more >= 1 {
-            name = Some(args.get(at + 1));
+            let given = args.get(at + 1);
+            if !is_name(given) {
+                return cx.session.reply().error(BAD_NAME);
+            }
+            name = Some(given);
             at += 2;
         } else {
             let text = [&b"ERR Syntax error in HELLO option '"[..], option, b"'"].concat();
@@ -70,9 +74,6 @@ pub fn hello(cx: &mut Cx<'_>, args: Args<'_>) {
         return cx.session.reply().error(HELLO_FIRST);
     }
     if let Some(name) = name {
-        if !is_name(name) {
-            return cx.session.reply().error(BAD_NAME);
-        }
         cx.session.name = name.to_vec();
     }
     cx.session.protocol = protocol;

@@ -197,14 +197,14 @@ impl Turn<'_> {
             }
         };
         if self.server.asks_password_of(self.session) && !command.flags.has(Flags::NO_AUTH) {
-            return self.refuse(NOAUTH);
+            return self.refuse(command, NOAUTH);
         }
         let write = command.flags.has(Flags::WRITE);
         if self.session.transaction().is_some() && !is_for_multi(command) {
-            return self.refuse(NOT_IN_MULTI);
+            return self.refuse(command, NOT_IN_MULTI);
         }
         if write && self.server.active.is_read_only_replica() {
-            return self.refuse(READONLY);
+            return self.refuse(command, READONLY);
         }
         if self.must_wait(command) {
             return self.postpone();
@@ -242,8 +242,13 @@ impl Turn<'_> {
         self.session.become_aborted();
     }
 
-    /// An error before execution: EXEC will refuse everything.
-    fn refuse(&mut self, text: &str) {
+    /// An error before execution: EXEC will refuse everything. With EXEC itself the transaction ends.
+    fn refuse(&mut self, command: &Command, text: &str) {
+        if command.is_exec() {
+            self.end_transaction();
+            let text = format!("EXECABORT Transaction discarded because of: {text}");
+            return self.session.reply().error(&text);
+        }
         self.refuse_in_transaction();
         self.session.reply().error(text);
     }
@@ -335,7 +340,7 @@ impl Turn<'_> {
 
     /// `WAIT replicas ms`: answers at once if it can, else blocks the session.
     fn wait(&mut self, args: Args<'_>) {
-        let wanted = match replication::wait_for(self.server, args, self.now.mono) {
+        let wanted = match replication::wait_for(self.server, args, self.now) {
             Ok(wanted) => wanted,
             Err(text) => return self.session.reply().error(text),
         };
@@ -391,7 +396,7 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         SessionCommand::Role => replication::role(cx),
         // EXEC has let go of all keys already.
         SessionCommand::Unwatch => cx.session.reply().ok(),
-        SessionCommand::Wait => match replication::wait_for(cx.server, args, cx.now.mono) {
+        SessionCommand::Wait => match replication::wait_for(cx.server, args, cx.now) {
             Err(text) => cx.session.reply().error(text),
             Ok(_) => {
                 let acked = cx.server.active.replicas_acked(cx.session.last_write);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::active::{Core, PeerError, ReplicaOf, ReplicaOfError, RoleReport};
 use crate::base::ids::Origin;
-use crate::base::time::{Mono, Span};
+use crate::base::time::{Mono, Now, Span};
 use crate::wire::args::{Args, parse_i64};
 
 use super::directive::host_port;
@@ -90,7 +90,7 @@ pub struct WaitFor {
 ///
 /// # Errors
 /// The text of the error reply.
-pub fn wait_for(server: &Server, args: Args<'_>, now: Mono) -> Result<WaitFor, &'static str> {
+pub fn wait_for(server: &Server, args: Args<'_>, now: Now) -> Result<WaitFor, &'static str> {
     if server.is_plain_replica() {
         return Err("ERR WAIT cannot be used with replica instances. Please also note that since \
                     Redis 4.0 if a replica is configured to be writable (which is not the default) \
@@ -101,11 +101,12 @@ pub fn wait_for(server: &Server, args: Args<'_>, now: Mono) -> Result<WaitFor, &
     if ms < 0 {
         return Err("ERR timeout is negative");
     }
-    let ms = ms as u64;
-    if ms > u64::MAX / 1_000_000 / 2 {
+    // Redis adds the time of day.
+    if ms.checked_add_unsigned(now.wall.ms().0).is_none() {
         return Err("ERR timeout is out of range");
     }
-    let deadline = (ms > 0).then(|| now + Span::from_ms(ms));
+    let ms = ms as u64;
+    let deadline = (ms > 0).then(|| now.mono + Span::from_ms(ms));
     Ok(WaitFor { replicas: replicas.max(0) as u64, deadline })
 }
 

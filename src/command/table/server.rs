@@ -82,7 +82,7 @@ const CONFIG: &[Command] = &[
         Group::Server,
         "2.8.0",
         "O(1)",
-        "Writes the configuration into its file",
+        "Is refused: this version leaves the configuration file as it is",
     ),
     Command::session("config|set", -4, ADMIN, SessionCommand::ConfigSet)
         .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])

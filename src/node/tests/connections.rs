@@ -16,6 +16,9 @@ fn nothing_works_before_authentication_but_what_leads_to_it() {
     for command in ["GET k", "PING", "INFO", "MULTI", "SELECT 1", "QUORATE PEER 1", "COMMAND"] {
         assert_eq!(driver.ask(conn, command), NOAUTH, "{command}");
     }
+    let aborted =
+        "-EXECABORT Transaction discarded because of: NOAUTH Authentication required.\r\n";
+    assert_eq!(driver.ask(conn, "EXEC"), aborted);
     assert!(driver.ask(conn, "NOSUCH").starts_with("-ERR unknown command"));
     assert!(driver.ask(conn, "HELLO 3").starts_with("-NOAUTH HELLO must be called"));
     assert_eq!(driver.ask(conn, "AUTH wrong"), WRONGPASS);
