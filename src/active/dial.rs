@@ -281,6 +281,21 @@ impl Active {
         }
     }
 
+    /// Who is on the other side, for the log: a master as it was configured, anybody else by its address.
+    pub(super) fn name_of(&self, peer: &Peer) -> String {
+        let master = match peer.side {
+            Side::Greeting { master, .. } | Side::Master { master, .. } => {
+                self.masters.iter().find(|known| known.id == master)
+            }
+            Side::Guest | Side::Replica(_) => None,
+        };
+        match (master, peer.ip) {
+            (Some(master), _) => format!("MASTER {}", master.to),
+            (None, Some(ip)) => format!("the peer at {ip}"),
+            (None, None) => "a peer".to_owned(),
+        }
+    }
+
     pub(super) fn is_streaming(&self, master: &Master) -> bool {
         let peer = master.link.and_then(|link| self.peers.get(link.conn));
         match peer.map(|peer| &peer.side) {

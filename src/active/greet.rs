@@ -149,12 +149,13 @@ impl Active {
 
     pub(super) fn on_hello(&mut self, peer: &mut Peer, hello: &Hello, core: &mut Core<'_>) {
         if peer.is_established() {
-            core.out.facts.log(LogLevel::Warning, "a peer said hello twice");
+            let text = format!("{} said hello twice", self.name_of(peer));
+            core.out.facts.log(LogLevel::Warning, text);
             peer.closing = true;
             return;
         }
         if let Some(refusal) = self.refusal(peer, hello, core) {
-            self.refuse(peer, &refusal, core);
+            self.refuse(peer, hello, &refusal, core);
             return;
         }
         // 1. What nobody has seen yet moves above what this peer's cluster may have collected or written.
@@ -265,8 +266,10 @@ impl Active {
         false
     }
 
-    fn refuse(&mut self, peer: &mut Peer, refusal: &Refusal, core: &mut Core<'_>) {
-        core.out.facts.log(LogLevel::Warning, format!("refusing a peer: {}", text_of(refusal)));
+    fn refuse(&mut self, peer: &mut Peer, hello: &Hello, refusal: &Refusal, core: &mut Core<'_>) {
+        let (name, why) = (self.name_of(peer), text_of(refusal));
+        let text = format!("refusing {name} (node {}, port {}): {why}", hello.node, hello.port);
+        core.out.facts.log(LogLevel::Warning, text);
         core.out.facts.sometimes("a handshake was refused");
         peer.send(&Frame::Refuse(refusal.clone()));
         if let Side::Greeting { master, .. } = peer.side {
@@ -276,9 +279,8 @@ impl Active {
     }
 
     pub(super) fn on_refused(&mut self, peer: &mut Peer, why: &Refusal, core: &mut Core<'_>) {
-        core.out
-            .facts
-            .log(LogLevel::Warning, format!("the peer refused the link: {}", text_of(why)));
+        let text = format!("{} refused the link: {}", self.name_of(peer), text_of(why));
+        core.out.facts.log(LogLevel::Warning, text);
         if let Refusal::EpochTaken { newest } = why
             && *newest >= self.life.epoch
             && let Some(next) = newest.0.checked_add(1)
@@ -307,15 +309,15 @@ impl Active {
         };
         let text = match error {
             FrameError::Version(theirs) => format!(
-                "peer speaks version {theirs} of the peer protocol, this server speaks {PEER_VERSION}"
+                "speaks version {theirs} of the peer protocol, this server speaks {PEER_VERSION}"
             ),
             FrameError::TooLong { bytes, max } => {
-                format!("peer sent a frame of {bytes} bytes, the limit is 1..={max}")
+                format!("sent a frame of {bytes} bytes, the limit is 1..={max}")
             }
-            FrameError::UnknownType(byte) => format!("peer sent a frame of unknown type {byte}"),
-            FrameError::Malformed => "peer sent a malformed frame".to_owned(),
+            FrameError::UnknownType(byte) => format!("sent a frame of unknown type {byte}"),
+            FrameError::Malformed => "sent a malformed frame".to_owned(),
         };
-        core.out.facts.log(LogLevel::Warning, text);
+        core.out.facts.log(LogLevel::Warning, format!("{} {text}", self.name_of(peer)));
         peer.send(&Frame::Refuse(refusal));
         if let Side::Greeting { master, .. } = peer.side {
             self.note_trouble(master, Trouble::Answer, core);

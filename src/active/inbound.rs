@@ -136,7 +136,8 @@ impl Active {
             | Frame::ResyncRequest { .. }
             | Frame::Ack(_)
             | Frame::Heartbeat(_) => {
-                core.out.facts.log(LogLevel::Warning, "unexpected frame on a master's stream");
+                let text = format!("{} sent a frame that no master sends", self.name_of(peer));
+                core.out.facts.log(LogLevel::Warning, text);
                 peer.closing = true;
             }
         }

@@ -209,7 +209,8 @@ impl Active {
     fn on_frame(&mut self, peer: &mut Peer, frame: Frame, core: &mut Core<'_>) {
         let greets = matches!(frame, Frame::Refuse(_) | Frame::Hello(_));
         if !greets && !peer.is_established() {
-            core.out.facts.log(LogLevel::Warning, "peer sent frames before its hello");
+            let text = format!("{} sent frames before its hello", self.name_of(peer));
+            core.out.facts.log(LogLevel::Warning, text);
             peer.closing = true;
             return;
         }
