@@ -308,13 +308,20 @@ impl fmt::Display for Problem {
             Problem::NotUtf8 => {
                 write!(f, "Bad value: found bytes that are not UTF-8, expected text")
             }
+            Problem::Unknown { name } if name.contains('=') => write!(
+                f,
+                "Bad directive: '{name}' is unknown, expected a blank between a directive and its value"
+            ),
             Problem::Unknown { name } => write!(f, "Bad directive: '{name}' is unknown"),
             Problem::NotBuilt { name } => {
                 write!(f, "Bad directive: '{name}' is not supported by this version of Quorate")
             }
             Problem::Refused { name, found, why } => {
-                let found = found.join(" ");
-                write!(f, "Bad value of '{name}': found '{found}', expected {}", why.expected())
+                let found = match found.as_slice() {
+                    [] => "nothing".to_owned(),
+                    words => format!("'{}'", words.join(" ")),
+                };
+                write!(f, "Bad value of '{name}': found {found}, expected {}", why.expected())
             }
             Problem::StrayWord { word } => {
                 write!(f, "'{word}' belongs to no directive: expected --directive value …")
@@ -456,6 +463,9 @@ mod tests {
         assert!(text.contains("Reading the command line\n>>> '--maxclients x y'\n"), "{text}");
         assert!(error(flags("6379")).contains("'6379' belongs to no directive"));
         assert!(error(flags("--nosuch 1")).contains("'nosuch' is unknown"));
+        let text = error(flags("--port=1"));
+        assert!(text.contains("'port=1' is unknown, expected a blank between"), "{text}");
+        assert!(error(flags("--port --dir a")).contains("'port': found nothing, expected exactly"));
     }
 
     #[test]

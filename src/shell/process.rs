@@ -81,9 +81,7 @@ fn run(args: &[String]) -> Result<i32, Refused> {
         tokio::spawn(await_signals(server.shared()));
         tracing::info!("Ready to accept connections on port {port}");
         let ended = server.ended().await;
-        if ended.code == 0 {
-            tracing::warn!("Quorate is now ready to exit, bye bye...");
-        } else {
+        if ended.code != 0 {
             tracing::warn!("Quorate stops: {}", ended.reason);
         }
         Ok(ended.code)
@@ -92,7 +90,7 @@ fn run(args: &[String]) -> Result<i32, Refused> {
 
 fn read_config(args: &[String]) -> Result<Config, Refused> {
     match args.split_first() {
-        Some((file, flags)) if !file.starts_with("--") => {
+        Some((file, flags)) if !file.starts_with('-') => {
             let text = fs::read(file)
                 .map_err(|e| format!("cannot read the configuration file {file}: {e}"))?;
             Config::load_bytes(Some((file, &text)), flags)

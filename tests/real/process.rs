@@ -103,6 +103,9 @@ fn a_wrong_directive_is_refused_with_its_line() {
     let (code, text) = refused(&["server", "/no/such/file.conf"]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("/no/such/file.conf"), "{text}");
+    let (code, text) = refused(&["server", "-p", "6379"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("'-p' belongs to no directive: expected --directive value"), "{text}");
     let (code, text) = refused(&["no-such-subcommand"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("no-such-subcommand"), "{text}");
