@@ -22,14 +22,13 @@ enum Section {
     Replication,
     Cpu,
     Modules,
-    Errorstats,
     Cluster,
     Keyspace,
 }
 
 impl Section {
     /// In the order in which they are printed.
-    const ALL: [Section; 11] = [
+    const ALL: [Section; 10] = [
         Section::Server,
         Section::Clients,
         Section::Memory,
@@ -38,7 +37,6 @@ impl Section {
         Section::Replication,
         Section::Cpu,
         Section::Modules,
-        Section::Errorstats,
         Section::Cluster,
         Section::Keyspace,
     ];
@@ -53,7 +51,6 @@ impl Section {
             Section::Replication => "Replication",
             Section::Cpu => "CPU",
             Section::Modules => "Modules",
-            Section::Errorstats => "Errorstats",
             Section::Cluster => "Cluster",
             Section::Keyspace => "Keyspace",
         }
@@ -98,7 +95,6 @@ fn write_section(server: &mut Server, store: &Store, now: Now, section: Section,
             lines.put("used_cpu_user", seconds(server.host.cpu_user_us));
         }
         Section::Modules => {}
-        Section::Errorstats => {}
         Section::Cluster => lines.put("cluster_enabled", 0),
         Section::Keyspace => {
             for db in (0..server.config.databases).map(DbIndex) {
