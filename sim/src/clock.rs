@@ -68,6 +68,21 @@ impl Clock {
         self.frozen = frozen;
     }
 
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    pub fn drift_ppm(&self) -> i32 {
+        self.drift_ppm
+    }
+
+    /// What a clock that had always gone as this one does now would show at any time, also before.
+    pub fn line_at(&self, at: Time) -> i128 {
+        let span = i128::from(at.0) - i128::from(self.anchor.0);
+        let drift = (span * i128::from(self.drift_ppm)).div_euclid(1_000_000);
+        i128::from(self.value) + span + drift
+    }
+
     fn rebase(&mut self, at: Time) {
         self.value = self.read(at);
         self.anchor = at;

@@ -43,6 +43,13 @@ pub enum FirewallError {
         word: String,
         needs: &'static str,
     },
+    /// A condition or target that is there already.
+    Twice(String),
+    /// `-i` where packets leave, or `-o` where they come in.
+    WrongChain {
+        word: String,
+        chain: Chain,
+    },
     /// `!` before a word that cannot be inverted.
     NotInvertible(String),
     /// No command (`-A`, `-D`, …), or two of them.
@@ -67,6 +74,12 @@ impl fmt::Display for FirewallError {
             }
             FirewallError::Needs { word, needs } => {
                 write!(f, "iptables: \"{word}\" is only known with {needs}")
+            }
+            FirewallError::Twice(word) => {
+                write!(f, "iptables: multiple \"{word}\" not allowed")
+            }
+            FirewallError::WrongChain { word, chain } => {
+                write!(f, "iptables: can't use \"{word}\" with {chain}")
             }
             FirewallError::NotInvertible(word) => {
                 write!(f, "iptables: unexpected ! before \"{word}\"")
@@ -101,6 +114,19 @@ enum Command {
     Flush(Option<Chain>),
     Policy(Chain, Verdict),
     List(Option<Chain>),
+}
+
+impl Command {
+    /// Where a rule is added or taken away.
+    fn chain(&self) -> Option<Chain> {
+        match self {
+            Command::Append(chain)
+            | Command::Insert(chain, _)
+            | Command::Delete(chain)
+            | Command::DeleteAt(chain, _) => Some(*chain),
+            Command::Flush(_) | Command::Policy(_, _) | Command::List(_) => None,
+        }
+    }
 }
 
 struct Words<'a> {
@@ -158,6 +184,8 @@ struct Line {
     reject_with: Option<RejectWith>,
     /// Words that make a rule: not allowed with -F, -P, -L.
     rule_word: Option<String>,
+    /// `-i` or `-o`, and the chain that has no such interface.
+    interface_word: Option<(String, Chain)>,
     numbers: bool,
     list_word: Option<String>,
 }
@@ -256,14 +284,17 @@ impl Line {
         let rule = &mut self.rule;
         match word {
             "-s" | "--source" | "--src" => {
+                once(rule.source.is_some(), word)?;
                 let value = network(word, words.value(word, "an address")?, resolve)?;
                 rule.source = Some(Cond { not, value });
             }
             "-d" | "--destination" | "--dst" => {
+                once(rule.destination.is_some(), word)?;
                 let value = network(word, words.value(word, "an address")?, resolve)?;
                 rule.destination = Some(Cond { not, value });
             }
             "-p" | "--protocol" | "--proto" => {
+                once(rule.protocol.is_some(), word)?;
                 let value = match words.value(word, "a protocol")? {
                     "tcp" => Protocol::Tcp,
                     "udp" => Protocol::Udp,
@@ -274,12 +305,20 @@ impl Line {
                 rule.protocol = Some(Cond { not, value });
             }
             "--sport" | "--source-port" => {
+                once(rule.sport.is_some(), word)?;
                 rule.sport = Some(Cond { not, value: ports(word, words)? });
             }
             "--dport" | "--destination-port" => {
+                once(rule.dport.is_some(), word)?;
                 rule.dport = Some(Cond { not, value: ports(word, words)? });
             }
             "-i" | "--in-interface" | "-o" | "--out-interface" => {
+                once(rule.interface.is_some(), word)?;
+                let without = match word {
+                    "-i" | "--in-interface" => Chain::Output,
+                    _ => Chain::Input,
+                };
+                self.interface_word = Some((word.to_owned(), without));
                 let value = match words.value(word, "an interface")? {
                     "lo" | "lo+" | "l+" => Interface::Loopback,
                     "eth0" | "eth+" | "et+" | "e+" => Interface::Ethernet,
@@ -305,6 +344,7 @@ impl Line {
                 rule.states = Some(Cond { not, value });
             }
             "-j" | "--jump" if !not => {
+                once(rule.target.is_some(), word)?;
                 rule.target = Some(match words.value(word, "a target")? {
                     "ACCEPT" => Verdict::Accept,
                     "DROP" => Verdict::Drop,
@@ -357,6 +397,11 @@ impl Line {
             if with == RejectWith::TcpReset && self.rule.protocol != tcp {
                 return Err(needs("--reject-with tcp-reset", "-p tcp"));
             }
+        }
+        if let (Some((word, without)), Some(chain)) = (&self.interface_word, command.chain())
+            && *without == chain
+        {
+            return Err(FirewallError::WrongChain { word: word.clone(), chain });
         }
         let word = match command {
             Command::Append(_) | Command::Insert(_, _) | Command::Delete(_) => &self.list_word,
@@ -418,6 +463,11 @@ fn carry_out(
         }
     }
     Ok(())
+}
+
+/// iptables takes each condition once.
+fn once(there: bool, word: &str) -> Result<(), FirewallError> {
+    if there { Err(FirewallError::Twice(word.to_owned())) } else { Ok(()) }
 }
 
 fn bad(word: &str, value: &str) -> FirewallError {

@@ -3,8 +3,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::quality::LinkQuality;
 use super::words::{Numbers, Word};
 use crate::check::Property;
+use crate::clock::ClockChange;
 use crate::plan::LimitsPlan;
 
 /// A whole file.
@@ -16,7 +18,7 @@ pub struct Scenario {
     /// Feeds every random choice, whatever the command line says.
     pub seed: Option<u64>,
     pub hosts: Vec<HostLine>,
-    /// Every line but `host`, `limits` and `seed`.
+    /// Every line but `host`, `region`, `limits` and `seed`.
     pub steps: Vec<Step>,
 }
 
@@ -97,11 +99,11 @@ pub enum What {
     },
     Clock {
         host: HostIndex,
-        by_ms: i64,
+        change: ClockChange,
     },
     Link {
-        a: HostIndex,
-        b: HostIndex,
+        /// From and to, each once.
+        pairs: Vec<(HostIndex, HostIndex)>,
         quality: LinkQuality,
     },
     /// `client NAME@HOST [noauth]`
@@ -170,15 +172,6 @@ pub enum Expect {
     Like(Word),
     /// `expect error PATTERN`
     Error(Word),
-}
-
-/// `link A B …`, both directions; what is not named is unchanged.
-#[derive(Copy, Clone, PartialEq, Debug, Default)]
-pub struct LinkQuality {
-    pub latency: Option<Duration>,
-    /// 0.0 to 1.0.
-    pub loss: Option<f64>,
-    pub bits_per_sec: Option<u64>,
 }
 
 impl Check {

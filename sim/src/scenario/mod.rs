@@ -7,6 +7,7 @@ mod load;
 pub mod outcome;
 pub mod parse;
 mod play;
+mod quality;
 #[cfg(target_os = "linux")]
 mod real;
 mod reply;

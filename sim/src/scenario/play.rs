@@ -168,12 +168,12 @@ impl<'a> Player<'a, '_> {
                 self.hosts[*host].state = ServerState::Up;
                 self.stage.resume(*host).map_err(|t| trouble(t, &[*host]))
             }
-            What::Clock { host, by_ms } => {
-                self.stage.step_clock(*host, *by_ms).map_err(|t| trouble(t, &[*host]))
+            What::Clock { host, change } => {
+                self.stage.clock(*host, *change).map_err(|t| trouble(t, &[*host]))
             }
-            What::Link { a, b, quality } => {
-                self.stage.link(*a, *b, *quality).map_err(|t| trouble(t, &[*a, *b]))
-            }
+            What::Link { pairs, quality } => pairs.iter().try_for_each(|&(from, to)| {
+                self.stage.link(from, to, *quality).map_err(|t| trouble(t, &[from, to]))
+            }),
             What::Client { name, host, auth } => {
                 if !auth {
                     self.noauth.push(name.clone());

@@ -11,7 +11,8 @@ use quorate::base::mutant::{Mutant, Mutants};
 use quorate::base::time::Span;
 use quorate::node::config::Config;
 
-use super::ast::{HostIndex, LinkQuality, Scenario};
+use super::ast::{HostIndex, Scenario};
+use super::quality::LinkQuality;
 use super::stage::{Judged, Stage, StageConn, Trouble};
 use super::witness::Witness;
 use crate::check::Violation;
@@ -28,9 +29,6 @@ const CONNECT_MAX: Span = Span(1_000_000_000);
 
 /// Facts shown for a failed line.
 const FACTS_SHOWN: usize = 15;
-
-/// What waits for a line of limited bandwidth at most.
-const LINE_QUEUE_BYTES: u64 = 256 << 10;
 
 /// A world and what it tells of its hosts.
 pub struct SimulatedStage {
@@ -96,20 +94,6 @@ impl SimulatedStage {
         self.world.kill(id(host));
         self.witness.ended(host);
     }
-
-    fn change_link(&mut self, from: HostIndex, to: HostIndex, quality: LinkQuality) {
-        let config = &mut self.world.link(id(from), id(to)).config;
-        if let Some(latency) = quality.latency {
-            config.latency.base = Span(nanos(latency));
-        }
-        if let Some(loss) = quality.loss {
-            config.loss_ppm = (loss * 1e6).round() as u32;
-        }
-        if let Some(bits) = quality.bits_per_sec {
-            config.bandwidth_bytes_per_sec = (bits / 8).max(1);
-            config.queue_bytes = LINE_QUEUE_BYTES;
-        }
-    }
 }
 
 impl Stage for SimulatedStage {
@@ -172,6 +156,8 @@ impl Stage for SimulatedStage {
             | FirewallError::Missing { .. }
             | FirewallError::BadValue { .. }
             | FirewallError::Needs { .. }
+            | FirewallError::Twice(_)
+            | FirewallError::WrongChain { .. }
             | FirewallError::NotInvertible(_)
             | FirewallError::NoCommand
             | FirewallError::SecondCommand(_)
@@ -252,15 +238,27 @@ impl Stage for SimulatedStage {
         Ok(())
     }
 
-    fn step_clock(&mut self, host: HostIndex, by_ms: i64) -> Result<(), Trouble> {
-        self.world.clock(id(host), ClockChange::StepWall(by_ms * 1_000_000));
-        self.witness.clock_stepped(by_ms);
+    fn clock(&mut self, host: HostIndex, change: ClockChange) -> Result<(), Trouble> {
+        let wall = |world: &World<Watched>| world.now_at(id(host)).wall.ms().0;
+        let before = wall(&self.world);
+        self.world.clock(id(host), change);
+        self.witness.clock_jumped(wall(&self.world).abs_diff(before));
         Ok(())
     }
 
-    fn link(&mut self, a: HostIndex, b: HostIndex, quality: LinkQuality) -> Result<(), Trouble> {
-        self.change_link(a, b, quality);
-        self.change_link(b, a, quality);
+    fn link(
+        &mut self,
+        from: HostIndex,
+        to: HostIndex,
+        quality: LinkQuality,
+    ) -> Result<(), Trouble> {
+        let now = self.world.now();
+        let link = self.world.link(id(from), id(to));
+        quality.delay(link, now);
+        quality.thin(link);
+        if let Some(cut) = quality.cut() {
+            self.world.cut(id(from), id(to), cut);
+        }
         Ok(())
     }
 

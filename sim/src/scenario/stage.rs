@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::ast::{HostIndex, LinkQuality};
+use super::ast::HostIndex;
+use super::quality::LinkQuality;
 use crate::check::Violation;
+use crate::clock::ClockChange;
 
 /// Why a stage could not do what a line says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,9 +78,11 @@ pub trait Stage {
 
     fn resume(&mut self, host: HostIndex) -> Result<(), Trouble>;
 
-    fn step_clock(&mut self, host: HostIndex, by_ms: i64) -> Result<(), Trouble>;
+    fn clock(&mut self, host: HostIndex, change: ClockChange) -> Result<(), Trouble>;
 
-    fn link(&mut self, a: HostIndex, b: HostIndex, quality: LinkQuality) -> Result<(), Trouble>;
+    /// Changes one direction.
+    fn link(&mut self, from: HostIndex, to: HostIndex, quality: LinkQuality)
+    -> Result<(), Trouble>;
 
     /// What the server of this host has logged since it started.
     fn log(&mut self, host: HostIndex) -> String;

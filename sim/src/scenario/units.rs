@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::DRIFT_PPM_MAX;
+
 /// `10ms`, `5s`, `1.5s`, `2m`, `300us`.
 pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
@@ -24,14 +26,30 @@ pub fn duration_range(text: &str) -> Option<(Duration, Duration)> {
     (low <= high).then_some((low, high))
 }
 
-/// `+2s` or `-500ms`, in milliseconds.
+/// `+2s` or `-500ms`, in nanoseconds.
 pub fn clock_step(text: &str) -> Option<i64> {
-    let (sign, rest) = match text.split_at_checked(1)? {
-        ("+", rest) => (1, rest),
-        ("-", rest) => (-1, rest),
-        (_, _) => return None,
+    let (sign, rest) = signed(text)?;
+    Some(sign * i64::try_from(duration(rest)?.as_nanos()).ok()?)
+}
+
+/// `+200ppm` or `-1000ppm`.
+pub fn drift(text: &str) -> Option<i32> {
+    let (sign, rest) = signed(text)?;
+    let ppm: i32 = rest.strip_suffix("ppm")?.parse().ok()?;
+    (0..=DRIFT_PPM_MAX).contains(&ppm).then(|| ppm * sign as i32)
+}
+
+/// `64kb`, `1mb`, `1500b`.
+pub fn bytes(text: &str) -> Option<u64> {
+    let (number, unit) = number_and_unit(text)?;
+    let bytes = match unit {
+        "b" => number,
+        "kb" => number * 1024.0,
+        "mb" => number * 1024.0 * 1024.0,
+        "gb" => number * 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
     };
-    Some(sign * i64::try_from(duration(rest)?.as_millis()).ok()?)
+    (1.0..=1e15).contains(&bytes).then_some(bytes as u64)
 }
 
 /// `1%`, as a share.
@@ -56,6 +74,15 @@ pub fn bandwidth(text: &str) -> Option<u64> {
         _ => return None,
     };
     (1.0..=1e12).contains(&bits).then_some(bits as u64)
+}
+
+/// 1 or -1, and what follows the sign.
+fn signed(text: &str) -> Option<(i64, &str)> {
+    match text.split_at_checked(1)? {
+        ("+", rest) => Some((1, rest)),
+        ("-", rest) => Some((-1, rest)),
+        (_, _) => None,
+    }
 }
 
 /// Splits at the first character that cannot be part of a plain decimal number.
@@ -84,9 +111,17 @@ mod tests {
 
     #[test]
     fn steps_shares_rates_and_bandwidths_have_units() {
-        assert_eq!(clock_step("+2s"), Some(2000));
-        assert_eq!(clock_step("-500ms"), Some(-500));
+        assert_eq!(clock_step("+2s"), Some(2_000_000_000));
+        assert_eq!(clock_step("-500ms"), Some(-500_000_000));
         assert_eq!(clock_step("2s"), None);
+        assert_eq!(drift("+200ppm"), Some(200));
+        assert_eq!(drift("-1ppm"), Some(-1));
+        for bad in ["200ppm", "+200", "+-1ppm", "+500001ppm", "+1.5ppm"] {
+            assert_eq!(drift(bad), None, "{bad}");
+        }
+        assert_eq!(bytes("64kb"), Some(65_536));
+        assert_eq!(bytes("1500b"), Some(1500));
+        assert_eq!(bytes("64"), None);
         assert_eq!(percent("1%"), Some(0.01));
         assert_eq!(percent("101%"), None);
         assert_eq!(rate("200/s"), Some(200));

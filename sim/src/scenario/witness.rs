@@ -80,8 +80,9 @@ impl Witness {
         }
     }
 
-    pub fn clock_stepped(&mut self, by_ms: i64) {
-        self.steps_ms += by_ms.unsigned_abs();
+    /// A wall clock has jumped.
+    pub fn clock_jumped(&mut self, by_ms: u64) {
+        self.steps_ms += by_ms;
     }
 
     pub fn fact(&mut self, host: HostIndex, at: Time, fact: &Fact) {

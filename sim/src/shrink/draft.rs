@@ -114,14 +114,8 @@ impl Draft {
 
     /// Whether real processes can play the file.
     fn real(&self) -> &'static str {
-        let slow = |event: &Event| matches!(event.what, Doing::Deed(Deed::Latency { .. }));
-        let step = |event: &Event| matches!(event.what, Doing::Deed(Deed::Step { .. }));
         if self.limits != LimitsPlan::Production {
             "no (bounds of simulated nodes)"
-        } else if !self.links.is_empty() || self.events.iter().any(slow) {
-            "no (latency on links)"
-        } else if self.hosts.iter().any(|h| h.offset_ms != 0) || self.events.iter().any(step) {
-            "no (clocks of hosts)"
         } else if self.end.collected_secs.is_some() {
             "no (a look into servers)"
         } else {

@@ -24,10 +24,11 @@ use bytes::{Bytes, BytesMut};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use quorate::base::rng::Rng;
-use quorate::base::time::Span;
 
-use super::ast::{HostIndex, LinkQuality, Scenario};
+use super::ast::{HostIndex, Scenario};
+use super::quality::LinkQuality;
 use super::stage::{Stage, StageConn, Trouble};
+use crate::clock::ClockChange;
 use clocks::FakeClock;
 use network::Network;
 use shape::Shape;
@@ -141,18 +142,18 @@ impl RealStage {
         quality: LinkQuality,
     ) -> Result<(), String> {
         let (source, sink) = (self.network.ip(from), self.network.ip(to));
+        let LinkQuality { bits_per_sec: bits, queue_bytes: queue, .. } = quality;
         if let Some(share) = quality.loss {
             self.hosts[to].shape.lose(&self.network, to, source, share)?;
         }
-        if let Some(bits) = quality.bits_per_sec {
-            self.hosts[from].shape.limit(&self.network, from, sink, bits)?;
+        if let Some(cut) = quality.cut() {
+            self.hosts[to].shape.cut(&self.network, to, source, cut)?;
+        }
+        if bits.is_some() || queue.is_some() {
+            self.hosts[from].shape.limit(&self.network, from, sink, bits, queue)?;
         }
         if let Some(router) = self.network.router() {
-            router.change(from, to, |config| {
-                if let Some(latency) = quality.latency {
-                    config.latency.base = Span(latency.as_nanos() as u64);
-                }
-            });
+            router.change(from, to, quality);
         }
         Ok(())
     }
@@ -185,8 +186,9 @@ impl Stage for RealStage {
     fn serve(&mut self, host: HostIndex, flags: &[String]) -> Result<(), Trouble> {
         let mut command = self.network.command(host);
         let host = &mut self.hosts[host];
-        if let Some(clock) = &host.clock {
-            clock.wear(&mut command);
+        if let Some(clock) = &mut host.clock {
+            let worn = clock.wear(&mut command);
+            worn.map_err(|e| Trouble::Failed(format!("the clock's file: {e}")))?;
         }
         command.arg(&self.program).arg("server").args(flags);
         host.stop();
@@ -284,16 +286,19 @@ impl Stage for RealStage {
         self.signal(host, Signal::SIGCONT)
     }
 
-    fn step_clock(&mut self, host: HostIndex, by_ms: i64) -> Result<(), Trouble> {
+    fn clock(&mut self, host: HostIndex, change: ClockChange) -> Result<(), Trouble> {
         let clock = self.hosts[host].clock.as_mut().expect("every line was looked at before");
-        clock.step(by_ms).map_err(|e| Trouble::Failed(format!("the clock's file: {e}")))
+        clock.change(change).map_err(|e| Trouble::Failed(format!("the clock's file: {e}")))
     }
 
-    fn link(&mut self, a: HostIndex, b: HostIndex, quality: LinkQuality) -> Result<(), Trouble> {
+    fn link(
+        &mut self,
+        from: HostIndex,
+        to: HostIndex,
+        quality: LinkQuality,
+    ) -> Result<(), Trouble> {
         // What the kernel refuses here is missing here.
-        let changed =
-            self.change_link(a, b, quality).and_then(|()| self.change_link(b, a, quality));
-        changed.map_err(Trouble::Unavailable)
+        self.change_link(from, to, quality).map_err(Trouble::Unavailable)
     }
 
     fn log(&mut self, host: HostIndex) -> String {

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 
-use super::super::ast::{Check, HostIndex, LinkQuality, Step, What};
+use super::super::ast::{Check, HostIndex, Step, What};
 use super::{clocks, network};
+use crate::clock::ClockChange;
 
 /// What a file needs beyond namespaces and iptables.
 #[derive(Default)]
@@ -47,7 +48,10 @@ impl Needs {
             What::Check { check: Check::Collected, .. } => {
                 return Err("a look into the servers, which only the simulator has".to_owned());
             }
-            What::Clock { host, .. } => {
+            What::Clock { host, change } => {
+                if is_monotonic(change) {
+                    return Err("a monotonic clock that is not the machine's".to_owned());
+                }
                 if self.library.is_none() {
                     let library = clocks::library();
                     let lack = |why| format!("faketime for clocks that differ: {why}");
@@ -56,12 +60,12 @@ impl Needs {
                 self.clocks.insert(*host);
             }
             What::Link { quality, .. } => {
-                if needs_router(quality) && !self.router {
+                if quality.delays() && !self.router {
                     let tun = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
                     tun.map_err(|e| format!("/dev/net/tun for latency: {e}"))?;
                     self.router = true;
                 }
-                if quality.bits_per_sec.is_some() {
+                if quality.bits_per_sec.or(quality.queue_bytes).is_some() {
                     let tc = network::run("tc", &["-V"]);
                     tc.map_err(|why| format!("tc for bandwidth: {why}"))?;
                 }
@@ -86,6 +90,12 @@ impl Needs {
     }
 }
 
-fn needs_router(quality: &LinkQuality) -> bool {
-    quality.latency.is_some_and(|latency| !latency.is_zero())
+fn is_monotonic(change: &ClockChange) -> bool {
+    match change {
+        ClockChange::StepWall(_)
+        | ClockChange::SetWallOffset(_)
+        | ClockChange::DriftWall(_)
+        | ClockChange::FreezeWall(_) => false,
+        ClockChange::JumpMono(_) | ClockChange::DriftMono(_) | ClockChange::FreezeMono(_) => true,
+    }
 }

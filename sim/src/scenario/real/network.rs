@@ -52,6 +52,12 @@ impl Network {
         let names = hosts.iter().map(|h| (format!("{prefix}-{}", h.name), h.ip)).collect();
         let mut network = Network { router: None, prefix, hosts: names, made: Vec::new() };
         network.make_hosts(hosts)?;
+        for host in 0..hosts.len() {
+            // A rule without a target: connections are tracked from the beginning, as on a machine whose rules
+            // have always asked for their states, and not only from the first line that does.
+            let rule = "-t mangle -A PREROUTING -m state --state INVALID";
+            network.iptables(host, rule.split_whitespace())?;
+        }
         match router {
             Some(seed) => network.router = Some(network.route(seed)?),
             None => network.switch(prefix_bits(hosts))?,

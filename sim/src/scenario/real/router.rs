@@ -16,6 +16,7 @@ use quorate::base::time::Span;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 use super::super::ast::HostIndex;
+use super::super::quality::LinkQuality;
 use crate::decide::Decisions;
 use crate::link::{LinkConfig, Links, Passage};
 use crate::time::Time;
@@ -41,6 +42,7 @@ pub struct Router {
 struct Shared {
     links: Mutex<Links>,
     stop: AtomicBool,
+    began: Instant,
 }
 
 /// What the thread has to itself.
@@ -52,7 +54,6 @@ struct Worker {
     waiting: BTreeMap<(Time, u64), (HostIndex, Vec<u8>)>,
     sent: u64,
     decisions: Decisions,
-    began: Instant,
 }
 
 /// Makes the TUN device `eth0` in the namespace of the calling thread.
@@ -70,7 +71,8 @@ impl Router {
     pub fn start(hosts: Vec<(Ipv4Addr, SyncDevice)>, seed: u64) -> Router {
         let mut links = Links::new(PLAIN);
         links.grow(hosts.len());
-        let shared = Arc::new(Shared { links: Mutex::new(links), stop: AtomicBool::new(false) });
+        let (links, stop) = (Mutex::new(links), AtomicBool::new(false));
+        let shared = Arc::new(Shared { links, stop, began: Instant::now() });
         let (addresses, devices) = hosts.into_iter().unzip();
         let worker = Worker {
             shared: shared.clone(),
@@ -79,15 +81,14 @@ impl Router {
             waiting: BTreeMap::new(),
             sent: 0,
             decisions: Decisions::from_seed(seed),
-            began: Instant::now(),
         };
         let thread = Some(std::thread::spawn(move || worker.run()));
         Router { shared, thread }
     }
 
-    /// Changes what the link from one host to another is like. Packets under way stay under way.
-    pub fn change(&self, from: HostIndex, to: HostIndex, change: impl FnOnce(&mut LinkConfig)) {
-        change(&mut self.shared.links().get(from, to).config);
+    /// Changes when packets from one host to another arrive. Packets under way stay under way.
+    pub fn change(&self, from: HostIndex, to: HostIndex, quality: LinkQuality) {
+        quality.delay(self.shared.links().get(from, to), self.shared.now());
     }
 }
 
@@ -104,6 +105,10 @@ impl Shared {
     fn links(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn now(&self) -> Time {
+        Time(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
 }
 
 impl Worker {
@@ -117,13 +122,9 @@ impl Worker {
         }
     }
 
-    fn now(&self) -> Time {
-        Time(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-
     /// Gives receivers what has arrived by now.
     fn deliver(&mut self) {
-        while self.waiting.first_key_value().is_some_and(|((at, _), _)| *at <= self.now()) {
+        while self.waiting.first_key_value().is_some_and(|((at, _), _)| *at <= self.shared.now()) {
             let Some((_, (to, packet))) = self.waiting.pop_first() else { return };
             // A receiver that cannot take it loses it, as a full queue does.
             let _lost = self.devices[to].send(&packet);
@@ -132,7 +133,7 @@ impl Worker {
 
     /// Waits until a packet is there or one is due; the hosts that have sent something.
     fn readable(&self) -> Vec<HostIndex> {
-        let due = self.waiting.first_key_value().map(|((at, _), _)| at.since(self.now()).0);
+        let due = self.waiting.first_key_value().map(|((at, _), _)| at.since(self.shared.now()).0);
         let nap = due.map_or(NAP_MAX, |ns| Duration::from_nanos(ns).min(NAP_MAX));
         let watch = |device| PollFd::new(device, PollFlags::POLLIN);
         let mut watched: Vec<PollFd<'_>> =
@@ -157,7 +158,7 @@ impl Worker {
     fn pass(&mut self, from: HostIndex, packet: &[u8]) {
         let Some(to) = destination(packet) else { return };
         let Some(to) = self.addresses.iter().position(|address| *address == to) else { return };
-        let now = self.now();
+        let now = self.shared.now();
         let passage =
             self.shared.links().get(from, to).pass(now, packet.len(), &mut self.decisions);
         if let Passage::Arrives { at, .. } = passage {

@@ -3,19 +3,29 @@
 use std::net::Ipv4Addr;
 
 use super::super::ast::HostIndex;
+use super::super::quality::LINE_QUEUE_BYTES;
 use super::network::Network;
-
-/// What waits for a line of limited bandwidth at most, as in the simulated world.
-const LINE_QUEUE_BYTES: u64 = 256 << 10;
 
 /// What has been done to the links of one host so far.
 #[derive(Default)]
 pub struct Shape {
     /// Loss rules that stand in the mangle table: source and share.
     loss: Vec<(Ipv4Addr, f64)>,
-    /// Receivers with a bandwidth; the number of a class is one more than the place here.
-    limited: Vec<Ipv4Addr>,
+    /// Sources that nothing arrives from.
+    cut: Vec<Ipv4Addr>,
+    /// Receivers with a bandwidth or a queue; the number of a class is one more than the place here.
+    limited: Vec<Limit>,
 }
+
+#[derive(Copy, Clone)]
+struct Limit {
+    to: Ipv4Addr,
+    bits_per_sec: u64,
+    queue_bytes: u64,
+}
+
+/// More than any line here carries, for a link that has a queue and no bandwidth yet.
+const UNLIMITED_BITS_PER_SEC: u64 = 1_000_000_000_000;
 
 impl Shape {
     /// Loss of what arrives at `host` from `from`, in a table that the scenario's own lines leave alone.
@@ -40,8 +50,34 @@ impl Shape {
         Ok(())
     }
 
-    /// Bandwidth of what `host` sends to `to`. A token bucket of `tbf` would be one for all receivers; `htb` has
-    /// one for each, and what goes to others passes it by.
+    /// Nothing arrives at `host` from `from` any more, or again.
+    ///
+    /// # Errors
+    /// What iptables says.
+    pub fn cut(
+        &mut self,
+        network: &Network,
+        host: HostIndex,
+        from: Ipv4Addr,
+        cut: bool,
+    ) -> Result<(), String> {
+        let known = self.cut.iter().position(|source| *source == from);
+        let action = match (known, cut) {
+            (None, true) => "-I",
+            (Some(_), false) => "-D",
+            (Some(_), true) | (None, false) => return Ok(()),
+        };
+        let rule = format!("-t mangle {action} PREROUTING -s {from} -j DROP");
+        network.iptables(host, rule.split_whitespace())?;
+        match known {
+            Some(place) => drop(self.cut.remove(place)),
+            None => self.cut.push(from),
+        }
+        Ok(())
+    }
+
+    /// Bandwidth of what `host` sends to `to`, and what may wait for it. A token bucket of `tbf` would be one for
+    /// all receivers; `htb` has one for each, and what goes to others passes it by.
     ///
     /// # Errors
     /// What tc says.
@@ -50,27 +86,43 @@ impl Shape {
         network: &Network,
         host: HostIndex,
         to: Ipv4Addr,
-        bits_per_sec: u64,
+        bits_per_sec: Option<u64>,
+        queue_bytes: Option<u64>,
     ) -> Result<(), String> {
         let tc = |line: String| network.tc(host, line.split_whitespace());
-        let (known, place) = match self.limited.iter().position(|ip| *ip == to) {
-            Some(place) => (true, place),
-            None => (false, self.limited.len()),
+        let known = self.limited.iter().position(|limit| limit.to == to);
+        let place = known.unwrap_or(self.limited.len());
+        let old = known.map_or((UNLIMITED_BITS_PER_SEC, LINE_QUEUE_BYTES), |place| {
+            let Limit { bits_per_sec, queue_bytes, .. } = self.limited[place];
+            (bits_per_sec, queue_bytes)
+        });
+        let limit = Limit {
+            to,
+            bits_per_sec: bits_per_sec.unwrap_or(old.0),
+            queue_bytes: queue_bytes.unwrap_or(old.1),
         };
-        let class = format!("1:{:x}", place + 1);
-        let rate = format!("htb rate {bits_per_sec}bit burst 2k cburst 2k");
-        if known {
-            return tc(format!("class change dev eth0 parent 1: classid {class} {rate}"));
-        }
-        if place == 0 {
+        let verb = if known.is_some() { "change" } else { "add" };
+        if known.is_none() && place == 0 {
             tc("qdisc add dev eth0 root handle 1: htb".to_owned())?;
         }
-        tc(format!("class add dev eth0 parent 1: classid {class} {rate}"))?;
-        tc(format!("qdisc add dev eth0 parent {class} bfifo limit {LINE_QUEUE_BYTES}b"))?;
+        let class = format!("1:{:x}", place + 1);
+        let Limit { bits_per_sec, queue_bytes, .. } = limit;
         tc(format!(
-            "filter add dev eth0 parent 1: protocol ip u32 match ip dst {to}/32 flowid {class}"
+            "class {verb} dev eth0 parent 1: classid {class} htb rate {bits_per_sec}bit burst 2k \
+             cburst 2k"
         ))?;
-        self.limited.push(to);
+        tc(format!(
+            "qdisc {verb} dev eth0 parent {class} handle {:x}: bfifo limit {queue_bytes}b",
+            place + 2
+        ))?;
+        if known.is_none() {
+            tc(format!(
+                "filter add dev eth0 parent 1: protocol ip u32 match ip dst {to}/32 flowid {class}"
+            ))?;
+            self.limited.push(limit);
+        } else {
+            self.limited[place] = limit;
+        }
         Ok(())
     }
 }

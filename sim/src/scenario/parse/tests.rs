@@ -1,4 +1,5 @@
 use super::*;
+use crate::scenario::quality::{LinkQuality, LinkState};
 
 const HEAD: &str = "# real: yes\nhost node1 10.0.0.1\nhost node2 10.0.0.2\n";
 
@@ -55,7 +56,20 @@ fn every_line_of_the_language_is_understood() {
         "pause node1",
         "resume node1",
         "clock node1 -500ms",
+        "clock node1 offset +1m",
+        "clock node1 drift -200ppm",
+        "clock node1 freeze",
+        "clock node1 run",
+        "clock node1 monotonic +10s",
+        "clock node1 monotonic drift +200ppm",
+        "clock node1 monotonic freeze",
+        "clock node1 monotonic run",
         "link node1 node2 latency 40ms loss 1% bandwidth 10mbit",
+        "link node1 -> node2 jitter 5ms tail 1% 200ms reorder 2% 5ms",
+        "link node1 node2 queue 64kb down",
+        "link node1 node2 up",
+        "link node1 -> node2 flap 2s 500ms",
+        "region eu node1 node2\nlink eu eu latency 1ms",
         "sleep 0ms..50ms",
         "collected",
         "within 5s collected",
@@ -77,6 +91,44 @@ fn every_line_of_the_language_is_understood() {
     }
 }
 
+/// The lines of the table in the README, as they stand there.
+fn documented() -> Vec<&'static str> {
+    let readme = include_str!("../../../README.md");
+    let section = readme.split("## Scenario files").nth(1).unwrap().split("\n## ").next().unwrap();
+    let cell = |line: &'static str| line.strip_prefix("| `")?.split("` | ").next();
+    section.lines().filter_map(cell).collect()
+}
+
+#[test]
+fn every_line_of_the_readme_s_table_is_understood() {
+    let documented = documented();
+    assert!(documented.len() > 40, "{documented:?}");
+    for line in documented {
+        // What a line needs around it.
+        let source = match line.split(' ').next().unwrap() {
+            "host" | "region" | "seed" => format!("{HEAD}{line}\nkill node1\n"),
+            "limits" => format!("# real: yes\n{line}\nhost node1 10.0.0.1\nkill node1\n"),
+            "repeat" => format!("{HEAD}{}\n", line.replace("` … `", "\nkill node1\n")),
+            "link" => format!("{HEAD}host node3 10.0.0.3\nregion eu node1 node2\n{line}\n"),
+            _ => format!("{HEAD}{line}\n"),
+        };
+        parse(&source).unwrap_or_else(|e| panic!("{line}: {e}"));
+    }
+}
+
+#[test]
+fn every_word_of_the_language_is_in_the_readme_s_table() {
+    let documented = documented().join("\n");
+    for word in STATEMENTS.split('`').skip(1).step_by(2) {
+        let word = word.replace("NAME", "node1").replace(" COMMAND", "");
+        assert!(documented.contains(&word), "`{word}` is not in the table");
+    }
+    for word in super::links::LINK.split('`').skip(1).step_by(2).skip(2) {
+        let word = word.split(' ').next().unwrap();
+        assert!(documented.contains(&format!(" {word}")), "link … {word} is not in the table");
+    }
+}
+
 #[test]
 fn quoted_signs_are_words_of_the_command() {
     let What::Check { check: Check::Call(call), .. } = step("node1> SET '=' '~' = '='") else {
@@ -92,6 +144,36 @@ fn a_client_is_asked_on_its_host() {
     let scenario = parse(&source).unwrap();
     let What::Check { check: Check::Call(call), .. } = &scenario.steps[1].what else { panic!() };
     assert_eq!(call.who, Who::Named { name: "c".to_owned(), host: 1 });
+}
+
+#[test]
+fn links_of_regions_are_those_of_their_hosts_in_each_direction() {
+    let head = format!("{HEAD}host node3 10.0.0.3\nregion eu node1 node2\nregion us node3\n");
+    let pairs = |line: &str| {
+        let scenario = parse(&format!("{head}{line}\n")).unwrap();
+        let What::Link { pairs, .. } = scenario.steps[0].what.clone() else { panic!("{line}") };
+        pairs
+    };
+    assert_eq!(pairs("link eu us up"), [(0, 2), (1, 2), (2, 0), (2, 1)]);
+    assert_eq!(pairs("link eu -> us up"), [(0, 2), (1, 2)]);
+    assert_eq!(pairs("link us -> eu up"), [(2, 0), (2, 1)]);
+    assert_eq!(pairs("link eu eu up"), [(0, 1), (1, 0)]);
+    assert_eq!(pairs("link node1 us up"), [(0, 2), (2, 0)]);
+    assert_eq!(pairs("link node1 eu up"), [(0, 1), (1, 0)]);
+}
+
+#[test]
+fn a_link_line_says_only_what_it_names() {
+    let What::Link { quality, .. } = step("link node1 -> node2 tail 1% 200ms flap 2s 1s") else {
+        panic!()
+    };
+    let (up, down) = (Duration::from_secs(2), Duration::from_secs(1));
+    let expected = LinkQuality {
+        tail: Some((0.01, Duration::from_millis(200))),
+        state: Some(LinkState::Flaps { up, down }),
+        ..LinkQuality::default()
+    };
+    assert_eq!(quality, expected);
 }
 
 #[test]
@@ -111,7 +193,23 @@ fn bad_lines_say_what_was_found_and_what_was_expected() {
         ("sleep 2s..1s", "`2s..1s`", "a range"),
         ("clock node1 2s", "`2s`", "`+2s`"),
         ("link node1 node1 loss 1%", "`node1 node1 loss 1%`", "`link A B`"),
+        ("clock node1", "the end of the line", "`clock NAME`"),
+        ("clock node1 fast", "`fast`", "`+2s`"),
+        ("clock node1 drift +2s", "`+2s`", "`+200ppm`"),
+        ("clock node1 monotonic -2s", "`-2s`", "to jump ahead"),
+        ("clock node1 monotonic offset +2s", "`monotonic offset +2s`", "`monotonic` and `+2s`"),
         ("link node1 node2 loss 1", "`1`", "`1%`"),
+        ("link node1 node2 slowly", "`slowly`", "`latency 40ms`"),
+        ("link node1 node2 latency", "`latency`", "`latency 40ms`"),
+        ("link node1 node2 tail 200ms 1%", "`200ms`", "a share"),
+        ("link node1 node2 queue 64", "`64`", "`64kb`"),
+        ("link node1 -> node1 up", "`node1 -> node1 up`", "`link A -> B`"),
+        ("link node1 nowhere up", "`nowhere`", "a region: node1, node2"),
+        ("region", "the end of the line", "`region NAME HOST …`"),
+        ("region eu", "a region without hosts", "`region NAME HOST …`"),
+        ("region node1 node2", "`node1` a second time", "a name of its own"),
+        ("region eu node1 node1", "`node1` a second time", "each host once"),
+        ("region eu node1\nlink eu eu up", "`eu eu up`", "`link A B`"),
         ("repeat 0\nend", "`0`", "1 to 1000000"),
         ("repeat 3", "`repeat 3` without `end`", "`end`"),
         ("end", "`end` without `repeat`", "`repeat`"),

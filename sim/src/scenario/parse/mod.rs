@@ -5,6 +5,7 @@
 //! limits tiny|short|production   the bounds simulated nodes run with   (before the first server)
 //! seed N                         feeds every random choice, whatever the command line says
 //! host NAME ADDR
+//! region NAME HOST …             hosts that `link` lines may name together
 //! NAME$ quorate server FLAG …    [expect error PATTERN]
 //! NAME$ iptables WORD …
 //! NAME> COMMAND …                [= VALUE … | ~ PATTERN | expect error PATTERN]
@@ -17,8 +18,11 @@
 //! async NAME> COMMAND … / await  sends without waiting; `await` waits for all the answers
 //! load NAME RATE/s COMMAND … / stop load     $n is the number of the command, from 1
 //! kill NAME / restart NAME / pause NAME / resume NAME
-//! clock NAME +TIME|-TIME
-//! link A B [latency TIME] [loss N%] [bandwidth Nmbit]       both directions
+//! clock NAME CHANGE              the wall clock: `+2s`, `-500ms` (a step), `offset +2s` (from the true time),
+//!                                `drift +200ppm`, `freeze`, `run`; `clock NAME monotonic CHANGE` the other clock
+//! link A B WORD …                both directions between hosts or regions; `link A -> B WORD …` only one. Words:
+//!                                `latency 40ms`, `jitter 5ms`, `tail 1% 200ms`, `loss 1%`, `reorder 1% 5ms`,
+//!                                `bandwidth 10mbit`, `queue 64kb`, `down`, `up`, `flap 2s 1s`
 //! sleep TIME | sleep TIME..TIME
 //! at TIME LINE                   a command without an answer, or a line that changes something, at this time
 //!                                since the file's start; answers are not waited for
@@ -40,8 +44,8 @@ use super::units;
 use super::words::{Word, split};
 use crate::plan::LimitsPlan;
 
-#[path = "parse_lines.rs"]
 mod lines;
+mod links;
 
 /// A line that cannot be understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +82,7 @@ struct Parser {
     limits: Option<LimitsPlan>,
     seed: Option<u64>,
     hosts: Vec<HostLine>,
+    regions: BTreeMap<String, Vec<HostIndex>>,
     clients: BTreeMap<String, HostIndex>,
     /// The lines of the file, then those of each open `repeat`.
     blocks: Vec<Block>,
@@ -130,6 +135,7 @@ impl Parser {
             limits: None,
             seed: None,
             hosts: Vec::new(),
+            regions: BTreeMap::new(),
             clients: BTreeMap::new(),
             blocks: vec![file],
         }
@@ -146,6 +152,7 @@ impl Parser {
         let rest = &words[1..];
         let what = match first.bare() {
             Some("host") => return self.host(rest),
+            Some("region") => return self.region(rest),
             Some("limits") => return self.limits(rest),
             Some("seed") => return self.seed(rest),
             Some("repeat") => return self.repeat(text, rest),
@@ -273,11 +280,7 @@ impl Parser {
             "restart" => Ok(What::Restart { host: self.only_host(rest)? }),
             "pause" => Ok(What::Pause { host: self.only_host(rest)? }),
             "resume" => Ok(What::Resume { host: self.only_host(rest)? }),
-            "clock" => {
-                let [host, step] = self.exactly(rest, "`clock NAME +2s`")?;
-                let by_ms = self.typed(step, "a step such as `+2s`", units::clock_step)?;
-                Ok(What::Clock { host: self.host_named(host)?, by_ms })
-            }
+            "clock" => self.clock(rest),
             "link" => self.link(rest),
             "client" => self.client(rest),
             "load" => {
@@ -433,11 +436,20 @@ impl Parser {
     }
 
     fn host_index(&self, name: &str) -> Result<HostIndex, ParseError> {
+        self.host_or("a host or client", name, self.clients.keys())
+    }
+
+    /// The host of this name; the error says what else could stand there.
+    fn host_or<'a>(
+        &'a self,
+        expected: &str,
+        name: &str,
+        others: impl Iterator<Item = &'a String>,
+    ) -> Result<HostIndex, ParseError> {
         self.hosts.iter().position(|h| h.name == name).ok_or_else(|| {
-            let known: Vec<&str> = self.hosts.iter().map(|h| h.name.as_str()).collect();
-            let clients: Vec<&str> = self.clients.keys().map(String::as_str).collect();
-            let expected = format!("a host or client: {}", [known, clients].concat().join(", "));
-            self.error(format!("`{name}`"), &expected)
+            let known = self.hosts.iter().map(|h| &h.name).chain(others);
+            let known: Vec<&str> = known.map(String::as_str).collect();
+            self.error(format!("`{name}`"), &format!("{expected}: {}", known.join(", ")))
         })
     }
 
@@ -453,7 +465,8 @@ impl Parser {
             let expected = "a name of at most 32 letters, digits, - and _, first a letter";
             return Err(self.error(format!("`{name}`"), expected));
         }
-        if self.hosts.iter().any(|h| h.name == name) || self.clients.contains_key(name) {
+        let host = self.hosts.iter().any(|h| h.name == name);
+        if host || self.clients.contains_key(name) || self.regions.contains_key(name) {
             return Err(self.error(format!("`{name}` a second time"), "a name of its own"));
         }
         Ok(name.to_owned())
@@ -515,7 +528,7 @@ const WRITES: [&str; 18] = [
 const CHECKS: &str =
     "`NAME> COMMAND`, `every COMMAND`, `log NAME ~ PATTERN`, `converged` or `collected`";
 
-const STATEMENTS: &str = "`host`, `NAME$ quorate server`, `NAME$ iptables`, `NAME> COMMAND`, `client`, \
+const STATEMENTS: &str = "`host`, `region`, `NAME$ quorate server`, `NAME$ iptables`, `NAME> COMMAND`, `client`, \
     `every`, `log`, `converged`, `collected`, `within`, `async`, `await`, `load`, `stop load`, `kill`, \
     `restart`, `pause`, `resume`, `clock`, `link`, `at`, `sleep`, `repeat`, `end`, `limits` or `seed`";
 
@@ -532,5 +545,4 @@ fn show_all(words: &[Word]) -> String {
 }
 
 #[cfg(test)]
-#[path = "parse_tests.rs"]
 mod tests;

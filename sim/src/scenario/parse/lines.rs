@@ -1,9 +1,10 @@
 //! Lines of more than a word or two.
 
-use super::super::ast::{Check, Expect, LinkQuality, RealMode, What};
+use super::super::ast::{Check, Expect, RealMode, What};
 use super::super::units;
 use super::super::words::Word;
 use super::{ParseError, Parser, show, show_all};
+use crate::clock::ClockChange;
 use crate::plan::LimitsPlan;
 
 impl Parser {
@@ -65,30 +66,34 @@ impl Parser {
         }
     }
 
-    pub(super) fn link(&mut self, rest: &[Word]) -> Result<What, ParseError> {
-        const EXPECTED: &str = "`link A B` with `latency 40ms`, `loss 1%` or `bandwidth 10mbit`";
-        let [a, b, pairs @ ..] = rest else { return Err(self.error(show_all(rest), EXPECTED)) };
-        let (a, b) = (self.host_named(a)?, self.host_named(b)?);
-        if a == b || pairs.is_empty() {
-            return Err(self.error(show_all(rest), EXPECTED));
-        }
-        let mut quality = LinkQuality::default();
-        for pair in pairs.chunks(2) {
-            let [word, value] = pair else { return Err(self.error(show_all(pair), EXPECTED)) };
-            match word.bare() {
-                Some("latency") => quality.latency = Some(self.duration(value)?),
-                Some("loss") => {
-                    let loss = self.typed(value, "a share such as `1%`", units::percent)?;
-                    quality.loss = Some(loss);
-                }
-                Some("bandwidth") => {
-                    let bits = self.typed(value, "such as `10mbit`", units::bandwidth)?;
-                    quality.bits_per_sec = Some(bits);
-                }
-                Some(_) | None => return Err(self.error(show(word), EXPECTED)),
+    /// After `clock`.
+    pub(super) fn clock(&mut self, rest: &[Word]) -> Result<What, ParseError> {
+        const EXPECTED: &str = "`clock NAME`, then `+2s`, `-500ms`, `offset +2s`, `drift +200ppm`, `freeze` or `run`, or \
+            `monotonic` and `+2s`, `drift +200ppm`, `freeze` or `run`";
+        let step = |word: &Word| self.typed(word, "a step such as `+2s`", units::clock_step);
+        let drift = |word: &Word| self.typed(word, "a drift such as `+200ppm`", units::drift);
+        let [host, rest @ ..] = rest else { return Err(self.error(show_all(rest), EXPECTED)) };
+        let (monotonic, words) = match rest {
+            [first, words @ ..] if first.is("monotonic") => (true, words),
+            words => (false, words),
+        };
+        let change = match (monotonic, words) {
+            (false, [word]) if word.is("freeze") => ClockChange::FreezeWall(true),
+            (false, [word]) if word.is("run") => ClockChange::FreezeWall(false),
+            (false, [word, by]) if word.is("drift") => ClockChange::DriftWall(drift(by)?),
+            (false, [word, to]) if word.is("offset") => ClockChange::SetWallOffset(step(to)?),
+            (false, [by]) => ClockChange::StepWall(step(by)?),
+            (true, [word]) if word.is("freeze") => ClockChange::FreezeMono(true),
+            (true, [word]) if word.is("run") => ClockChange::FreezeMono(false),
+            (true, [word, by]) if word.is("drift") => ClockChange::DriftMono(drift(by)?),
+            (true, [by]) => {
+                let by = u64::try_from(step(by)?);
+                let expected = "a monotonic clock to jump ahead, such as `+2s`";
+                ClockChange::JumpMono(by.map_err(|_| self.error(show_all(words), expected))?)
             }
-        }
-        Ok(What::Link { a, b, quality })
+            _ => return Err(self.error(show_all(rest), EXPECTED)),
+        };
+        Ok(What::Clock { host: self.host_named(host)?, change })
     }
 
     pub(super) fn client(&mut self, rest: &[Word]) -> Result<What, ParseError> {
