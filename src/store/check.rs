@@ -3,7 +3,7 @@
 use super::Store;
 use super::books::{Books, Summary};
 use super::commit::{filing_of, summary_of, view_of};
-use super::db::{Db, Place};
+use super::db::Place;
 use super::entry::Entry;
 use super::merge::{Cut, Draft};
 use super::state::{implied_expiry, key_hash, list_key};
@@ -24,7 +24,7 @@ impl Store {
         let mut derived = Books::default();
         for (number, held) in self.dbs.iter().enumerate() {
             let Some(db) = held else { continue };
-            derived.memory_bytes += Db::own_bytes() as u64;
+            derived.memory_bytes += db.own_bytes() as u64;
             for partition in db.partitions() {
                 let table = db.table(partition);
                 table.hash_order_has_no_gaps(&self.hasher);

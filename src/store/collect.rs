@@ -6,7 +6,7 @@ use crate::base::time::UnixMs;
 
 use super::Store;
 use super::commit::{Eager, Terms};
-use super::db::{Db, Place};
+use super::db::Place;
 use super::merge::Draft;
 use super::state::View;
 
@@ -184,9 +184,8 @@ impl Store {
     /// Gives back the tables of databases without a key.
     fn release_empty(&mut self) {
         for held in &mut self.dbs {
-            if held.as_ref().is_some_and(|db| db.is_empty()) {
-                *held = None;
-                self.books.memory_bytes -= Db::own_bytes() as u64;
+            if let Some(empty) = held.take_if(|db| db.is_empty()) {
+                self.books.memory_bytes -= empty.own_bytes() as u64;
             }
         }
     }

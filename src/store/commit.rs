@@ -138,8 +138,9 @@ impl Store {
             self.dbs.resize_with(at + 1, || None);
         }
         let db = self.dbs[at].get_or_insert_with(|| {
-            self.books.memory_bytes += Db::own_bytes() as u64;
-            Box::new(Db::new())
+            let db = Box::new(Db::new());
+            self.books.memory_bytes += db.own_bytes() as u64;
+            db
         });
         Desk { db, books: &mut self.books, hasher: &self.hasher }
     }
@@ -202,24 +203,27 @@ impl Desk<'_> {
         let value = parts.value.unwrap_or(&[]);
         let entry = Entry::new(tag_of(place.hash), key, parts.base.as_ref(), value, parts.side);
         self.books.memory_bytes += entry.used_bytes() as u64;
-        let table = self.db.table_mut(place.partition);
-        let slots_before = table.used_bytes() as u64;
-        table.insert(place.hash, entry, self.hasher);
-        self.books.memory_bytes += table.used_bytes() as u64;
-        self.books.memory_bytes -= slots_before;
+        let before = self.table_bytes(place.partition);
+        self.db.table_mut(place.partition).insert(place.hash, entry, self.hasher);
         self.db.note_occupied(place.partition);
+        self.books.memory_bytes += self.table_bytes(place.partition);
+        self.books.memory_bytes -= before;
         self.books.settle(place, key, &Summary::default(), &after, terms.cause, facts);
         true
     }
 
     /// Gives back what a table no longer needs.
     fn close_up(&mut self, partition: u16) {
-        let table = self.db.table_mut(partition);
-        let slots_before = table.used_bytes() as u64;
-        table.shrink();
-        self.books.memory_bytes += table.used_bytes() as u64;
-        self.books.memory_bytes -= slots_before;
+        let before = self.table_bytes(partition);
+        self.db.table_mut(partition).shrink();
         self.db.note_occupied(partition);
+        self.books.memory_bytes += self.table_bytes(partition);
+        self.books.memory_bytes -= before;
+    }
+
+    /// Of the database's own structure and one table's slots.
+    fn table_bytes(&self, partition: u16) -> u64 {
+        (self.db.own_bytes() + self.db.table(partition).used_bytes()) as u64
     }
 }
 

@@ -23,9 +23,20 @@ impl Place {
 
 const WORDS: usize = PARTITION_COUNT as usize / 64;
 
-/// The tables of a database, allocated when its first key comes.
+/// Tables of neighbouring partitions that are allocated together.
+const GROUP: usize = 16;
+const GROUPS: usize = PARTITION_COUNT as usize / GROUP;
+
+type Group = [Table; GROUP];
+
+/// The tables of a database; those of a group of partitions are allocated when its first key comes, and
+/// given back with its last.
 pub struct Db {
-    tables: Box<[Table]>,
+    groups: [Option<Box<Group>>; GROUPS],
+    /// Of a partition whose group is not there.
+    empty: Table,
+    /// Groups that are there.
+    group_count: usize,
     /// One bit per partition with a key.
     occupied: [u64; WORDS],
 }
@@ -33,30 +44,45 @@ pub struct Db {
 impl Db {
     pub fn new() -> Db {
         Db {
-            tables: (0..PARTITION_COUNT).map(|_| Table::default()).collect(),
+            groups: [const { None }; GROUPS],
+            empty: Table::default(),
+            group_count: 0,
             occupied: [0; WORDS],
         }
     }
 
     #[inline]
     pub fn table(&self, partition: u16) -> &Table {
-        &self.tables[usize::from(partition)]
+        let (group, at) = place_of(partition);
+        self.groups[group].as_ref().map_or(&self.empty, |tables| &tables[at])
     }
 
+    /// To be followed by [`Db::note_occupied`] if it comes to be empty, or no longer is.
     #[inline]
     pub fn table_mut(&mut self, partition: u16) -> &mut Table {
-        &mut self.tables[usize::from(partition)]
+        let (group, at) = place_of(partition);
+        let tables = self.groups[group].get_or_insert_with(|| {
+            self.group_count += 1;
+            Box::new(Group::default())
+        });
+        &mut tables[at]
     }
 
     /// To be called when a table may have come to be empty, or no longer be.
     #[inline]
     pub fn note_occupied(&mut self, partition: u16) {
         let bit = 1 << (partition % 64);
+        let is_empty = self.table(partition).len() == 0;
         let word = &mut self.occupied[usize::from(partition / 64)];
-        if self.tables[usize::from(partition)].len() == 0 {
-            *word &= !bit;
-        } else {
+        if !is_empty {
             *word |= bit;
+            return;
+        }
+        *word &= !bit;
+        let (group, _) = place_of(partition);
+        let bits = *word >> (group * GROUP % 64) & ((1 << GROUP) - 1);
+        if bits == 0 && self.groups[group].take().is_some() {
+            self.group_count -= 1;
         }
     }
 
@@ -92,8 +118,13 @@ impl Db {
             .flat_map(|partition| self.table(partition).iter_from(0).map(move |e| (partition, e)))
     }
 
-    /// Of the structure itself, without tables and entries.
-    pub const fn own_bytes() -> usize {
-        malloc_bytes(size_of::<Db>()) + malloc_bytes(PARTITION_COUNT as usize * size_of::<Table>())
+    /// Of the structure itself, without what the tables hold.
+    pub const fn own_bytes(&self) -> usize {
+        malloc_bytes(size_of::<Db>()) + self.group_count * malloc_bytes(size_of::<Group>())
     }
+}
+
+/// The group of a partition, and its place there.
+const fn place_of(partition: u16) -> (usize, usize) {
+    (partition as usize / GROUP, partition as usize % GROUP)
 }
