@@ -143,7 +143,7 @@ impl Active {
             clock: core.clock.last(),
             vector: if whole { Vector::new() } else { self.vector.clone() },
             horizon_bound: self.horizon_bound(core),
-            members: self.members.records(),
+            members: self.members.records().cloned().collect(),
         }
     }
 
@@ -162,7 +162,7 @@ impl Active {
         self.on_meeting(hello, core);
         // 2. The peer is listed from here on: the own announcement stands still until all list it.
         for record in &hello.members {
-            self.learn(record, core);
+            self.learn(record.clone(), core);
         }
         if !self.skew.knows(hello.node) {
             self.on_peer_wall(hello.node, hello.wall, core);

@@ -30,9 +30,19 @@ struct Announcement {
 }
 
 impl Announcement {
-    fn of(record: &Record) -> Announcement {
-        let (vector, clock) = (record.vector.clone(), record.clock);
-        Announcement { seq: record.seq, vector, clock, to: record.announced_to.clone() }
+    /// Becomes that of the record, in the memory that is there.
+    fn take_up(&mut self, record: &Record) {
+        self.seq = record.seq;
+        self.vector.clone_from(&record.vector);
+        self.clock = record.clock;
+        self.to.clone_from(&record.announced_to);
+    }
+
+    fn clear(&mut self) {
+        self.seq = 0;
+        self.vector.clear();
+        self.clock = UnixMs(0);
+        self.to.clear();
     }
 }
 
@@ -73,14 +83,14 @@ impl Members {
     }
 
     /// Takes in a record of another node. One's own comes back unread.
-    pub fn learn(&mut self, record: &Record) -> Learned {
+    pub fn learn(&mut self, record: Record) -> Learned {
         if record.node == self.me.node {
             return Learned::Nothing;
         }
         let learned = match self.others.get(&record.node) {
             None => Learned::NewOrigin,
             Some(known) => {
-                let (old, new) = (&known.record, record);
+                let (old, new) = (&known.record, &record);
                 if (new.epoch, new.seq) <= (old.epoch, old.seq) {
                     return Learned::Nothing;
                 }
@@ -90,22 +100,22 @@ impl Members {
         if !record.brings {
             self.barren.insert(record.origin);
         }
-        if self.counts_on_me(record) {
+        if self.counts_on_me(&record) {
             self.count_on_me.insert((record.node, record.origin));
         }
         match learned {
             Learned::NewOrigin => {
+                let node = record.node;
                 let none = Announcement::default();
-                let member =
-                    Member { record: record.clone(), settled: none.clone(), pending: none };
-                self.others.insert(record.node, member);
+                let member = Member { record, settled: none.clone(), pending: none };
+                self.others.insert(node, member);
                 self.news = true;
                 self.relist();
             }
             Learned::Newer | Learned::Nothing => {
                 if let Some(member) = self.others.get_mut(&record.node) {
                     self.news |= member.record.lists != record.lists;
-                    member.record = record.clone();
+                    member.record = record;
                 }
             }
         }
@@ -145,7 +155,7 @@ impl Members {
         if self.everyone_lists_everyone() {
             self.me.vector = self.outgoing(vector);
             self.me.clock = clock;
-            self.me.announced_to = self.me.lists.clone();
+            self.me.announced_to.clone_from(&self.me.lists);
             let floor = self.bringing_origins().map(|o| self.me.vector.get(o)).min().unwrap_or(0);
             self.announced_floor = self.announced_floor.max(floor);
         }
@@ -185,15 +195,14 @@ impl Members {
                 continue;
             }
             if vector.covers_all(&member.record.vector) {
-                member.settled = Announcement::of(&member.record);
-                member.pending = Announcement::default();
+                member.settled.take_up(&member.record);
+                member.pending.clear();
             } else if vector.covers_all(&member.pending.vector) {
                 // One that waits for nothing is none: the newest takes its place all the same.
-                let pending =
-                    core::mem::replace(&mut member.pending, Announcement::of(&member.record));
-                if pending.seq > member.settled.seq {
-                    member.settled = pending;
+                if member.pending.seq > member.settled.seq {
+                    core::mem::swap(&mut member.settled, &mut member.pending);
                 }
+                member.pending.take_up(&member.record);
             }
         }
     }
@@ -216,11 +225,13 @@ impl Members {
             return 0;
         }
         let own = self.outgoing(own);
-        let mut origins: BTreeSet<Origin> = own.iter().map(|e| e.0).collect();
+        let mut origins: Vec<Origin> = own.iter().map(|e| e.0).collect();
         for member in self.others.values() {
-            origins.extend(member.settled.vector.iter().map(|e| e.0));
-            if member.record.brings {
-                origins.insert(member.record.origin);
+            let bringing = member.record.brings.then_some(member.record.origin);
+            for origin in member.settled.vector.iter().map(|e| e.0).chain(bringing) {
+                if !origins.contains(&origin) {
+                    origins.push(origin);
+                }
             }
         }
         let current = |origin: Origin| {
@@ -348,10 +359,8 @@ impl Members {
     }
 
     /// The own record and all others', for a heartbeat or a hello.
-    pub fn records(&self) -> Vec<Record> {
-        let mut records = vec![self.me.clone()];
-        records.extend(self.others.values().map(|m| m.record.clone()));
-        records
+    pub fn records(&self) -> impl Iterator<Item = &Record> + '_ {
+        core::iter::once(&self.me).chain(self.others())
     }
 
     /// Whether the membership has changed since the last call.

@@ -22,7 +22,7 @@ use bytes::BytesMut;
 
 use crate::base::clock::HybridClock;
 use crate::base::fact::{Fact, LogLevel};
-use crate::base::ids::{ConnId, DialId, Epoch, NodeId, Origin};
+use crate::base::ids::{ConnId, DialId, Epoch, NodeId, Origin, RunId};
 use crate::base::io::{CloseReason, Effect};
 use crate::base::mutant::{Mutant, Mutants};
 use crate::base::rng::Rng;
@@ -79,6 +79,8 @@ pub struct Active {
     units_taken: u64,
     resyncs_complete: u64,
     transfers_begun: u64,
+    /// A connection has ended since [`Active::take_loss`].
+    lost: bool,
 }
 
 impl Active {
@@ -122,6 +124,7 @@ impl Active {
             units_taken: 0,
             resyncs_complete: 0,
             transfers_begun: 0,
+            lost: false,
             config,
         };
         for to in core::mem::take(&mut active.config.replicaof) {
@@ -258,7 +261,7 @@ impl Active {
         }
         // First what the stream brought, then the announcements that may be covered by it.
         self.members.settle(&self.vector);
-        for record in &members {
+        for record in members {
             self.learn(record, core);
         }
         self.members.settle(&self.vector);
@@ -280,7 +283,7 @@ impl Active {
         })
     }
 
-    fn learn(&mut self, record: &Record, core: &mut Core<'_>) {
+    fn learn(&mut self, record: Record, core: &mut Core<'_>) {
         if record.node == self.life.node && record.run != self.life.run {
             if record.epoch >= self.life.epoch {
                 core.out.facts.sometimes("another life of this node is about");
@@ -293,11 +296,11 @@ impl Active {
             }
             return;
         }
+        let Record { node, run, epoch, origin, .. } = record;
         match self.members.learn(record) {
             member::Learned::NewOrigin => {
-                let (node, origin, epoch) = (record.node, record.origin, record.epoch);
                 core.out.fact(|| Fact::MemberSeen { node, origin, epoch });
-                self.close_past_lives(record, core);
+                self.close_past_lives(node, run, core);
                 self.note_company(core);
             }
             member::Learned::Newer | member::Learned::Nothing => {}
@@ -306,9 +309,8 @@ impl Active {
 
     /// A node's newer life is known: nothing more is taken from an earlier one. What it has brought
     /// anywhere is then in what the members announce from now on.
-    fn close_past_lives(&mut self, record: &Record, core: &mut Core<'_>) {
-        let past =
-            |peer: &&Peer| peer.node.is_some_and(|n| n.node == record.node && n.run != record.run);
+    fn close_past_lives(&mut self, node: NodeId, run: RunId, core: &mut Core<'_>) {
+        let past = |peer: &&Peer| peer.node.is_some_and(|n| n.node == node && n.run != run);
         let conns: Vec<ConnId> = self.peers.iter().filter(past).map(|peer| peer.conn).collect();
         for conn in conns {
             core.out.facts.sometimes("links of a node's past life were closed");
@@ -344,6 +346,7 @@ impl Active {
 
     /// A connection has ended, or is about to.
     fn on_peer_gone(&mut self, mut peer: Box<Peer>, core: &mut Core<'_>) {
+        self.lost = true;
         self.on_stream_end(&mut peer, core);
         if let Some(node) = peer.node {
             let linked = self.peers.iter().any(|p| p.node.is_some_and(|n| n.node == node.node));
@@ -462,6 +465,11 @@ impl Active {
 
     pub fn owns(&self, conn: ConnId) -> bool {
         self.peers.get(conn).is_some()
+    }
+
+    /// Whether any connection has ended since the last call.
+    pub fn take_loss(&mut self) -> bool {
+        core::mem::take(&mut self.lost)
     }
 
     pub fn vector(&self) -> &Vector {

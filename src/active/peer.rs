@@ -96,55 +96,54 @@ pub struct Peer {
 
 /// All connections, in the order of their numbers. They are few: a sorted list.
 #[derive(Debug, Default)]
-#[expect(
-    clippy::vec_box,
-    reason = "a connection is taken out and put back for every piece of work"
-)]
 pub struct Peers {
-    list: Vec<Box<Peer>>,
+    list: Vec<(ConnId, Box<Peer>)>,
 }
 
 impl Peers {
     fn place(&self, conn: ConnId) -> Result<usize, usize> {
-        self.list.binary_search_by_key(&conn, |peer| peer.conn)
+        match self.list.iter().position(|entry| entry.0 >= conn) {
+            Some(at) if self.list[at].0 == conn => Ok(at),
+            Some(at) => Err(at),
+            None => Err(self.list.len()),
+        }
     }
 
     pub fn get(&self, conn: ConnId) -> Option<&Peer> {
-        self.place(conn).ok().map(|at| &*self.list[at])
+        self.place(conn).ok().map(|at| &*self.list[at].1)
     }
 
     pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Peer> {
-        self.place(conn).ok().map(|at| &mut *self.list[at])
+        self.place(conn).ok().map(|at| &mut *self.list[at].1)
     }
 
     /// Puts a connection in; one with the same number gives way.
     pub fn insert(&mut self, peer: Box<Peer>) {
         match self.place(peer.conn) {
-            Ok(at) => self.list[at] = peer,
-            Err(at) => self.list.insert(at, peer),
+            Ok(at) => self.list[at].1 = peer,
+            Err(at) => self.list.insert(at, (peer.conn, peer)),
         }
     }
 
     pub fn remove(&mut self, conn: ConnId) -> Option<Box<Peer>> {
-        self.place(conn).ok().map(|at| self.list.remove(at))
+        self.place(conn).ok().map(|at| self.list.remove(at).1)
     }
 
-    /// The first connection after `after`; of all, if that is `None`.
-    pub fn next(&self, after: Option<ConnId>) -> Option<&Peer> {
-        let at = match after.map(|conn| self.place(conn)) {
-            None => 0,
-            Some(Ok(at)) => at + 1,
-            Some(Err(at)) => at,
-        };
-        self.list.get(at).map(|peer| &**peer)
+    /// The connection at this place in the order.
+    pub fn at(&self, place: usize) -> Option<&Peer> {
+        self.list.get(place).map(|entry| &*entry.1)
+    }
+
+    pub fn at_mut(&mut self, place: usize) -> Option<&mut Peer> {
+        self.list.get_mut(place).map(|entry| &mut *entry.1)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.list.iter().map(|peer| &**peer)
+        self.list.iter().map(|entry| &*entry.1)
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
-        self.list.iter_mut().map(|peer| &mut **peer)
+        self.list.iter_mut().map(|entry| &mut *entry.1)
     }
 
     /// The connections that satisfy `which`, to be looked at while the table changes.
@@ -154,6 +153,10 @@ impl Peers {
 
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.len()
     }
 }
 
@@ -193,6 +196,10 @@ impl Peer {
     /// A heartbeat whose news are encoded already.
     pub fn send_heartbeat(&mut self, pulse: &Pulse, news: &[u8]) {
         Frame::encode_heartbeat(pulse, news, &mut self.gathered);
+    }
+
+    pub fn send_ack(&mut self, vector: &Vector) {
+        Frame::encode_ack(vector, &mut self.gathered);
     }
 
     pub fn send_encoded(&mut self, bytes: &Bytes) {

@@ -1,11 +1,9 @@
 //! What happens by itself: heartbeats, horizon work, silence, and the end of a batch.
 
 use crate::base::fact::Fact;
-use crate::base::ids::ConnId;
 use crate::base::mutant::Mutant;
 use crate::base::time::Mono;
-use crate::base::vector::Vector;
-use crate::wire::frame::{Frame, News, Pulse};
+use crate::wire::frame::{Frame, Pulse};
 
 use super::dial::Master;
 use super::peer::{Peer, Side};
@@ -36,9 +34,9 @@ impl Active {
         self.promise(core);
         self.announce(core);
         let wall = self.skew.wall(core.now);
-        let news =
-            News { vector: self.members.outgoing(&self.vector), members: self.members.records() };
-        let news = news.to_bytes();
+        let vector = self.members.outgoing(&self.vector);
+        let (count, records) = (self.members.len() + 1, self.members.records());
+        let news = Frame::news_bytes(&vector, count, records);
         let log_end = self.log.end();
         for peer in self.peers.iter_mut() {
             if !peer.is_established() {
@@ -149,47 +147,41 @@ impl Active {
         }
         self.busy = false;
         let log_end = self.log.end();
-        let mut next = self.peers.next(None).map(|peer| peer.conn);
-        while let Some(conn) = next {
-            self.flush_peer(conn, log_end, core);
-            next = self.peers.next(Some(conn)).map(|peer| peer.conn);
+        let mut needed = u64::MAX;
+        for place in 0..self.peers.len() {
+            self.flush_peer(place, log_end, core);
+            if let Some(Side::Replica(outbound)) = self.peers.at(place).map(|peer| &peer.side) {
+                needed = needed.min(outbound.cursor);
+            }
         }
-        let cursors = self.peers.iter().filter_map(|peer| match &peer.side {
-            Side::Replica(outbound) => Some(outbound.cursor),
-            Side::Guest | Side::Greeting { .. } | Side::Master { .. } => None,
-        });
-        let needed = cursors.min().unwrap_or(u64::MAX);
         self.log.set_needed(needed);
     }
 
-    fn flush_peer(&mut self, conn: ConnId, log_end: u64, core: &mut Core<'_>) {
-        let streams = match self.peers.get(conn).map(|peer| &peer.side) {
-            Some(Side::Replica(outbound)) => !outbound.is_caught_up(log_end),
-            Some(Side::Guest | Side::Greeting { .. } | Side::Master { .. }) | None => false,
-        };
-        if streams && let Some(mut peer) = self.peers.remove(conn) {
-            self.pump(&mut peer, core);
-            self.peers.insert(peer);
+    fn flush_peer(&mut self, place: usize, log_end: u64, core: &mut Core<'_>) {
+        let Some(peer) = self.peers.at(place) else { return };
+        let mut acks = false;
+        match &peer.side {
+            Side::Replica(outbound) => {
+                let streams = !outbound.is_caught_up(log_end);
+                if streams && let Some(mut peer) = self.peers.remove(peer.conn) {
+                    self.pump(&mut peer, core);
+                    self.peers.insert(peer);
+                }
+            }
+            Side::Master { .. } => {
+                let window = self.config.limits.link_window_bytes as u64;
+                // Having taken something: the vector has moved for another reason than the own clock.
+                acks = self.vector.passes(&peer.told, core.clock.origin())
+                    && peer.unsent_bytes() < window;
+            }
+            Side::Guest | Side::Greeting { .. } => {}
         }
-        let window = self.config.limits.link_window_bytes as u64;
-        let acks = self.peers.get(conn).is_some_and(|peer| {
-            matches!(peer.side, Side::Master { .. })
-                && peer.told != self.vector
-                && peer.unsent_bytes() < window
-                && self.has_taken_since(&peer.told, core)
-        });
-        let Some(peer) = self.peers.get_mut(conn) else { return };
+        let Some(peer) = self.peers.at_mut(place) else { return };
         if acks {
             peer.told.clone_from(&self.vector);
-            peer.send(&Frame::Ack(self.vector.clone()));
+            peer.send_ack(&self.vector);
         }
         peer.flush(core.out);
-    }
-
-    /// Whether the vector has moved for another reason than the own clock.
-    fn has_taken_since(&self, told: &Vector, core: &Core<'_>) -> bool {
-        let own = core.clock.origin();
-        self.vector.iter().any(|(origin, time)| origin != own && time > told.get(origin))
     }
 
     pub fn poll_timeout(&self) -> Option<Mono> {

@@ -6,11 +6,14 @@ use super::ids::Origin;
 use super::stamp::Stamp;
 
 /// Sorted by origin; an absent origin counts as time 0. A handful of entries, so a sorted list.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<(Origin, u64)>", into = "Vec<(Origin, u64)>")]
 pub struct Vector {
     entries: Vec<(Origin, u64)>,
 }
+
+/// A list that is not longer is looked through from its beginning.
+const WALK_MAX: usize = 8;
 
 impl Vector {
     pub fn new() -> Vector {
@@ -19,7 +22,7 @@ impl Vector {
 
     /// Raises the entry of `origin` to `time`; a smaller time changes nothing. True if it moved.
     pub fn raise(&mut self, origin: Origin, time: u64) -> bool {
-        match self.entries.binary_search_by_key(&origin, |e| e.0) {
+        match self.place(origin) {
             Ok(at) if self.entries[at].1 < time => {
                 self.entries[at].1 = time;
                 true
@@ -47,8 +50,12 @@ impl Vector {
         self.entries.retain(|e| e.0 != origin);
     }
 
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     pub fn get(&self, origin: Origin) -> u64 {
-        match self.entries.binary_search_by_key(&origin, |e| e.0) {
+        match self.place(origin) {
             Ok(at) => self.entries[at].1,
             Err(_) => 0,
         }
@@ -64,6 +71,11 @@ impl Vector {
         other.entries.iter().all(|&(origin, time)| self.get(origin) >= time)
     }
 
+    /// Whether any entry but that of `except` is beyond `other`'s.
+    pub fn passes(&self, other: &Vector, except: Origin) -> bool {
+        self.entries.iter().any(|&(origin, time)| origin != except && time > other.get(origin))
+    }
+
     /// Entries in the order of their origins.
     pub fn iter(&self) -> impl Iterator<Item = (Origin, u64)> + '_ {
         self.entries.iter().copied()
@@ -73,8 +85,29 @@ impl Vector {
         self.entries.is_empty()
     }
 
+    /// Where the entry of `origin` is, or would be.
+    #[inline]
+    fn place(&self, origin: Origin) -> Result<usize, usize> {
+        if self.entries.len() > WALK_MAX {
+            return self.entries.binary_search_by_key(&origin, |e| e.0);
+        }
+        let at = self.entries.iter().take_while(|e| e.0 < origin).count();
+        if self.entries.get(at).is_some_and(|e| e.0 == origin) { Ok(at) } else { Err(at) }
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+}
+
+impl Clone for Vector {
+    fn clone(&self) -> Vector {
+        Vector { entries: self.entries.clone() }
+    }
+
+    /// Into the memory that is there.
+    fn clone_from(&mut self, other: &Vector) {
+        self.entries.clone_from(&other.entries);
     }
 }
 
@@ -82,6 +115,9 @@ impl From<Vec<(Origin, u64)>> for Vector {
     /// Takes entries in any order, also repeated ones, as they may come from outside.
     fn from(entries: Vec<(Origin, u64)>) -> Vector {
         let mut entries = entries;
+        if entries.is_sorted_by(|a, b| a.0 < b.0) && entries.iter().all(|entry| entry.1 > 0) {
+            return Vector { entries };
+        }
         // Of several with one origin the newest comes first and stays.
         entries.sort_unstable_by_key(|&(origin, time)| (origin, core::cmp::Reverse(time)));
         entries.dedup_by_key(|entry| entry.0);

@@ -315,7 +315,7 @@ impl Node {
 
     /// Links that active mode has closed: no [`Input::Closed`] comes for them.
     fn drop_closed_links(&mut self) {
-        if self.links.is_empty() {
+        if !self.server.active.take_loss() || self.links.is_empty() {
             return;
         }
         let active = &self.server.active;

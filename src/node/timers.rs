@@ -17,13 +17,24 @@ impl Node {
         if self.halted {
             return None;
         }
-        let waits = self.blocked.iter().filter_map(|conn| {
-            self.sessions.get(conn).and_then(|session| session.wait()).and_then(|w| w.deadline)
-        });
         let Timers { idle, soft_limit, .. } = self.timers;
         let end = self.server.stopping.as_ref().map(|stopping| stopping.until);
-        let own = [self.expire_due(), idle, soft_limit, end, self.server.active.poll_timeout()];
-        own.into_iter().flatten().chain(waits).min()
+        let mut next: Option<Mono> = None;
+        let mut consider = |due: Option<Mono>| {
+            if let Some(due) = due {
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+        };
+        consider(self.server.active.poll_timeout());
+        consider(self.expire_due());
+        consider(idle);
+        consider(soft_limit);
+        consider(end);
+        for conn in &self.blocked {
+            let wait = self.sessions.get(conn).and_then(|session| session.wait());
+            consider(wait.and_then(|wait| wait.deadline));
+        }
+        next
     }
 
     pub(super) fn on_timeout(&mut self, now: Now, out: &mut Effects) {

@@ -11,6 +11,7 @@ use crate::base::time::{Mono, Span, UnixMs, Wall};
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
 
+use super::packed::{Reader, put_news, put_pulse, put_vector};
 use super::sane::is_sane;
 
 /// Version of the peer protocol this build speaks.
@@ -23,7 +24,17 @@ const PREFIX_BYTES: usize = 4;
 
 const UNIT_TYPE: u8 = 3;
 
+const ACK_TYPE: u8 = 9;
+
 const HEARTBEAT_TYPE: u8 = 10;
+
+/// Longest pulse.
+const PULSE_BYTES_MAX: usize = 42;
+
+/// Bytes of news without records, of a record, and of a unit with one change, in a small cluster.
+const NEWS_BYTES: usize = 64;
+const RECORD_BYTES: usize = 320;
+const UNIT_BYTES: usize = 96;
 
 /// What one node tells of itself and passes on of others.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -146,15 +157,6 @@ pub struct News {
     pub members: Vec<Record>,
 }
 
-impl News {
-    /// As a heartbeat ends.
-    pub fn to_bytes(&self) -> BytesMut {
-        let mut out = BytesMut::new();
-        put(&mut out, self);
-        out
-    }
-}
-
 /// Why bytes are not a frame. The connection is of no use afterwards; the state is unchanged.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum FrameError {
@@ -175,7 +177,7 @@ impl Frame {
             Frame::StateChunk(_) => 6,
             Frame::StateEnd => 7,
             Frame::ResyncRequest { .. } => 8,
-            Frame::Ack(_) => 9,
+            Frame::Ack(_) => ACK_TYPE,
             Frame::Heartbeat(_) => HEARTBEAT_TYPE,
         }
     }
@@ -193,7 +195,7 @@ impl Frame {
             }
             Frame::Refuse(why) => put(out, why),
             Frame::Unit(unit) => put(out, unit),
-            Frame::Barrier(vector) | Frame::Ack(vector) => put(out, vector),
+            Frame::Barrier(vector) | Frame::Ack(vector) => put_vector(out, vector),
             Frame::StateBegin { vector, whole } => put(out, &(vector, whole)),
             Frame::StateChunk(changes) => put(out, changes),
             Frame::StateEnd => {}
@@ -203,24 +205,45 @@ impl Frame {
         finish(out, start);
     }
 
-    /// A heartbeat whose news are the same on many links, see [`News::to_bytes`].
+    /// The end of a heartbeat: news of so many members, the same on many links.
+    pub fn news_bytes<'a>(
+        vector: &Vector,
+        count: usize,
+        members: impl Iterator<Item = &'a Record>,
+    ) -> Vec<u8> {
+        let mut news = Vec::with_capacity(NEWS_BYTES + RECORD_BYTES * count);
+        put_news(&mut news, vector, count, members);
+        news
+    }
+
+    /// A heartbeat whose news are written already, see [`Frame::news_bytes`].
     pub fn encode_heartbeat(pulse: &Pulse, news: &[u8], out: &mut BytesMut) {
+        out.reserve(PREFIX_BYTES + 1 + PULSE_BYTES_MAX + news.len());
         let start = out.len();
         out.put_u32_le(0);
         out.put_u8(HEARTBEAT_TYPE);
-        put(out, pulse);
-        out.extend_from_slice(news);
+        put_pulse(out, pulse);
+        out.put_slice(news);
+        finish(out, start);
+    }
+
+    /// An acknowledgement of `vector`, see [`Frame::Ack`].
+    pub fn encode_ack(vector: &Vector, out: &mut BytesMut) {
+        let start = out.len();
+        out.put_u32_le(0);
+        out.put_u8(ACK_TYPE);
+        put_vector(out, vector);
         finish(out, start);
     }
 
     /// The frame of a unit, for sending it more than once.
     pub fn unit_bytes(unit: &Unit) -> Bytes {
-        let mut out = BytesMut::new();
+        let mut out = Vec::with_capacity(UNIT_BYTES);
         out.put_u32_le(0);
         out.put_u8(UNIT_TYPE);
         put(&mut out, unit);
         finish(&mut out, 0);
-        out.freeze()
+        Bytes::from(out)
     }
 
     /// The frame as bytes of its own, for sending it more than once.
@@ -279,8 +302,8 @@ impl Frame {
                 let (presented, whole) = take(body)?;
                 Frame::ResyncRequest { presented, whole }
             }
-            9 => Frame::Ack(take(body)?),
-            HEARTBEAT_TYPE => Frame::Heartbeat(take(body)?),
+            ACK_TYPE => Frame::Ack(read(body, Reader::vector)?),
+            HEARTBEAT_TYPE => Frame::Heartbeat(read(body, Reader::heartbeat)?),
             7 => return Err(FrameError::Malformed),
             other => return Err(FrameError::UnknownType(other)),
         })
@@ -288,9 +311,9 @@ impl Frame {
 }
 
 /// Serialises straight to the end of a buffer.
-struct Tail<'a>(&'a mut BytesMut);
+struct Tail<'a, B>(&'a mut B);
 
-impl Flavor for Tail<'_> {
+impl<B: BufMut> Flavor for Tail<'_, B> {
     type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
@@ -299,7 +322,7 @@ impl Flavor for Tail<'_> {
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        self.0.put_slice(bytes);
         Ok(())
     }
 
@@ -309,14 +332,24 @@ impl Flavor for Tail<'_> {
 }
 
 /// Writes the length of the frame that begins at `start` into its prefix.
-fn finish(out: &mut BytesMut, start: usize) {
+fn finish(out: &mut [u8], start: usize) {
     let bytes = (out.len() - start - PREFIX_BYTES) as u32;
     out[start..start + PREFIX_BYTES].copy_from_slice(&bytes.to_le_bytes());
 }
 
-fn put<T: Serialize>(out: &mut BytesMut, value: &T) {
+fn put<T: Serialize>(out: &mut impl BufMut, value: &T) {
     let written = postcard::serialize_with_flavor(value, Tail(out));
     assert!(written.is_ok(), "a buffer that grows takes every value");
+}
+
+/// The same for what is read by hand.
+fn read<'a, T>(
+    body: &'a [u8],
+    what: impl FnOnce(&mut Reader<'a>) -> Result<T, FrameError>,
+) -> Result<T, FrameError> {
+    let mut reader = Reader::new(body);
+    let value = what(&mut reader)?;
+    reader.end(value)
 }
 
 fn take<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, FrameError> {

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod frame;
 pub mod inline;
+pub mod packed;
 pub mod reply;
 pub mod resp;
 pub mod sane;
