@@ -120,6 +120,13 @@ impl HostClock {
         Now { mono: Mono(self.mono.read(at)), wall: Wall(self.wall.read(at) / 1000) }
     }
 
+    /// Whether the monotonic clock, if it goes on as it does, shows `deadline` before `at`, which is
+    /// ahead. Tells less than [`HostClock::when_mono`], much sooner.
+    #[inline]
+    pub fn is_mono_due(&self, deadline: Mono, at: Time) -> bool {
+        at == Time::NEVER || self.mono.read(Time(at.0 - 1)) >= deadline.0
+    }
+
     /// When the monotonic clock shows `deadline`.
     pub fn when_mono(&self, deadline: Mono) -> Option<Time> {
         self.mono.when(deadline.0)
@@ -203,6 +210,22 @@ mod tests {
                 let at = clock.when(value).expect("the clock goes");
                 assert!(clock.read(at) >= value, "{ppm} {value}");
                 assert!(clock.read(Time(at.0 - 2)) < value, "{ppm} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn deadline_is_due_before_a_time_exactly_if_it_comes_before_it() {
+        for ppm in [0, 37, -37, 250_000, -250_000] {
+            let mut clock = HostClock::new(0);
+            clock.change(Time(10), ClockChange::DriftMono(ppm));
+            for deadline in [11, 1_000, 123_456_789, 98_765_432_123].map(Mono) {
+                let when = clock.when_mono(deadline).expect("the clock goes");
+                for at in when.0 - 2..when.0 + 3 {
+                    let due = clock.is_mono_due(deadline, Time(at));
+                    assert_eq!(due, when < Time(at), "{ppm} {deadline:?} {at}");
+                }
+                assert!(clock.is_mono_due(deadline, Time::NEVER));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The event queue: a heap of small integers over a slab of events.
+//! The event queue: small integers in order over a slab of events.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,20 +7,34 @@ use super::time::Time;
 
 const SLOT_BITS: u32 = 24;
 const SEQUENCE_BITS: u32 = 40;
+/// What comes so soon after the last event is near, if not too much is: segments on their way, mostly.
+const NEAR_NS: u64 = 1_000_000;
+const NEAR_MAX: usize = 32;
 
 /// Events in the order of their times, and of their arrival within one time.
 #[derive(Debug)]
 pub struct Queue<E> {
-    /// time (64 bits) | sequence (40) | slot (24).
-    heap: BinaryHeap<Reverse<u128>>,
+    /// Keys of events that come soon, the next one last: a short list is kept in order sooner than a heap.
+    near: Vec<u128>,
+    /// All other keys. time (64 bits) | sequence (40) | slot (24).
+    far: BinaryHeap<Reverse<u128>>,
     slots: Vec<Option<E>>,
     free: Vec<u32>,
     sequence: u64,
+    /// Time of the last event that left.
+    last: u64,
 }
 
 impl<E> Queue<E> {
     pub fn new() -> Queue<E> {
-        Queue { heap: BinaryHeap::new(), slots: Vec::new(), free: Vec::new(), sequence: 0 }
+        Queue {
+            near: Vec::with_capacity(NEAR_MAX),
+            far: BinaryHeap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            sequence: 0,
+            last: 0,
+        }
     }
 
     /// # Panics
@@ -42,35 +56,55 @@ impl<E> Queue<E> {
         assert!(self.sequence < 1 << SEQUENCE_BITS, "too many events");
         let key =
             u128::from(at.0) << 64 | u128::from(self.sequence << SLOT_BITS) | u128::from(slot);
-        self.heap.push(Reverse(key));
+        if self.near.len() < NEAR_MAX && at.0.saturating_sub(self.last) < NEAR_NS {
+            let sooner = self.near.iter().rev().take_while(|&&other| other < key).count();
+            self.near.insert(self.near.len() - sooner, key);
+        } else {
+            self.far.push(Reverse(key));
+        }
     }
 
     /// The next event, unless it lies after `until`.
     #[inline]
     pub fn pop_until(&mut self, until: Time) -> Option<(Time, E)> {
-        let &Reverse(key) = self.heap.peek()?;
+        let key = self.next_key()?;
         let at = Time((key >> 64) as u64);
         if at > until {
             return None;
         }
-        self.heap.pop();
+        if self.near.last() == Some(&key) {
+            self.near.pop();
+        } else {
+            self.far.pop();
+        }
+        self.last = at.0;
         let slot = (key as u32) & ((1 << SLOT_BITS) - 1);
-        let event = self.slots[slot as usize].take().expect("a slot in the heap holds an event");
+        let event = self.slots[slot as usize].take().expect("a slot in the queue holds an event");
         self.free.push(slot);
         Some((at, event))
     }
 
     /// The time of the next event.
     pub fn next_at(&self) -> Option<Time> {
-        self.heap.peek().map(|&Reverse(key)| Time((key >> 64) as u64))
+        self.next_key().map(|key| Time((key >> 64) as u64))
     }
 
     pub fn len(&self) -> usize {
-        self.heap.len()
+        self.near.len() + self.far.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
+        self.near.is_empty() && self.far.is_empty()
+    }
+
+    #[inline]
+    fn next_key(&self) -> Option<u128> {
+        match (self.near.last(), self.far.peek()) {
+            (Some(&near), Some(&Reverse(far))) => Some(near.min(far)),
+            (Some(&near), None) => Some(near),
+            (None, Some(&Reverse(far))) => Some(far),
+            (None, None) => None,
+        }
     }
 }
 
@@ -103,5 +137,30 @@ mod tests {
         }
         assert_eq!(seen, "abcde");
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn near_and_far_events_leave_in_one_order() {
+        let mut rng = quorate::base::rng::Rng::new(7);
+        let mut queue = Queue::new();
+        let (mut pushed, mut left, mut now) = (Vec::new(), Vec::new(), 0);
+        for number in 0..20_000u32 {
+            let scale = rng.below(4) as usize;
+            let ahead = rng.below([3, 50, 2 * NEAR_NS, 90 * NEAR_NS][scale]);
+            queue.push(Time(now + ahead), number);
+            pushed.push((now + ahead, number));
+            // Sometimes more waits than the list of near events holds.
+            if rng.below(if number % 1000 < 500 { 4 } else { 1 }) == 0
+                && let Some((at, event)) = queue.pop_until(Time(now + 100 * NEAR_NS))
+            {
+                now = at.0;
+                left.push((now, event));
+            }
+        }
+        while let Some((at, event)) = queue.pop_until(Time::NEVER) {
+            left.push((at.0, event));
+        }
+        pushed.sort_unstable();
+        assert_eq!(left, pushed);
     }
 }

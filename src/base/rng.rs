@@ -25,6 +25,7 @@ impl Rng {
         Rng::new(mixed)
     }
 
+    #[inline]
     pub fn next_u64(&mut self) -> u64 {
         self.inner.next_u64()
     }
@@ -37,6 +38,7 @@ impl Rng {
     ///
     /// # Panics
     /// If `n` is 0.
+    #[inline]
     pub fn below(&mut self, n: u64) -> u64 {
         assert!(n > 0, "a choice among nothing");
         ((u128::from(self.next_u64()) * u128::from(n)) >> 64) as u64

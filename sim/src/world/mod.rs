@@ -265,6 +265,9 @@ impl<M: Machine> World<M> {
 
     /// Tells the observer what has been reported since it was last told.
     pub fn report_facts(&mut self, observer: &mut dyn Observer) {
+        if self.facts.is_empty() {
+            return;
+        }
         if self.tape.is_some() {
             self.tape_facts();
         }

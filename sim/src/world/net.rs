@@ -100,10 +100,16 @@ impl<M: Machine> World<M> {
         }
     }
 
+    #[inline]
     fn send_outbox(&mut self) {
-        if self.outbox.is_empty() {
-            return;
+        if self.outbox.len() > 1 {
+            self.send_all();
+        } else if let Some(segment) = self.outbox.pop() {
+            self.emit(segment);
         }
+    }
+
+    fn send_all(&mut self) {
         let mut outbox = std::mem::take(&mut self.outbox);
         for segment in outbox.drain(..) {
             self.emit(segment);

@@ -160,15 +160,15 @@ impl<M: Machine> World<M> {
         let Some(deadline) = process.machine.poll_timeout() else {
             return;
         };
+        let soonest = self.now + TIMER_GAP;
+        // What waits fires soon enough, and looks again then.
+        if soonest >= process.timer_at || !host.clock.is_mono_due(deadline, process.timer_at) {
+            return;
+        }
         let Some(due) = host.clock.when_mono(deadline) else {
             return;
         };
-        let soonest = self.now + TIMER_GAP;
         let mut wake = due.max(soonest);
-        // What waits fires soon enough, and looks again then.
-        if wake >= process.timer_at {
-            return;
-        }
         let early = self.decisions.chance(Kind::Timer, self.config.odd_timer_one_in);
         if early {
             wake = soonest + Span(self.decisions.decide(Kind::Timer, wake.since(soonest).0 + 1));
