@@ -1,12 +1,13 @@
 //! Values of arguments that several commands take.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::Range;
 use std::time::Duration;
 
 use quorate::base::mutant::Mutant;
 
 use crate::plan::Profile;
+use crate::runner::seed_set;
 
 pub fn profile(text: &str) -> Result<Profile, String> {
     Profile::from_name(text).ok_or_else(|| {
@@ -22,16 +23,21 @@ pub fn mutant(text: &str) -> Result<Mutant, String> {
     })
 }
 
-pub fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let (from, to) = text.split_once("..").ok_or("expected A..B")?;
-    let number = |part: &str| {
-        part.trim().parse::<u64>().map_err(|_| format!("{part:?} is not a number of a seed"))
-    };
-    let (from, to) = (number(from)?, number(to)?);
-    if from >= to {
-        return Err(format!("the range is empty: {from} is not below {to}"));
+/// Which seeds: a range, or so many that follow from the commit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Seeds {
+    Range(Range<u64>),
+    OfCommit(NonZeroU64),
+}
+
+pub fn seeds(text: &str) -> Result<Seeds, String> {
+    match text.strip_prefix("commit:") {
+        Some(count) => count
+            .parse()
+            .map(Seeds::OfCommit)
+            .map_err(|_| format!("{count:?} is not a number of seeds; expected commit:N")),
+        None => seed_set::range(text).map(Seeds::Range),
     }
-    Ok(from..to)
 }
 
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -61,6 +67,7 @@ mod tests {
     fn durations_and_ranges_are_read() {
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(seeds("3..9"), Ok(3..9));
+        assert_eq!(seeds("3..9"), Ok(Seeds::Range(3..9)));
+        assert_eq!(seeds("commit:9").ok(), NonZeroU64::new(9).map(Seeds::OfCommit));
     }
 }

@@ -3,6 +3,8 @@
 
 mod args;
 mod check;
+mod commit;
+mod interrupt;
 mod mutants;
 mod replay;
 mod run;
@@ -73,11 +75,26 @@ mod tests {
     }
 
     #[test]
+    fn merging_runs_nothing() {
+        for other in ["--seeds=0..9", "--profile=smoke", "--shard=0/2", "--resume=x", "--time=1s"] {
+            let args = ["quorate-sim", "run", other, "--merge", "a.json", "b.json"];
+            let error = Cli::try_parse_from(args).expect_err("bad usage");
+            assert!(error.to_string().contains("cannot be used with"), "{error}");
+        }
+        let merge = ["quorate-sim", "run", "--json", "--merge", "a.json", "b.json"];
+        assert!(Cli::try_parse_from(merge).is_ok());
+    }
+
+    #[test]
     fn bad_values_are_named() {
         for (args, wanted) in [
             (["run", "--seeds", "9..3"], "9 is not below 3"),
             (["run", "--seeds", "9..x"], "\"x\" is not a number"),
             (["run", "--seeds", "9"], "A..B"),
+            (["run", "--seeds", "commit:x"], "expected commit:N"),
+            (["run", "--seeds", "commit:0"], "expected commit:N"),
+            (["run", "--shard", "4/4"], "0/4 to 3/4"),
+            (["run", "--shard", "4"], "expected i/n"),
             (["run", "--profile", "nice"], "there are: smoke, active"),
             (["run", "--time", "5y"], "unknown unit"),
             (["run", "--mutant", "x"], "tie-keeps-held"),

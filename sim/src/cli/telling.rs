@@ -2,28 +2,24 @@
 
 use quorate::base::mutant::Mutant;
 
-use super::{BAD_USAGE, HELD, UNDECIDED, VIOLATED};
+use super::BAD_USAGE;
 use crate::check::Verdict;
 use crate::plan::Profile;
 
-/// The last lines about a seed that did not hold, and its exit code.
+/// The last lines about a seed that did not hold.
 pub fn failing(
     profile: Profile,
+    mutant: Option<Mutant>,
+    commit: &str,
     seed: u64,
     verdict: &Verdict,
     digest: &str,
-    mutant: Option<Mutant>,
-) -> u8 {
+) {
     let with = mutant.map_or(String::new(), |m| format!(" --mutant {}", m.name()));
     eprintln!("{}", reason(verdict));
-    eprintln!("digest {digest}, commit {}", commit());
+    eprintln!("digest {digest}, commit {commit}");
     eprintln!("cargo sim shrink {seed} --profile {}{with}", profile.name());
     eprintln!("cargo sim replay {seed} --profile {}{with}", profile.name());
-    match verdict {
-        Verdict::Violated(_) => VIOLATED,
-        Verdict::Undecided { .. } => UNDECIDED,
-        Verdict::Ok => HELD,
-    }
 }
 
 pub fn reason(verdict: &Verdict) -> String {
@@ -42,19 +38,5 @@ pub fn written(page: Result<(), String>, code: u8) -> u8 {
             eprintln!("{error}");
             BAD_USAGE
         }
-    }
-}
-
-/// The commit of the sources, if git can tell.
-fn commit() -> String {
-    let asked = std::process::Command::new("git")
-        .args(["rev-parse", "--short=12", "HEAD"])
-        .stderr(std::process::Stdio::null())
-        .output();
-    match asked {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).trim().to_owned()
-        }
-        Ok(_) | Err(_) => "unknown".to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! What one run has shown, in numbers.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::labels::LabelSet;
 use crate::check::Verdict;
@@ -18,7 +18,7 @@ pub struct Outcome {
 }
 
 /// What happened in a run; sums of these describe a campaign.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     pub deliveries: u64,
     pub simulated_ms: u64,
@@ -28,7 +28,7 @@ pub struct Counts {
     pub answered: u64,
     pub refused: u64,
     pub in_doubt: u64,
-    /// Fewest operations per key, over the run's keys.
+    /// Operations per key, in the mean over the run's keys.
     pub per_key: u64,
     pub units: u64,
     pub conflicts: u64,
@@ -42,6 +42,7 @@ pub struct Counts {
     pub concurrent_writes: u64,
     pub whole_healed: u64,
     /// By class, in the order of `FaultClass::ALL`: 0 or 1.
+    #[serde(with = "by_class")]
     pub faults: [u64; FaultClass::ALL.len()],
 }
 
@@ -67,6 +68,34 @@ impl Counts {
         self.whole_healed += other.whole_healed;
         for (sum, one) in self.faults.iter_mut().zip(other.faults) {
             *sum += one;
+        }
+    }
+}
+
+/// Seeds by the name of the class of faults they had.
+mod by_class {
+    use std::collections::BTreeMap;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::plan::FaultClass;
+
+    type Faults = [u64; FaultClass::ALL.len()];
+
+    pub fn serialize<S: Serializer>(faults: &Faults, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(FaultClass::ALL.iter().map(|class| class.name()).zip(faults))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Faults, D::Error> {
+        let mut named = BTreeMap::<String, u64>::deserialize(deserializer)?;
+        let mut faults = Faults::default();
+        for (class, seeds) in FaultClass::ALL.iter().zip(&mut faults) {
+            *seeds = named.remove(class.name()).unwrap_or_default();
+        }
+        match named.into_keys().next() {
+            None => Ok(faults),
+            Some(stranger) => Err(D::Error::custom(format!("no class of faults {stranger:?}"))),
         }
     }
 }

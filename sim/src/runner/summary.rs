@@ -2,18 +2,17 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-
+use super::group::Group;
 use super::labels::KNOWN;
 use super::outcome::{Counts, Outcome};
 use crate::check::Verdict;
 use crate::plan::{FaultClass, Profile};
 
-/// Failing seeds that are kept with their evidence; further ones are counted.
-const KEPT: usize = 20;
+/// Groups of failing seeds that are kept with their evidence; the seeds of further ones are counted.
+const GROUPS_MAX: usize = 50;
 
 /// Sums over seeds, of bounded size whatever their number.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Summary {
     pub seeds: u64,
     pub failures: u64,
@@ -22,16 +21,9 @@ pub struct Summary {
     pub counts: Counts,
     /// Seeds that reached each label, in the order of the known labels.
     pub reached: Vec<u64>,
-    /// Failing and undecided seeds, the smallest ones.
-    pub kept: Vec<Kept>,
-}
-
-/// A seed that did not hold.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Kept {
-    pub seed: u64,
-    pub digest: String,
-    pub verdict: Verdict,
+    /// Failing and undecided seeds by property and place, those with the smallest seeds; violated
+    /// ones first, then by their smallest seed.
+    pub groups: Vec<Group>,
 }
 
 impl Summary {
@@ -47,11 +39,7 @@ impl Summary {
             Verdict::Violated(_) => self.failures += 1,
             Verdict::Undecided { .. } => self.undecided += 1,
         }
-        self.keep(Kept {
-            seed: outcome.seed,
-            digest: digest_text(outcome.digest),
-            verdict: outcome.verdict.clone(),
-        });
+        self.group(Group::of(outcome));
     }
 
     pub fn merge(&mut self, other: Summary) {
@@ -64,20 +52,35 @@ impl Summary {
         for (sum, one) in self.reached.iter_mut().zip(other.reached) {
             *sum += one;
         }
-        for kept in other.kept {
-            self.keep(kept);
+        for group in other.groups {
+            self.group(group);
         }
     }
 
-    fn keep(&mut self, kept: Kept) {
-        let at = self.kept.partition_point(|k| (rank(k), k.seed) < (rank(&kept), kept.seed));
-        self.kept.insert(at, kept);
-        self.kept.truncate(KEPT);
+    fn group(&mut self, mut group: Group) {
+        if let Some(at) = self.groups.iter().position(|g| g.is_alike(&group)) {
+            group.join(self.groups.remove(at));
+        }
+        let at = self.groups.partition_point(|g| g.rank() < group.rank());
+        self.groups.insert(at, group);
+        self.groups.truncate(GROUPS_MAX);
     }
 
     /// The seed to look at first: the smallest violated one, else the smallest undecided one.
-    pub fn worst(&self) -> Option<&Kept> {
-        self.kept.first()
+    pub fn worst(&self) -> Option<&Group> {
+        self.groups.first()
+    }
+
+    /// Failing and undecided seeds that belong to no group that is kept.
+    pub fn ungrouped(&self) -> u64 {
+        let grouped: u64 = self.groups.iter().map(|g| g.count).sum();
+        self.failures + self.undecided - grouped
+    }
+
+    /// The labels with the number of seeds that reached each.
+    pub fn rare_paths(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let reached = self.reached.iter().copied().chain(std::iter::repeat(0));
+        KNOWN.iter().copied().zip(reached)
     }
 
     /// Why the campaign's mix proves too little, if it does.
@@ -104,8 +107,10 @@ impl Summary {
             }
         }
         if self.seeds >= 100_000 {
-            let rare = KNOWN.iter().zip(&self.reached).filter(|r| *r.1 * 10_000 < self.seeds);
-            complaints.extend(rare.map(|(label, n)| format!("rare path {label:?}: {n} seeds")));
+            let rare = self.rare_paths().filter(|r| r.1 * 10_000 < self.seeds);
+            complaints.extend(rare.map(|(label, n)| {
+                format!("rare path {label:?}: {n} of {} seeds (10 in 100,000 wanted)", self.seeds)
+            }));
         }
         complaints
     }
@@ -157,12 +162,9 @@ impl Summary {
             let _ = write!(out, " {} {:.0}", class.name(), share(n));
         }
         let _ = writeln!(out);
-        let mut rare: Vec<(u64, &str)> =
-            self.reached.iter().copied().zip(KNOWN.iter().copied()).collect();
+        let mut rare: Vec<(u64, &str)> = self.rare_paths().map(|(label, n)| (n, label)).collect();
         rare.sort_unstable();
-        if !rare.is_empty() {
-            let _ = writeln!(out, "rare paths, seeds that reached each:");
-        }
+        let _ = writeln!(out, "rare paths, seeds that reached each:");
         for (n, label) in rare {
             let _ = writeln!(out, "{n:>9}  {label}");
         }
@@ -174,15 +176,6 @@ impl Summary {
             self.seeds - self.failures - self.undecided
         );
         out
-    }
-}
-
-/// Violated before undecided.
-fn rank(kept: &Kept) -> u8 {
-    match kept.verdict {
-        Verdict::Violated(_) => 0,
-        Verdict::Undecided { .. } => 1,
-        Verdict::Ok => 2,
     }
 }
 
@@ -201,26 +194,102 @@ mod tests {
         Outcome { seed, verdict, digest: seed, counts, labels: LabelSet::default() }
     }
 
+    fn violated(property: Property, evidence: &str) -> Verdict {
+        Verdict::Violated(Violation { property, evidence: evidence.to_owned() })
+    }
+
+    fn sum(outcomes: impl IntoIterator<Item = Outcome>) -> Summary {
+        let mut summary = Summary::default();
+        outcomes.into_iter().for_each(|outcome| summary.add(&outcome));
+        summary
+    }
+
     #[test]
     fn summary_stays_bounded_and_names_the_smallest_violated_seed() {
-        let mut summary = Summary::default();
-        summary.add(&outcome(0, Verdict::Undecided { budget: "time".into() }));
-        for seed in (1..100).rev() {
-            let evidence = "differs".to_owned();
-            let violation = Violation { property: Property::Convergence, evidence };
-            summary.add(&outcome(seed, Verdict::Violated(violation)));
-        }
-        assert_eq!(summary.kept.len(), KEPT);
+        let undecided = outcome(0, Verdict::Undecided { budget: "time".into() });
+        let place =
+            |seed: u64| "way ".repeat(seed as usize / 2 % 8) + &"on ".repeat(seed as usize / 16);
+        let failing = (1..128).rev().map(|seed| {
+            let evidence = format!("{}host{seed} differs", place(seed));
+            outcome(seed, violated(Property::Convergence, &evidence))
+        });
+        let summary = sum([undecided].into_iter().chain(failing));
         assert_eq!(summary.worst().map(|k| k.seed), Some(1));
-        assert_eq!((summary.failures, summary.undecided), (99, 1));
+        assert_eq!((summary.failures, summary.undecided), (127, 1));
+        // There are 64 places and one undecided seed.
+        assert_eq!((summary.groups.len(), summary.ungrouped()), (GROUPS_MAX, 29));
+    }
+
+    #[test]
+    fn failing_seeds_are_grouped_by_property_and_place() {
+        let seeds = [
+            (9, Property::Counters, "node1 shows 7"),
+            (4, Property::Counters, "node3 shows 12"),
+            (5, Property::Counters, "node3 lacks key 3"),
+            (6, Property::ReferenceMerge, "node1 shows 7"),
+        ];
+        let of = |picked: &[usize]| {
+            sum(picked.iter().map(|&i| {
+                let (seed, property, evidence) = seeds[i];
+                outcome(seed, violated(property, evidence))
+            }))
+        };
+        let whole = of(&[0, 1, 2, 3]);
+        let told: Vec<(u64, u64)> = whole.groups.iter().map(|g| (g.seed, g.count)).collect();
+        assert_eq!(told, [(4, 2), (5, 1), (6, 1)]);
+        assert_eq!(whole.groups[0].also, [9]);
+        for parts in [[&[0, 3][..], &[1, 2]], [&[2, 1], &[3, 0]], [&[], &[3, 2, 1, 0]]] {
+            let mut merged = of(parts[0]);
+            merged.merge(of(parts[1]));
+            assert_eq!(merged, whole);
+        }
     }
 
     #[test]
     fn campaign_without_concurrency_is_called_dull() {
-        let mut summary = Summary::default();
-        (0..1000).for_each(|seed| summary.add(&outcome(seed, Verdict::Ok)));
-        let complaints = summary.dull().join("\n");
+        let complaints = sum((0..1000).map(|seed| outcome(seed, Verdict::Ok))).dull().join("\n");
         assert!(complaints.contains("concurrently"), "{complaints}");
         assert!(!complaints.contains("peer's byte"), "{complaints}");
+    }
+
+    /// A campaign whose mix is just lively enough.
+    fn lively(seeds: u64) -> Summary {
+        let counts = Counts {
+            peer_bytes_hit: seeds * 9 / 10,
+            concurrent_writes: seeds / 2,
+            per_key: seeds * 20,
+            ..Counts::default()
+        };
+        Summary { seeds, counts, reached: vec![seeds / 10_000; KNOWN.len()], ..Summary::default() }
+    }
+
+    #[test]
+    fn thresholds_are_those_of_the_design() {
+        assert_eq!(lively(100_000).dull(), Vec::<String>::new());
+        let dull = |change: &dyn Fn(&mut Summary)| {
+            let mut summary = lively(100_000);
+            change(&mut summary);
+            summary.dull().join("\n")
+        };
+        let wanted = "only 89999 of 100000 seeds lost or delayed a peer's byte (90 % wanted)";
+        assert_eq!(dull(&|s| s.counts.peer_bytes_hit -= 1), wanted);
+        let wanted = "only 49999 of 100000 seeds wrote one key concurrently (half wanted)";
+        assert_eq!(dull(&|s| s.counts.concurrent_writes -= 1), wanted);
+        assert_eq!(dull(&|s| s.counts.per_key -= 1), "20.0 operations per hot key (20 wanted)");
+        let rare = dull(&|s| s.reached[3] -= 1);
+        assert_eq!(
+            rare,
+            format!("rare path {:?}: 9 of 100000 seeds (10 in 100,000 wanted)", KNOWN[3])
+        );
+        let zeros_too = dull(&|s| s.reached.clear());
+        assert_eq!(zeros_too.lines().count(), KNOWN.len());
+    }
+
+    #[test]
+    fn rare_paths_are_judged_from_a_hundred_thousand_seeds_on() {
+        let mut few = lively(99_999);
+        few.reached.clear();
+        few.counts = Counts { peer_bytes_hit: 99_999, concurrent_writes: 99_999, ..few.counts };
+        assert_eq!(few.dull(), Vec::<String>::new());
     }
 }
