@@ -42,9 +42,11 @@ pub enum Kind {
     Client,
     /// Whatever else a driver of a world chooses.
     Other,
+    /// How long a disk takes, and what it loses.
+    Disk,
 }
 
-const KINDS: [(Kind, &str); 15] = [
+const KINDS: [(Kind, &str); 16] = [
     (Kind::Seed, "seed"),
     (Kind::Latency, "latency"),
     (Kind::Tail, "tail"),
@@ -60,6 +62,7 @@ const KINDS: [(Kind, &str); 15] = [
     (Kind::Fault, "fault"),
     (Kind::Client, "client"),
     (Kind::Other, "other"),
+    (Kind::Disk, "disk"),
 ];
 
 /// One recorded choice.

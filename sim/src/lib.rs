@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod decide;
 pub mod digest;
+pub mod disk;
 pub mod firewall;
 pub mod host;
 pub mod ids;
