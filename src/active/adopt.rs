@@ -20,7 +20,7 @@ impl Active {
         if let Side::Master { inbound, .. } = &mut peer.side
             && core::mem::take(&mut inbound.unlogged)
         {
-            if self.is_plain() || self.mutants.has(Mutant::BrokenResyncNotLogged) {
+            if self.leaves_unlogged() {
                 inbound.unlogged = true;
             } else {
                 core.out.facts.sometimes("cells of a resync that stood still were adopted");
@@ -47,13 +47,30 @@ impl Active {
             if uncovered.is_empty() || (position.is_some() && bytes < ADOPTED_UNIT_BYTES) {
                 continue;
             }
-            let dot = core.clock.tick(self.skew.wall(core.now).ms());
-            let unit = Unit { dot, changes: core::mem::take(&mut uncovered) };
             core.out.facts.sometimes("cells of a broken-off resync were adopted");
-            self.vector.raise(dot.origin, dot.time);
-            self.log.append_unit(&unit);
-            core.out.fact(|| Fact::CellsAdopted { unit });
+            self.log_adopted(core::mem::take(&mut uncovered), core);
         }
+    }
+
+    /// Logs a unit that cannot count yet, under an own new dot.
+    pub(super) fn adopt_unit(&mut self, unit: Unit, core: &mut Core<'_>) {
+        core.out.facts.sometimes("a unit met while a resync waited was adopted");
+        let dot = unit.dot;
+        let keep = |change: Change| Change { stamp: Some(change.stamp_in(dot)), ..change };
+        self.log_adopted(unit.changes.into_iter().map(keep).collect(), core);
+    }
+
+    /// Whether what is not in the log stays out of it: nobody takes anything of a plain replica's own.
+    pub(super) fn leaves_unlogged(&self) -> bool {
+        self.is_plain() || self.mutants.has(Mutant::BrokenResyncNotLogged)
+    }
+
+    fn log_adopted(&mut self, changes: Vec<Change>, core: &mut Core<'_>) {
+        let dot = core.clock.tick(self.skew.wall(core.now).ms());
+        let unit = Unit { dot, changes };
+        self.vector.raise(dot.origin, dot.time);
+        self.log.append_unit(&unit);
+        core.out.fact(|| Fact::CellsAdopted { unit });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Links as the dialer sees them: connecting, suspecting, moving over to a second connection.
 
 use crate::base::fact::{Fact, LogLevel};
-use crate::base::ids::{ConnId, DialId, NodeId};
+use crate::base::ids::{ConnId, DialId, NodeId, RunId};
 use crate::base::io::{DialError, Effect, HostPort};
 use crate::base::time::{Mono, Span};
 
@@ -15,6 +15,8 @@ pub struct Master {
     pub to: HostPort,
     /// A handshake has succeeded since the start (or since REPLICAOF named it).
     pub met: bool,
+    /// Of a plain replica: where what it holds has come from.
+    pub source: Source,
     /// The connection the stream comes over.
     pub link: Option<Link>,
     attempt: Attempt,
@@ -30,6 +32,17 @@ pub struct Link {
     pub conn: ConnId,
     pub node: NodeId,
     suspect: bool,
+}
+
+/// Where what a plain replica holds has come from, as far as this master goes.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Not from this master: there has been no handshake.
+    None,
+    /// At the last handshake this process had all of it.
+    Process(RunId),
+    /// At the last handshake it came in part from another process than that one.
+    Several,
 }
 
 /// The way to a (second) connection.
@@ -82,6 +95,7 @@ impl Active {
             id,
             to,
             met: false,
+            source: Source::None,
             link: None,
             attempt: Attempt::Waiting { until: core.now.mono },
             backoff: self.config.limits.backoff_min,
@@ -116,7 +130,7 @@ impl Active {
         }
     }
 
-    fn master_mut(&mut self, id: u64) -> Option<&mut Master> {
+    pub(super) fn master_mut(&mut self, id: u64) -> Option<&mut Master> {
         self.masters.iter_mut().find(|master| master.id == id)
     }
 

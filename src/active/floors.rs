@@ -71,7 +71,7 @@ impl Active {
         }
     }
 
-    /// Writes a floor into each key whose cells satisfy `wants`, as one unit. False if there is none.
+    /// Writes a floor into each key whose cells satisfy `wants`. False if there is none.
     fn floor_keys(
         &mut self,
         floor: u64,
@@ -79,34 +79,35 @@ impl Active {
         core: &mut Core<'_>,
     ) -> bool {
         let mut position = Some(WalkPosition::default());
-        let mut changes: Vec<Change> = Vec::new();
-        let mut keys: Vec<(DbIndex, Bytes)> = Vec::new();
+        let mut cells: Vec<Change> = Vec::new();
+        let mut found = false;
         while let Some(from) = position {
-            changes.clear();
-            position = core.store.walk(from, WALK_BYTES, &mut changes);
-            for key in changes.chunk_by(|a, b| (a.db, &a.key) == (b.db, &b.key)) {
-                if wants(key) {
-                    keys.push((key[0].db, key[0].key.clone()));
-                }
+            cells.clear();
+            position = core.store.walk(from, WALK_BYTES, &mut cells);
+            let keys: Vec<(DbIndex, Bytes)> = cells
+                .chunk_by(|a, b| (a.db, &a.key) == (b.db, &b.key))
+                .filter(|key| wants(key))
+                .map(|key| (key[0].db, key[0].key.clone()))
+                .collect();
+            if keys.is_empty() {
+                continue;
             }
+            found = true;
+            let dot = core.clock.tick(self.skew.wall(core.now).ms());
+            let clock = self.skew.expiry(core.now);
+            let put = |(db, key)| {
+                let cell = Cell::KeyCell { floor };
+                Change { db, key, stamp: Some(dot), cell }
+            };
+            let unit = Unit { dot, changes: keys.into_iter().map(put).collect() };
+            for change in &unit.changes {
+                core.store.apply(change, dot, clock, &mut core.out.facts);
+            }
+            self.vector.raise(dot.origin, dot.time);
+            self.log.append_unit(&unit);
+            core.out.fact(|| Fact::CellsAdopted { unit });
         }
-        if keys.is_empty() {
-            return false;
-        }
-        let dot = core.clock.tick(self.skew.wall(core.now).ms());
-        let clock = self.skew.expiry(core.now);
-        let changes = keys
-            .into_iter()
-            .map(|(db, key)| Change { db, key, stamp: Some(dot), cell: Cell::KeyCell { floor } })
-            .collect();
-        let unit = Unit { dot, changes };
-        for change in &unit.changes {
-            core.store.apply(change, dot, clock, &mut core.out.facts);
-        }
-        self.vector.raise(dot.origin, dot.time);
-        self.log.append_unit(&unit);
-        core.out.fact(|| Fact::CellsAdopted { unit });
-        true
+        found
     }
 
     /// Everything below the horizon of the cluster joined has arrived: from now on a key that is not held here is known to

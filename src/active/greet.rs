@@ -9,7 +9,7 @@ use crate::base::ids::{ConnId, Epoch};
 use crate::base::vector::Vector;
 use crate::wire::frame::{Frame, FrameError, Hello, PEER_VERSION, Refusal};
 
-use super::dial::Trouble;
+use super::dial::{Source, Trouble};
 use super::inbound::Inbound;
 use super::peer::{Greeting, Outbound, Peer, PeerNode, Side};
 use super::{Active, Core};
@@ -191,14 +191,22 @@ impl Active {
             }
             Side::Greeting { master, .. } => {
                 let whole = peer.told_whole;
+                let differs = self.is_plain() && self.note_source(master, hello) && !whole;
                 peer.side = Side::Master { master, inbound: Inbound::new(whole) };
                 // An older connection to the same master ends here, with what it has not brought.
                 self.on_master_established(master, peer.conn, hello.node, core);
+                if !self.skew.knows(hello.node) {
+                    // The older connection took what was known of the clock along.
+                    self.on_peer_wall(hello.node, hello.wall, core);
+                }
                 if self.needs_whole && !whole && self.is_plain() {
                     // A link has ended since this node said what it wants.
                     core.out
                         .facts
                         .sometimes("a plain replica came to need everything in a handshake");
+                    self.start_over(peer);
+                } else if differs {
+                    core.out.facts.sometimes("a plain replica's master had other data");
                     self.start_over(peer);
                 }
                 self.needs_whole = false;
@@ -335,6 +343,23 @@ impl Active {
         }
         let own = self.members.outgoing(&self.vector);
         own.iter().all(|(origin, time)| hello.vector.get(origin) >= time.min(horizon))
+    }
+
+    /// Whether a master's data are others than this plain replica holds: it is new here, or has dropped them since
+    /// the last handshake, and lacks some of what is here. (One that was started anew gets its own back;
+    /// and of several behind a proxy one may lag behind the other.)
+    fn note_source(&mut self, master: u64, hello: &Hello) -> bool {
+        let has_all = hello.vector.covers_all(&self.members.outgoing(&self.vector));
+        let Some(master) = self.master_mut(master) else { return false };
+        let comparable = match master.source {
+            Source::None => true,
+            Source::Process(run) => run == hello.run,
+            Source::Several => false,
+        };
+        let differs = comparable && !has_all;
+        master.source =
+            if has_all || differs { Source::Process(hello.run) } else { Source::Several };
+        differs
     }
 
     fn begin_stream(&mut self, peer: &mut Peer, hello: &Hello, core: &mut Core<'_>) {

@@ -228,9 +228,13 @@ impl Active {
             && !log_at_once
         {
             core.out.facts.sometimes("a live unit was met during a resync");
+            if resync.blocked && !self.leaves_unlogged() {
+                // The next transfer brings it again; others get it at once, and once only.
+                self.adopt_unit(unit, core);
+                return;
+            }
             inbound.unlogged = true;
             if resync.blocked {
-                // The next transfer brings it again; others get it as an adopted cell.
                 return;
             }
             inbound.held_bytes += unit_bytes(&unit);
@@ -372,6 +376,9 @@ impl Active {
         }
         resync.begun = Some(vector);
         resync.asked = true;
+        // What an earlier transfer lacked comes again with this one, and what is met live during it counts at its end.
+        resync.blocked = false;
+        resync.skipped.clear();
         resync.held.clear();
         resync.overflowed = false;
         stream.inbound.held_bytes = 0;
@@ -387,6 +394,15 @@ impl Active {
         self.vector = Vector::new();
         self.vector.raise(core.clock.origin(), core.clock.last());
         self.log.restart(&self.vector);
+        // A plain replica of this one must not keep what is gone here: at the next handshake it sees that.
+        let follows =
+            |peer: &Peer| matches!(&peer.side, Side::Replica(outbound) if !outbound.keeps);
+        for conn in self.peers.conns(follows) {
+            core.out
+                .facts
+                .sometimes("a plain replica dropped its data and its own replicas' links");
+            self.close_peer(conn, core);
+        }
     }
 
     fn on_state_chunk(&mut self, stream: &mut Stream<'_>, changes: &[Change], core: &mut Core<'_>) {
@@ -447,16 +463,16 @@ impl Active {
             self.log.append_barrier(&moved);
         }
         self.resyncs_complete += 1;
-        stream.inbound.unlogged = resync.overflowed;
+        // Of a paused origin cells may have come that no entry covers. (A plain replica adopts none.)
+        let covers_all = stream.inbound.paused.is_empty() || self.is_plain();
+        stream.inbound.unlogged = resync.overflowed || !covers_all;
         core.out.fact(|| Fact::ResyncEnded { from, complete: true });
         core.out.facts.sometimes("a resync was completed");
         let mut held = resync.held;
         while let Some(next) = held.pop_front() {
             match next {
                 Held::Unit(unit) => {
-                    // Of an origin some of whose cells were left out, nothing counts yet.
-                    let gap = resync.skipped.contains(&unit.dot.origin);
-                    if !gap && !self.vector.covers(unit.dot) {
+                    if !self.vector.covers(unit.dot) {
                         self.count_unit(stream.conn, &unit, core);
                     }
                 }
@@ -535,10 +551,11 @@ impl Active {
     }
 
     fn say_paused(&mut self, origin: Origin, time: u64, core: &mut Core<'_>) {
-        let known = self.far_ahead.insert(origin, time).is_some();
-        if known {
+        if let Some(newest) = self.far_ahead.get_mut(&origin) {
+            *newest = time.max(*newest);
             return;
         }
+        self.far_ahead.insert(origin, time);
         core.out.facts.sometimes("an origin was paused for its clock");
         core.out.fact(|| Fact::OriginPaused { origin });
         core.out.facts.log(

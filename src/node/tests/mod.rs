@@ -2,6 +2,7 @@
 //! pieces and collects what leaves.
 
 mod admin;
+mod chains;
 mod connections;
 mod limits;
 mod pairs;
