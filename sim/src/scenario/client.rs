@@ -246,6 +246,23 @@ impl Client {
         self.arrived(stage)
     }
 
+    /// Answers that have not been looked at.
+    pub fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// The next answer to what was sent unasked, if it has come or never will; then messages nobody asked for.
+    pub fn take_unasked(&mut self, stage: &mut dyn Stage) -> Option<Asked> {
+        if self.owed.is_empty() {
+            let asked = self.take_any(stage)?;
+            // That a connection ends which owes nothing is found out by the next command.
+            return matches!(asked, Asked::Answer(_)).then_some(asked);
+        }
+        let asked = self.arrived(stage)?;
+        self.owed.pop_front();
+        Some(asked)
+    }
+
     /// Sends a command if the connection is open.
     pub fn send(&mut self, stage: &mut dyn Stage, words: &[Vec<u8>]) {
         if let Some(conn) = self.conn {

@@ -3,6 +3,7 @@
 
 pub mod ast;
 mod client;
+pub mod live;
 mod load;
 pub mod outcome;
 pub mod parse;
@@ -18,6 +19,7 @@ mod units;
 mod witness;
 mod words;
 
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -63,6 +65,14 @@ pub fn run_file_faulty(path: &Path, seed: u64, mutant: Mutant) -> Outcome {
 pub fn run_text(source: &str, seed: u64, mutant: Option<Mutant>) -> Verdict {
     match parse_text(source) {
         Ok(scenario) => run_simulated(&scenario, seed, mutant, None),
+        Err(verdict) => verdict,
+    }
+}
+
+/// As [`run_text`], on a tape.
+pub fn run_text_taped(source: &str, seed: u64, mutant: Option<Mutant>, tape: &Recorder) -> Verdict {
+    match parse_text(source) {
+        Ok(scenario) => run_simulated(&scenario, seed, mutant, Some(tape)),
         Err(verdict) => verdict,
     }
 }
@@ -157,12 +167,8 @@ fn run_simulated(
     let mut stage = SimulatedStage::new(scenario, seed, mutant, tape);
     let at = Cell::new(None);
     let played = catch_unwind(AssertUnwindSafe(|| play::play(scenario, &mut stage, &at)));
-    let mut verdict = played.unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-        let got = format!("a panic: {}", said.unwrap_or("without words"));
-        fallen(scenario, &mut stage, at.get(), got)
-    });
+    let mut verdict =
+        played.unwrap_or_else(|panic| fallen(scenario, &mut stage, at.get(), panic_words(&*panic)));
     if let Verdict::Held(summary) = &mut verdict {
         summary.digest = Some(stage.digest());
     }
@@ -170,6 +176,12 @@ fn run_simulated(
         tape.with(|tape| tape.reached(Time(stage.now().as_nanos() as u64)));
     }
     verdict
+}
+
+fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("a panic: {}", said.unwrap_or("without words"))
 }
 
 /// A node broke one of its own invariants while this step was played.

@@ -13,6 +13,8 @@ use super::stage::{Stage, Trouble};
 use super::words::{Numbers, Word};
 use crate::check::Property;
 
+#[path = "play_live.rs"]
+pub mod live;
 #[path = "play_more.rs"]
 mod more;
 

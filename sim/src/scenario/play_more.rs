@@ -6,7 +6,7 @@ use super::super::ast::{Check, What, Who};
 use super::super::client::Asked;
 use super::super::reply::show;
 use super::super::stage::Judged;
-use super::{Halt, HostIndex, Player, Unmet, Why, trouble};
+use super::{Halt, HostIndex, Player, ServerState, Unmet, Why, trouble};
 use crate::check::Violation;
 use crate::resp_client::Reply;
 
@@ -18,6 +18,9 @@ impl Player<'_, '_> {
             return self.carry_out(what);
         };
         let words = self.fill(&call.words);
+        if words.first().is_some_and(|w| w.eq_ignore_ascii_case(b"SHUTDOWN")) {
+            self.hosts[call.who.host()].state = ServerState::Down;
+        }
         let mut client = self.take_client(&call.who);
         let sent = client.send_unasked(self.stage, &words);
         self.clients.insert(call.who.clone(), client);

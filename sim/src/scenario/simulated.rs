@@ -16,7 +16,7 @@ use super::quality::LinkQuality;
 use super::stage::{Judged, Stage, StageConn, Trouble};
 use super::witness::Witness;
 use crate::check::Violation;
-use crate::clock::ClockChange;
+use crate::clock::{ClockChange, WALL_AT_START_NS};
 use crate::decide::{Decisions, Kind};
 use crate::firewall::FirewallError;
 use crate::ids::{ClientConn, HostId};
@@ -80,6 +80,13 @@ impl SimulatedStage {
     /// Of everything that has happened.
     pub fn digest(&self) -> u64 {
         self.world.digest()
+    }
+
+    /// How far a host's wall clock is ahead of the true time.
+    pub fn clock_ahead_ms(&self, host: HostIndex) -> i64 {
+        let shown_us = self.world.now_at(id(host)).wall.0;
+        let true_us = (WALL_AT_START_NS + self.world.now().0) / 1000;
+        (shown_us as i64 - true_us as i64) / 1000
     }
 
     fn next(&mut self, until: Time) -> Option<Notice> {

@@ -46,6 +46,9 @@ use crate::plan::LimitsPlan;
 
 mod lines;
 mod links;
+mod live;
+
+pub use live::Lines;
 
 /// A line that cannot be understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
