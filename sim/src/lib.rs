@@ -10,6 +10,7 @@ pub mod disk;
 pub mod firewall;
 pub mod host;
 pub mod ids;
+pub mod lab;
 pub mod linear;
 pub mod link;
 pub mod look;

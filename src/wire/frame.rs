@@ -22,11 +22,11 @@ pub const PEER_FEATURES: u64 = 0;
 
 const PREFIX_BYTES: usize = 4;
 
-const UNIT_TYPE: u8 = 3;
+pub const UNIT_TYPE: u8 = 3;
 
-const ACK_TYPE: u8 = 9;
+pub const ACK_TYPE: u8 = 9;
 
-const HEARTBEAT_TYPE: u8 = 10;
+pub const HEARTBEAT_TYPE: u8 = 10;
 
 /// Longest pulse.
 const PULSE_BYTES_MAX: usize = 42;

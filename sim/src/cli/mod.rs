@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod commit;
 mod interrupt;
+mod lab;
 mod mutants;
 mod replay;
 mod run;
@@ -44,6 +45,8 @@ enum Command {
     Shrink(shrink::Args),
     /// Checks the checkers: each deliberate fault must be found
     Mutants(mutants::Args),
+    /// Opens a live split-brain lab for the browser
+    Lab(lab::Args),
 }
 
 /// Runs a command line; the exit code.
@@ -55,6 +58,7 @@ pub fn run(cli: Cli) -> u8 {
         Command::Check(args) => check::run(args),
         Command::Shrink(args) => shrink::run(args),
         Command::Mutants(args) => mutants::run(args),
+        Command::Lab(args) => lab::run(args),
     }
 }
 

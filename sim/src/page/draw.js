@@ -5,6 +5,8 @@ const pen = canvas.getContext("2d", { alpha: false });
 const FONT = "11px system-ui, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif";
 const SMALL = "10px system-ui, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif";
 const HUES = [212, 32, 145, 285, 0, 178, 330, 58, 100, 250];
+/** Drawn over the lanes, by whoever adds to the page. */
+const overlays = [];
 let ink = {};
 let dark = false;
 
@@ -68,6 +70,7 @@ function drawAll(runs, state) {
     drawParting(v, i);
     drawPicked(v, state);
     if (state.band?.[0] === v) drawBand(v, state.band);
+    for (const draw of overlays) draw(v);
     pen.restore();
     drawGutter(v, state.active === i && runs.length > 1);
     pen.restore();
@@ -401,8 +404,8 @@ function drawOps(v) {
     pen.globalAlpha = o.greeting[i] ? .4 : .85;
     pen.fillRect(a, y, wide, OP_ROW - 1.5);
     pen.globalAlpha = 1;
-    if (o.outcome[i] === 2) hatch(a, y, wide, OP_ROW - 1.5);
-    if (o.outcome[i] === 1) { pen.fillStyle = ink["--bg"]; if (wide > 6) pen.fillRect(a + 2, y + 3, wide - 4, 1.5); }
+    if (o.outcome[i] === DOUBT) hatch(a, y, wide, OP_ROW - 1.5);
+    if (o.outcome[i] === REFUSED) { pen.fillStyle = ink["--bg"]; if (wide > 6) pen.fillRect(a + 2, y + 3, wide - 4, 1.5); }
     else if (wide > 44) {
       const text = fitted(texts[o.text[i]], wide - 6);
       pen.fillStyle = dark ? "#0b0e12" : "#ffffff";
@@ -423,53 +426,6 @@ function hatch(x, y, wide, tall) {
     pen.lineTo(Math.min(end, at + 4), y);
   }
   pen.stroke();
-}
-
-/** What chosen keys are, a strip per host. */
-function drawStrips(v) {
-  pen.font = SMALL;
-  pen.textAlign = "left";
-  pen.textBaseline = "middle";
-  for (const { series, rows } of v.strips) {
-    for (const { host, y } of rows) {
-      pen.fillStyle = ink["--grid"];
-      pen.fillRect(v.x0, y + STRIP / 2 - .5, v.x1 - v.x0 + 8, 1);
-      drawStrip(v, series, series.hosts[host], y);
-    }
-  }
-}
-
-/** Of values that come and go within so many pixels one is drawn. */
-const CELL = 2;
-
-function drawStrip(v, series, changes, y) {
-  const times = startsOf(changes), end = offAxis(time.to);
-  let i = Math.max(0, lowerBound(times, offAxis(time.from)) - 1);
-  while (i < changes.length && times[i] <= end) {
-    const [at, text] = changes[i];
-    const begin = toX(v, at);
-    const a = Math.max(v.x0, begin);
-    const b = Math.min(v.x1 + 8, toX(v, i + 1 < changes.length ? times[i + 1] : v.run.end));
-    if (text >= 0 && b > a) {
-      pen.fillStyle = valueColour(series.colours.get(text));
-      pen.fillRect(b - a < CELL ? Math.floor(a) : a, y, Math.max(CELL, b - a), STRIP - 1);
-      if (b - a > 14) {
-        const words = fitted(v.run.texts[text] || "(empty)", b - a - 7);
-        if (words) { pen.fillStyle = ink["--ink"]; pen.fillText(words, a + 4, y + 5.5); }
-      }
-      if (b - a >= CELL && begin >= v.x0) { pen.fillStyle = ink["--bg"]; pen.fillRect(a, y, 1, STRIP - 1); }
-    }
-    i++;
-    if (b - a < CELL) i = Math.max(i, lowerBound(times, toTime(v, a + CELL)) - 1);
-  }
-}
-
-/** The times of changes as a column of their own, kept. */
-const starts = new WeakMap();
-function startsOf(changes) {
-  let column = starts.get(changes);
-  if (!column) starts.set(changes, column = Float64Array.from(changes, (c) => c[0]));
-  return column;
 }
 
 /** What a drag with Shift marks. */
@@ -510,7 +466,7 @@ function drawPicked(v, state) {
     if (!event || event.run !== v.run) continue;
     const { column, i } = event, { run } = v;
     pen.strokeStyle = pen.fillStyle = ink[strong ? "--pick" : "--accent"];
-    const at = [run.k, run.m, run.o, run.v][column].at[i];
+    const at = run.columns[column].at[i];
     if (strong) {
       pen.globalAlpha = .5;
       pen.fillRect(toX(v, at) - .5, v.rulerY + RULER, 1, v.bottom - v.rulerY - RULER);
@@ -555,7 +511,7 @@ function placeOfEvent(v, column, i) {
   }
   const strip = v.strips.find((s) => s.series.index === values.series[i]);
   const row = strip?.rows.find((r) => r.host === values.host[i]);
-  return row ? [toX(v, values.at[i]), row.y + STRIP / 2] : v.laneY.has(values.host[i])
+  return row ? [toX(v, values.at[i]), row.y + v.strip / 2] : v.laneY.has(values.host[i])
     ? [toX(v, values.at[i]), v.laneY.get(values.host[i])] : hosts.length ? null : null;
 }
 
@@ -588,7 +544,7 @@ function drawGutter(v, active) {
     pen.fillStyle = ink["--muted"];
     pen.fillText("key", v.left + 12, strip.y + 9);
     pen.textAlign = "right";
-    for (const { host, y } of strip.rows) put(run.hosts[host].name, y + 6, "--muted", SMALL);
+    for (const { host, y } of strip.rows) put(run.hosts[host].name, y + v.strip / 2, "--muted", SMALL);
   }
   if (active) {
     pen.fillStyle = ink["--accent"];

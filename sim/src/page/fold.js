@@ -65,7 +65,7 @@ function offAxis(u) { return fold.on ? between(fold.u, fold.t, u) : u; }
 /** Puts all events on the axis. */
 function placeEvents(runs) {
   for (const run of runs) {
-    for (const column of [run.k, run.m, run.o, run.v]) {
+    for (const column of run.columns) {
       column.u = fold.on ? column.at.map(onAxis) : column.at;
       if (column.ends) column.uEnds = fold.on ? column.ends.map(onAxis) : column.ends;
     }

@@ -1,12 +1,14 @@
 // Where things are: one view per run, zones from top to bottom, time to pixels.
 
 const GUTTER = 108, RULER = 20, MINI = 26, SPAN_ROW = 15, OP_ROW = 9, STRIP = 12, HEAD = 17;
+/** Strips grow as tall as this if there is room. */
+const STRIP_MOST = 20;
 const SPAN_ROWS_MAX = 4, OP_ROWS_MAX = 3, LANE_GAP = 104, ABOVE = 54, BELOW = 22, KEYS_LEAST = 2, KEYS_MOST = 12;
 
 /** The window that all views share, on the axis (see `fold.js`). */
 const time = { from: 0, to: 1 };
 
-const view = { width: 0, height: 0, beside: true, views: [] };
+const view = { width: 0, height: 0, beside: true, live: false, views: [] };
 
 /** Puts bars into rows so that none lie upon each other; a row per bar. */
 function packed(bars, begin, end, rowsMax) {
@@ -22,17 +24,18 @@ function packed(bars, begin, end, rowsMax) {
 /** What of a run's layout does not depend on the window: rows of bars, sides of walls. */
 function prepare(run) {
   const { o } = run;
-  o.row = new Uint8Array(o.at.length);
-  run.opRows = run.hosts.map(() => 0);
-  const free = run.hosts.map(() => []);
-  for (let i = 0; i < o.at.length; i++) {
-    const rowsFree = free[o.host[i]];
-    let row = rowsFree.findIndex((t) => t <= o.at[i]);
-    if (row < 0) row = Math.min(rowsFree.length, OP_ROWS_MAX - 1);
-    rowsFree[row] = Math.max(rowsFree[row] ?? 0, o.ends[i]);
+  run.opRows ??= run.hosts.map(() => 0);
+  run.lastInRow ??= run.hosts.map(() => []);
+  for (let i = run.prepared ?? 0; i < o.length; i++) {
+    const last = run.lastInRow[o.host[i]];
+    const isFree = (other) => o.outcome[other] !== WAITS && o.ends[other] <= o.at[i];
+    let row = last.findIndex(isFree);
+    if (row < 0) row = Math.min(last.length, OP_ROWS_MAX - 1);
+    if (last[row] === undefined || o.ends[last[row]] <= o.ends[i]) last[row] = i;
     o.row[i] = row;
     run.opRows[o.host[i]] = Math.max(run.opRows[o.host[i]], row + 1);
   }
+  run.prepared = o.length;
   run.sides = [];
   run.hosts.forEach((_, host) => {
     for (const below of [false, true]) {
@@ -45,7 +48,8 @@ function prepare(run) {
 
 /** Puts the elements of the plan into rows, with room for a few words each. */
 function packSpans(run) {
-  const least = onAxis(run.end) / 13;
+  // Of a run that goes on the window keeps its width, the whole does not.
+  const least = view.live ? (time.to - time.from) / 8 : onAxis(run.end) / 13;
   const begin = (s) => onAxis(s.begins), end = (s) => Math.max(onAxis(s.ends), begin(s) + least);
   const rows = packed(run.spans, begin, end, SPAN_ROWS_MAX);
   const next = [];
@@ -103,6 +107,8 @@ function lanesOf(run) {
 /** Keys with strips, the same in all runs: the chosen one, or those that tell most. */
 function keysShown(runs) {
   if (filter.key) return [filter.key];
+  // Strips of a run that goes on stay where they are.
+  if (view.live) return runs[0].series.map((series) => series.key);
   const weights = new Map();
   for (const run of runs) {
     for (const { key, hosts } of run.series) {
@@ -153,7 +159,12 @@ function layOutOne(run, keys, left, top, width, height) {
   const names = keys.slice(0, Math.max(KEYS_LEAST, Math.min(room, KEYS_MOST)));
   v.keys = names.map((key) => run.series.find((s) => s.key === key)
     ?? { key, index: -1, hosts: run.hosts.map(() => []), colours: new Map() });
-  v.gap = Math.min(160, Math.max(64, (rest - v.keys.length * perKey) / gaps));
+  const widest = gaps === 1 ? 260 : 160;
+  v.gap = Math.min(widest, Math.max(64, (rest - v.keys.length * perKey) / gaps));
+  // What is left after that goes to the strips.
+  const strips = v.keys.length * v.lanes.filter((h) => run.hosts[h].name !== "clients").length;
+  const spare = rest - v.keys.length * perKey - v.gap * gaps;
+  v.strip = Math.min(STRIP_MOST, STRIP + Math.max(0, Math.floor(spare / Math.max(1, strips))));
   v.laneY = new Map();
   v.lanes.forEach((host, i) => v.laneY.set(host, y + ABOVE + v.gap * i));
   v.lanesTop = y;
@@ -174,7 +185,7 @@ function layOutOne(run, keys, left, top, width, height) {
     for (const host of v.lanes) {
       if (run.hosts[host].name === "clients") continue;
       strip.rows.push({ host, y });
-      y += STRIP;
+      y += v.strip;
     }
     y += 5;
     v.strips.push(strip);

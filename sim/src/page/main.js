@@ -20,10 +20,14 @@ function relayout() {
   const width = stage.clientWidth, height = stage.clientHeight, scale = devicePixelRatio || 1;
   const tall = layOut(runs, width, height);
   byId("tall").style.height = `${tall}px`;
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
+  const wide = Math.round(width * scale), high = Math.round(height * scale);
+  // Setting a size, also the same one, empties the canvas.
+  if (canvas.width !== wide || canvas.height !== high) {
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+    canvas.width = wide;
+    canvas.height = high;
+  }
   state.scroll = stage.scrollTop;
   redraw();
 }
@@ -47,11 +51,11 @@ function pick(event, go) {
     const { run, column, i } = event;
     state.active = runs.indexOf(run);
     history.replaceState(null, "", `#${linkOf(run, column, i)}`);
-    const at = [run.k, run.m, run.o, run.v][column].at[i];
+    const at = run.columns[column].at[i];
     if (go) {
       const span = time.to - time.from, u = onAxis(at);
       if (u < time.from + span * .05 || u > time.to - span * .05) setWindow(runs, u - span / 2, u + span / 2);
-      revealInList(run, run.placeOf[column][i]);
+      revealInList(run, run.columns[column].place[i]);
     }
   } else history.replaceState(null, "", location.pathname + location.search);
   refreshList();
@@ -63,7 +67,7 @@ function follow(hash) {
   const found = /^#?([ab])\.([kmov])(\d+)$/.exec(hash);
   const run = found && runs["ab".indexOf(found[1])];
   const column = found && COLUMNS.indexOf(found[2]);
-  if (!run || Number(found[3]) >= [run.k, run.m, run.o, run.v][column].at.length) return false;
+  if (!run || Number(found[3]) >= run.columns[column].at.length) return false;
   pick({ run, column, i: Number(found[3]) }, true);
   zoomToPicked();
   return true;
@@ -72,7 +76,7 @@ function follow(hash) {
 function zoomToPicked() {
   if (!state.picked) return;
   const { run, column, i } = state.picked;
-  const at = [run.k, run.m, run.o, run.v][column].at[i];
+  const at = run.columns[column].at[i];
   const takes = column === M || column === O ? (column === M ? run.m : run.o).ends[i] - at : 0;
   const least = fold.on ? onAxis(wholeEnd(runs)) / 200 : wholeEnd(runs) / 500;
   const from = onAxis(at), to = onAxis(at + takes), span = Math.max((to - from) * 6, least);
@@ -99,7 +103,7 @@ function step(direction, sameHost) {
   if (!visible.length) return;
   let at;
   if (state.picked?.run === run) {
-    const place = run.placeOf[state.picked.column][state.picked.i];
+    const place = run.columns[state.picked.column].place[state.picked.i];
     at = lowerBound(visible, place);
     at = direction > 0 ? (visible[at] === place ? at + 1 : at) : at - 1;
   } else {
@@ -196,7 +200,7 @@ function opAt(v, x, y) {
 
 function valueAt(v, x, y) {
   for (const strip of v.strips) {
-    const row = strip.rows.find((r) => y >= r.y && y < r.y + STRIP);
+    const row = strip.rows.find((r) => y >= r.y && y < r.y + v.strip);
     if (!row) continue;
     const changes = strip.series.hosts[row.host], t = toTime(v, x);
     const n = lowerBound(startsOf(changes), t + 1) - 1;
@@ -293,7 +297,7 @@ canvas.addEventListener("pointerup", (e) => {
   if (!was.moved) {
     const event = underMouse(x, y)?.event ?? null;
     pick(event, false);
-    if (event) revealInList(event.run, event.run.placeOf[event.column][event.i]);
+    if (event) revealInList(event.run, event.run.columns[event.column].place[event.i]);
     return;
   }
   if (was.zoom && was.v) {
@@ -341,7 +345,7 @@ function onKey(e) {
     if (e.target.id === "search" && e.key === "Enter") { step(e.shiftKey ? -1 : 1, false); e.preventDefault(); }
     return;
   }
-  if (e.ctrlKey || e.metaKey || e.altKey || byId("keys").open) return;
+  if (e.ctrlKey || e.metaKey || e.altKey || document.querySelector("dialog[open]")) return;
   const run = runs[state.active];
   const last = run.visible.length - 1;
   const go = (at) => { const p = run.visible[at]; if (p !== undefined) pick({ run, column: run.order.column[p], i: run.order.index[p] }, true); };
@@ -358,7 +362,7 @@ function onKey(e) {
   does();
 }
 function escape(e) {
-  if (byId("keys").open) return;
+  if (document.querySelector("dialog[open]")) return;
   if (filter.words) { byId("search").value = filter.words = ""; filterChanged(); }
   else pick(null, false);
   stage.focus();

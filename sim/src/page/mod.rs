@@ -5,18 +5,21 @@ mod data;
 use serde::Serialize;
 
 use self::data::RunData;
+pub use self::data::{Piece, Reader};
 use crate::trace::parting::{Column, Event};
 use crate::trace::{Parting, Tape, parting};
 
 const HTML: &str = include_str!("page.html");
 const CSS: &str = include_str!("page.css");
 /// In the order in which they build on each other.
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 9] = [
+    include_str!("columns.js"),
     include_str!("model.js"),
     include_str!("fold.js"),
     include_str!("layout.js"),
     include_str!("draw.js"),
     include_str!("arrows.js"),
+    include_str!("strips.js"),
     include_str!("panel.js"),
     include_str!("main.js"),
 ];
@@ -31,11 +34,38 @@ pub struct Shown<'a> {
     pub tape: &'a Tape,
 }
 
+/// What a page may load: nothing.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+
+const LAB_BAR: &str = include_str!("lab/bar.html");
+const LAB_HTML: &str = include_str!("lab/lab.html");
+const LAB_CSS: &str = include_str!("lab/lab.css");
+const LAB_SCRIPTS: [&str; 6] = [
+    include_str!("lab/ask.js"),
+    include_str!("lab/map.js"),
+    include_str!("lab/hosts.js"),
+    include_str!("lab/console.js"),
+    include_str!("lab/tour.js"),
+    include_str!("lab/live.js"),
+];
+
+/// A live lab, which a page begins with.
+#[derive(Debug, Serialize)]
+pub struct LabPage {
+    pub number: u64,
+    pub nodes: u8,
+    pub seed: u64,
+    pub latency_ms: u32,
+    pub mutant: Option<&'static str>,
+}
+
 #[derive(Serialize)]
 struct Page<'a> {
     title: &'a str,
     runs: Vec<RunData<'a>>,
     parting: Option<PartingData>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lab: Option<&'a LabPage>,
 }
 
 /// Where two runs part: per run the event's column and place.
@@ -51,9 +81,23 @@ pub fn render(title: &str, runs: &[Shown<'_>]) -> String {
         [left, right] => parting(left.tape, right.tape).map(|parting| parting_data(&parting)),
         _ => None,
     };
-    let page = Page { title, runs: runs.iter().map(RunData::of).collect(), parting };
-    let json = serde_json::to_string(&page).expect("plain data");
-    let mut html = String::with_capacity(json.len() + 100_000);
+    let runs = runs.iter().map(RunData::of).collect();
+    filled(&Page { title, runs, parting, lab: None })
+}
+
+/// The page of a lab, which gets to know what happens in it from the server.
+pub fn render_lab(lab: &LabPage, tape: &Tape) -> String {
+    let label = "Split-brain lab".to_owned();
+    let empty = tape.without_events();
+    let shown = Shown { label, command: "cargo sim scenario lab.scn".to_owned(), tape: &empty };
+    let runs = vec![RunData::of(&shown)];
+    filled(&Page { title: "Split-brain lab", runs, parting: None, lab: Some(lab) })
+}
+
+fn filled(page: &Page<'_>) -> String {
+    let json = serde_json::to_string(page).expect("plain data");
+    let is_lab = page.lab.is_some();
+    let mut html = String::with_capacity(json.len() + 150_000);
     for part in HTML.split_inclusive("-->") {
         let (before, slot) = match part.rsplit_once("<!--") {
             Some((before, slot)) => (before, slot.trim_end_matches("-->").trim()),
@@ -61,10 +105,23 @@ pub fn render(title: &str, runs: &[Shown<'_>]) -> String {
         };
         html.push_str(before);
         match slot {
-            "title" => html.push_str(&escaped(title)),
-            "style" => html.push_str(CSS),
+            "policy" => {
+                html.push_str(POLICY);
+                html.push_str(if is_lab { "; connect-src 'self'" } else { "" });
+            }
+            "title" => html.push_str(&escaped(page.title)),
+            "style" => {
+                html.push_str(CSS);
+                html.push_str(if is_lab { LAB_CSS } else { "" });
+            }
+            "kind" => html.push_str(if is_lab { "lab" } else { "still" }),
+            "bar" if is_lab => html.push_str(LAB_BAR),
+            "lab" if is_lab => html.push_str(LAB_HTML),
             "data" => html.push_str(&harmless(&json)),
-            "script" => SCRIPTS.iter().for_each(|script| html.push_str(script)),
+            "script" => {
+                let more = if is_lab { &LAB_SCRIPTS[..] } else { &[] };
+                SCRIPTS.iter().chain(more).for_each(|script| html.push_str(script));
+            }
             _ => {}
         }
     }

@@ -41,64 +41,117 @@ const OUTCOMES = [
   { id: "ok", name: "answered", colour: "--ok" },
   { id: "refused", name: "refused", colour: "--refused" },
   { id: "doubt", name: "in doubt", colour: "--doubt" },
+  { id: "waits", name: "not answered yet", colour: "--muted" },
 ];
-const OP_KINDS = [...OUTCOMES, { id: "greeting", name: "greetings", colour: "--client", off: true }];
+const REFUSED = 1, DOUBT = 2, WAITS = 3, GREETING = 3;
+const OP_KINDS = [...OUTCOMES.slice(0, WAITS), { id: "greeting", name: "greetings", colour: "--client", off: true }];
 const VALUE_KINDS = [{ id: "value", name: "value changes", colour: "--muted", off: true }];
 // Columns, in the order in which events of one moment are told.
 const COLUMNS = ["k", "m", "o", "v"];
 const K = 0, M = 1, O = 2, V = 3;
 
-/** The running sums of differences. */
-function sums(differences) {
-  const out = new Float64Array(differences.length);
-  let sum = 0;
-  for (let i = 0; i < differences.length; i++) out[i] = sum += differences[i];
-  return out;
-}
+const MESSAGE_COLUMNS = { at: Float64Array, ends: Float64Array, from: Uint8Array, to: Uint8Array,
+  conn: Uint32Array, bytes: Uint32Array, kind: Uint8Array, fate: Uint8Array, again: Uint8Array,
+  text: Uint32Array, keys: Uint32Array, place: Uint32Array, shown: Uint8Array, hit: Uint8Array };
+const MARK_COLUMNS = { at: Float64Array, host: Int16Array, kind: Uint8Array, text: Uint32Array,
+  keys: Uint32Array, ill: Uint8Array, place: Uint32Array, shown: Uint8Array, hit: Uint8Array };
+const OP_COLUMNS = { at: Float64Array, ends: Float64Array, host: Uint8Array, conn: Uint32Array,
+  outcome: Uint8Array, greeting: Uint8Array, text: Uint32Array, reply: Uint32Array, keys: Uint32Array,
+  row: Uint8Array, place: Uint32Array, shown: Uint8Array, hit: Uint8Array };
+const VALUE_COLUMNS = { at: Float64Array, series: Uint32Array, host: Uint8Array, text: Int32Array,
+  place: Uint32Array, shown: Uint8Array, hit: Uint8Array };
+const ORDER_COLUMNS = { column: Uint8Array, index: Uint32Array, at: Float64Array };
 
-/** The first index of a sorted column that is not below `t`. */
-function lowerBound(column, t) {
-  let low = 0, high = column.length;
-  while (low < high) {
-    const mid = (low + high) >> 1;
-    if (column[mid] < t) low = mid + 1; else high = mid;
-  }
-  return low;
-}
+/** Times beyond this are those of what has not ended. */
+const OPEN_FROM = 1e18;
 
 /** A run's data as columns. `letter` names it in links. */
 function decode(raw, letter) {
-  const run = { letter, raw, label: raw.label, texts: raw.texts, keysets: raw.keysets, end: raw.end };
+  const run = { letter, raw, label: raw.label, texts: [], keysets: [], end: 0, conns: [], walls: [],
+    spans: [], stateChanges: [], series: [], leftOut: 0,
+    m: new Columns(MESSAGE_COLUMNS), k: new Columns(MARK_COLUMNS), o: new Columns(OP_COLUMNS),
+    v: new Columns(VALUE_COLUMNS), order: new Columns(ORDER_COLUMNS), openOps: new Set(),
+    visiblePlaces: new Columns({ place: Uint32Array }) };
   run.hosts = raw.hosts.map(([name, ip]) => ({ name, ip }));
-  run.conns = raw.conns.map(([from, fromPort, to, toPort, peers, who]) =>
-    ({ from, fromPort, to, toPort, peers: !!peers, who: raw.texts[who] }));
-  const m = raw.messages, k = raw.marks, o = raw.ops;
-  const u8 = (c) => Uint8Array.from(c), u32 = (c) => Uint32Array.from(c);
-  const sent = sums(m.sent);
-  const kinds = u8(m.kind);
-  // What travels on a client's connection is the client's, acks aside.
-  for (let i = 0; i < kinds.length; i++) {
-    if (kinds[i] !== 0 && !run.conns[m.conn[i]].peers) kinds[i] = CLIENT_KIND;
-  }
-  run.m = { at: sent, ends: sent.map((t, i) => t + m.takes[i]), from: u8(m.from), to: u8(m.to),
-    conn: u32(m.conn), bytes: u32(m.bytes), kind: kinds, fate: u8(m.fate), again: u8(m.again),
-    text: u32(m.text), keys: u32(m.keys) };
-  run.k = { at: sums(k.at), host: Int16Array.from(k.host), kind: u8(k.kind), text: u32(k.text),
-    keys: u32(k.keys) };
-  const asked = sums(o.sent);
-  run.o = { at: asked, ends: asked.map((t, i) => t + o.takes[i]), host: u8(o.host),
-    conn: u32(o.conn), outcome: u8(o.outcome), greeting: u8(o.greeting), text: u32(o.text),
-    reply: u32(o.reply), keys: u32(o.keys) };
-  run.walls = raw.walls.map(([from, to, kind, begins, ends, text]) =>
-    ({ from, to, kind, begins, ends, text: raw.texts[text] }));
-  run.spans = raw.spans.map(([begins, ends, text]) => ({ begins, ends, text: raw.texts[text] }));
-  run.states = run.hosts.map((_, host) => statesOf(raw.states.filter((s) => s[0] === host), raw.end));
-  run.series = raw.series.map(({ key, hosts }, index) => ({ key, index, hosts }));
-  run.v = valueEvents(run);
-  run.order = inOrder(run);
-  // A link that is not well is told in another colour.
-  run.k.ill = run.k.text.map((text, i) => MARK_KINDS[run.k.kind[i]].id === "link" && !run.texts[text].endsWith("is up"));
+  run.columns = [run.k, run.m, run.o, run.v];
+  append(run, raw);
   return run;
+}
+
+/** Appends a piece: what has happened since the last one. */
+function append(run, piece) {
+  run.end = piece.end;
+  run.leftOut = piece.left_out;
+  pushAll(run.texts, piece.texts);
+  pushAll(run.keysets, piece.keysets);
+  for (const [from, fromPort, to, toPort, peers, who] of piece.conns) {
+    run.conns.push({ from, fromPort, to, toPort, peers: !!peers, who: run.texts[who] });
+  }
+  const before = run.columns.map((c) => c.length);
+  appendMessages(run, piece.messages);
+  appendMarks(run, piece.marks);
+  appendOps(run, piece.ops);
+  appendValues(run, piece);
+  for (const [from, to, kind, begins, until, text] of piece.walls) {
+    run.walls.push({ from, to, kind, begins, until, text: run.texts[text] });
+  }
+  for (const [begins, until, text] of piece.spans) run.spans.push({ begins, until, text: run.texts[text] });
+  if (piece.changed) change(run, piece.changed);
+  // What goes on has come as far as the run has.
+  for (const bar of [...run.walls, ...run.spans]) bar.ends = Math.min(bar.until, run.end);
+  for (const i of run.openOps) run.o.ends[i] = run.end;
+  pushAll(run.stateChanges, piece.states);
+  run.states = run.hosts.map((_, host) => statesOf(run.stateChanges.filter((s) => s[0] === host), run.end));
+  putInOrder(run, before);
+}
+
+function appendMessages(run, m) {
+  const sent = sums(m.sent), kind = Uint8Array.from(m.kind);
+  // What travels on a client's connection is the client's, acks aside.
+  for (let i = 0; i < kind.length; i++) {
+    if (kind[i] !== 0 && !run.conns[m.conn[i]].peers) kind[i] = CLIENT_KIND;
+  }
+  run.m.push(sent.length, { ...m, at: sent, kind, ends: sent.map((t, i) => t + m.takes[i]) });
+}
+
+function appendMarks(run, k) {
+  const at = sums(k.at), from = run.k.push(at.length, { ...k, at });
+  // A link that is not well is told in another colour.
+  for (let i = from; i < run.k.length; i++) {
+    run.k.ill[i] = MARK_KINDS[run.k.kind[i]].id === "link" && !run.texts[run.k.text[i]].endsWith("is up");
+  }
+}
+
+function appendOps(run, o) {
+  const at = sums(o.sent), from = run.o.push(at.length, { ...o, at, ends: at.map((t, i) => t + o.takes[i]) });
+  for (let i = from; i < run.o.length; i++) {
+    if (run.o.ends[i] < OPEN_FROM) continue;
+    run.o.outcome[i] = WAITS;
+    run.openOps.add(i);
+  }
+}
+
+/** Values are events, and strips per key and host. */
+function appendValues(run, { series, values }) {
+  for (const key of series) {
+    run.series.push({ key, index: run.series.length, hosts: run.hosts.map(() => []), colours: new Map() });
+  }
+  run.v.push(values.at.length, values);
+  values.at.forEach((at, i) => run.series[values.series[i]].hosts[values.host[i]].push([at, values.text[i]]));
+}
+
+/** What was told before and has become something else. */
+function change(run, { messages, ops, conns, walls, spans }) {
+  for (const [i, fate] of messages) run.m.fate[i] = fate;
+  for (const [i, ends, outcome, reply] of ops) {
+    run.openOps.delete(i);
+    run.o.ends[i] = ends;
+    run.o.outcome[i] = outcome;
+    run.o.reply[i] = reply;
+  }
+  for (const [i, who] of conns) run.conns[i].who = run.texts[who];
+  for (const [i, until] of walls) run.walls[i].until = until;
+  for (const [i, until] of spans) run.spans[i].until = until;
 }
 
 /** Spans of a host's states. */
@@ -108,57 +161,42 @@ function statesOf(changes, end) {
     .filter((s) => s.ends > s.begins);
 }
 
-/** Changes of values as events. */
-function valueEvents(run) {
-  const all = [];
-  for (const series of run.series) {
-    series.hosts.forEach((changes, host) =>
-      changes.forEach(([at, text]) => all.push([at, series.index, host, text])));
-  }
-  all.sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
-  return { at: Float64Array.from(all, (e) => e[0]), series: Uint32Array.from(all, (e) => e[1]),
-    host: Uint8Array.from(all, (e) => e[2]), text: Int32Array.from(all, (e) => e[3]) };
-}
+const numbers = new Map();
 
 /** Numbers the values of each key in order of appearance, the same in all runs: one value, one colour. */
 function numberValues(runs) {
-  const numbers = new Map();
   for (const run of runs) {
-    for (const series of run.series) {
-      if (!numbers.has(series.key)) numbers.set(series.key, new Map());
-      series.colours = new Map();
-    }
     const { v } = run;
-    for (let i = 0; i < v.at.length; i++) {
+    for (let i = run.numbered ?? 0; i < v.length; i++) {
       if (v.text[i] < 0) continue;
-      const series = run.series[v.series[i]], known = numbers.get(series.key);
-      const text = run.texts[v.text[i]];
+      const series = run.series[v.series[i]], text = run.texts[v.text[i]];
+      if (!numbers.has(series.key)) numbers.set(series.key, new Map());
+      const known = numbers.get(series.key);
       if (!known.has(text)) known.set(text, known.size);
       series.colours.set(v.text[i], known.get(text));
     }
+    run.numbered = v.length;
   }
 }
 
-/** All events in the order of time: columns and places there. */
-function inOrder(run) {
-  const columns = [run.k, run.m, run.o, run.v];
-  const count = columns.reduce((sum, c) => sum + c.at.length, 0);
-  const column = new Uint8Array(count), index = new Uint32Array(count), at = new Float64Array(count);
-  const next = [0, 0, 0, 0];
-  run.placeOf = columns.map((c) => new Uint32Array(c.at.length));
-  for (let i = 0; i < count; i++) {
+/** Puts events that are new into the order of time: columns and places there. */
+function putInOrder(run, from) {
+  const { columns } = run, next = [...from];
+  const count = columns.reduce((sum, c, n) => sum + c.length - from[n], 0);
+  const begin = run.order.push(count, {});
+  const { column, index, at } = run.order;
+  for (let i = begin; i < begin + count; i++) {
     let best = -1;
     for (let c = 0; c < 4; c++) {
-      if (next[c] >= columns[c].at.length) continue;
+      if (next[c] >= columns[c].length) continue;
       if (best < 0 || columns[c].at[next[c]] < columns[best].at[next[best]]) best = c;
     }
     column[i] = best;
     index[i] = next[best];
     at[i] = columns[best].at[next[best]];
-    run.placeOf[best][next[best]] = i;
+    columns[best].place[next[best]] = i;
     next[best]++;
   }
-  return { column, index, at };
 }
 
 /** What is shown. Hosts and keys by name, so that they hold for both runs. */
@@ -178,69 +216,71 @@ function connName(run, conn) {
 
 /** Marks every event as shown or not, and as matching the search or not. */
 function applyFilter(run) {
-  const words = filter.words.toLowerCase();
-  const has = (text) => text.toLowerCase().includes(words);
-  const textHit = run.texts.map((text) => words !== "" && has(text));
-  const hostHit = run.hosts.map((host) => words !== "" && has(host.name));
-  const keyHit = run.keysets.map((keys) => words !== "" && keys.some(has));
-  const keyShown = run.keysets.map((keys) => !filter.key || keys.includes(filter.key));
-  const connShown = run.conns.map((_, i) => !filter.conn || connName(run, i) === filter.conn);
-  const connHit = run.conns.map((c) => words !== "" && (has(c.who) || has(`:${c.fromPort}`)));
-  const hostShown = run.hosts.map((host) => !filter.hosts.has(host.name));
-  const kindShown = (kinds) => kinds.map((kind) => !filter.hides(kind.id));
-  const mk = kindShown(MESSAGE_KINDS), kk = kindShown(MARK_KINDS), ok = kindShown(OP_KINDS);
-  const { m, k, o, v } = run;
-  m.shown = new Uint8Array(m.at.length);
-  m.hit = new Uint8Array(m.at.length);
-  for (let i = 0; i < m.at.length; i++) {
-    m.shown[i] = mk[m.kind[i]] && hostShown[m.from[i]] && hostShown[m.to[i]]
-      && keyShown[m.keys[i]] && connShown[m.conn[i]];
-    m.hit[i] = textHit[m.text[i]] || keyHit[m.keys[i]] || hostHit[m.from[i]] || hostHit[m.to[i]]
-      || connHit[m.conn[i]];
+  run.judged = [0, 0, 0, 0];
+  run.gathered = run.hits = 0;
+  run.visiblePlaces.clear();
+  const words = filter.words.toLowerCase(), searching = words !== "";
+  const has = (text) => searching && text.toLowerCase().includes(words);
+  /** Judges each element of a growing list once. */
+  const each = (list, judge) => { const known = []; return (i) => known[i] ??= judge(list[i], i); };
+  const kinds = (list) => list.map((kind) => !filter.hides(kind.id));
+  run.tests = {
+    text: each(run.texts, has), host: each(run.hosts, (host) => has(host.name)),
+    keys: each(run.keysets, (keys) => keys.some(has)),
+    conn: each(run.conns, (c) => has(c.who) || has(`:${c.fromPort}`)),
+    key: each(run.series, (series) => has(series.key)),
+    keysShown: each(run.keysets, (keys) => !filter.key || keys.includes(filter.key)),
+    connShown: each(run.conns, (_, i) => !filter.conn || connName(run, i) === filter.conn),
+    hostShown: each(run.hosts, (host) => !filter.hosts.has(host.name)),
+    messages: kinds(MESSAGE_KINDS), marks: kinds(MARK_KINDS), ops: kinds(OP_KINDS),
+  };
+  extendFilter(run);
+}
+
+/** The same for events that are new. */
+function extendFilter(run) {
+  const { tests, m, k, o, v } = run, [fromK, fromM, fromO, fromV] = run.judged;
+  for (let i = fromM; i < m.length; i++) {
+    m.shown[i] = tests.messages[m.kind[i]] && tests.hostShown(m.from[i]) && tests.hostShown(m.to[i])
+      && tests.keysShown(m.keys[i]) && tests.connShown(m.conn[i]);
+    m.hit[i] = tests.text(m.text[i]) || tests.keys(m.keys[i]) || tests.host(m.from[i])
+      || tests.host(m.to[i]) || tests.conn(m.conn[i]);
   }
-  k.shown = new Uint8Array(k.at.length);
-  k.hit = new Uint8Array(k.at.length);
-  for (let i = 0; i < k.at.length; i++) {
-    const host = k.host[i];
-    const always = k.kind[i] === VERDICT;
-    k.shown[i] = always || kk[k.kind[i]] && (host < 0 || hostShown[host]) && keyShown[k.keys[i]]
-      && !filter.conn;
-    k.hit[i] = textHit[k.text[i]] || keyHit[k.keys[i]] || host >= 0 && hostHit[host];
+  for (let i = fromK; i < k.length; i++) {
+    const host = k.host[i], always = k.kind[i] === VERDICT;
+    k.shown[i] = always || tests.marks[k.kind[i]] && (host < 0 || tests.hostShown(host))
+      && tests.keysShown(k.keys[i]) && !filter.conn;
+    k.hit[i] = tests.text(k.text[i]) || tests.keys(k.keys[i]) || host >= 0 && tests.host(host);
   }
-  o.shown = new Uint8Array(o.at.length);
-  o.hit = new Uint8Array(o.at.length);
-  for (let i = 0; i < o.at.length; i++) {
-    o.shown[i] = ok[o.outcome[i]] && (ok[3] || !o.greeting[i]) && hostShown[o.host[i]]
-      && keyShown[o.keys[i]] && connShown[o.conn[i]];
-    o.hit[i] = textHit[o.text[i]] || textHit[o.reply[i]] || keyHit[o.keys[i]]
-      || hostHit[o.host[i]] || connHit[o.conn[i]];
+  for (let i = fromO; i < o.length; i++) {
+    o.shown[i] = (o.outcome[i] === WAITS || tests.ops[o.outcome[i]]) && (tests.ops[GREETING] || !o.greeting[i])
+      && tests.hostShown(o.host[i]) && tests.keysShown(o.keys[i]) && tests.connShown(o.conn[i]);
+    o.hit[i] = tests.text(o.text[i]) || tests.text(o.reply[i]) || tests.keys(o.keys[i])
+      || tests.host(o.host[i]) || tests.conn(o.conn[i]);
   }
-  v.shown = new Uint8Array(v.at.length);
-  v.hit = new Uint8Array(v.at.length);
-  for (let i = 0; i < v.at.length; i++) {
-    const key = run.series[v.series[i]].key;
-    v.shown[i] = !filter.hides("value") && hostShown[v.host[i]] && (!filter.key || filter.key === key)
-      && !filter.conn;
-    v.hit[i] = words !== "" && (v.text[i] >= 0 && textHit[v.text[i]] || has(key));
+  for (let i = fromV; i < v.length; i++) {
+    const { key } = run.series[v.series[i]];
+    v.shown[i] = !filter.hides("value") && tests.hostShown(v.host[i])
+      && (!filter.key || filter.key === key) && !filter.conn;
+    v.hit[i] = v.text[i] >= 0 && tests.text(v.text[i]) || tests.key(v.series[i]);
   }
+  run.judged = run.columns.map((c) => c.length);
   gather(run);
 }
 
 /** The shown events in order; with a search, those that match it. */
 function gather(run) {
-  const { column, index, at } = run.order;
-  const columns = [run.k, run.m, run.o, run.v];
-  const out = new Uint32Array(at.length);
-  let count = 0;
-  run.hits = 0;
-  for (let i = 0; i < at.length; i++) {
+  const { column, index, at } = run.order, { columns } = run, out = [];
+  for (let i = run.gathered; i < at.length; i++) {
     const c = columns[column[i]];
     if (!c.shown[index[i]]) continue;
     const hit = c.hit[index[i]];
     run.hits += hit;
-    if (filter.words === "" || hit) out[count++] = i;
+    if (filter.words === "" || hit) out.push(i);
   }
-  run.visible = out.slice(0, count);
+  run.gathered = at.length;
+  run.visiblePlaces.push(out.length, { place: out });
+  run.visible = run.visiblePlaces.place;
 }
 
 /** A time for people, as precise as `step`. */
@@ -263,7 +303,7 @@ function describe(run, column, i) {
   const add = (name, text) => { if (text) more.push([name, text]); };
   let who, title, bad = false;
   const { m, k, o, v } = run;
-  const at = [k, m, o, v][column].at[i];
+  const at = run.columns[column].at[i];
   add("time", clockText(at, 1));
   if (column === M) {
     const fate = FATES[m.fate[i]];
@@ -286,9 +326,9 @@ function describe(run, column, i) {
     const outcome = OUTCOMES[o.outcome[i]];
     who = `client → ${host(o.host[i])}`;
     title = texts[o.text[i]];
-    bad = o.outcome[i] !== 0;
+    bad = o.outcome[i] === REFUSED || o.outcome[i] === DOUBT;
     add("outcome", `${outcome.name} after ${spanText(o.ends[i] - at)}`);
-    add(o.outcome[i] === 2 ? "because" : "reply", texts[o.reply[i]]);
+    add(o.outcome[i] === DOUBT ? "because" : "reply", texts[o.reply[i]]);
     add("keys", run.keysets[o.keys[i]].join(", "));
     add("connection", connName(run, o.conn[i]));
   } else {

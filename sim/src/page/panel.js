@@ -21,7 +21,7 @@ function buildHeads(runs) {
     const parts = [make("h1", {}, run.label, badge,
       make("small", {}, `${run.order.at.length.toLocaleString("en")} events in ${spanText(run.end)}`))];
     if (evidence) parts.push(make("p", { class: "evidence" }, evidence));
-    const more = run.raw.left_out ? `; ${run.raw.left_out} later events were left out` : "";
+    const more = run.leftOut ? `; ${run.leftOut} later events were left out` : "";
     parts.push(make("small", { class: "muted" }, make("code", {}, run.raw.command),
       digest ? `  digest ${digest}` : "", more));
     byId("heads").append(make("div", { class: "head" }, ...parts));
@@ -103,16 +103,22 @@ function buildHosts(runs) {
 }
 
 function buildSelects(runs) {
-  const fill = (select, names, all) => {
-    select.append(make("option", { value: "" }, all));
-    for (const name of names) select.append(make("option", { value: name }, name));
-  };
-  const keys = new Set(runs.flatMap((run) => run.series.map((s) => s.key)));
-  fill(byId("key"), [...keys].sort(), "all keys");
-  const conns = new Set(runs.flatMap((run) => run.conns.map((_, i) => connName(run, i))));
-  fill(byId("conn"), [...conns].sort(), "all connections");
   byId("key").onchange = (e) => { filter.key = e.target.value; filterChanged(); };
   byId("conn").onchange = (e) => { filter.conn = e.target.value; filterChanged(); };
+  fillSelects(runs);
+}
+
+/** Keys and connections there are; what is chosen stays. */
+function fillSelects(runs) {
+  const fill = (select, names, all, chosen) => {
+    select.replaceChildren(make("option", { value: "" }, all));
+    for (const name of names) select.append(make("option", { value: name }, name));
+    select.value = chosen;
+  };
+  const keys = new Set(runs.flatMap((run) => run.series.map((s) => s.key)));
+  fill(byId("key"), [...keys].sort(), "all keys", filter.key);
+  const conns = new Set(runs.flatMap((run) => run.conns.map((_, i) => connName(run, i))));
+  fill(byId("conn"), [...conns].sort(), "all connections", filter.conn);
 }
 
 /** The picked event, told in full. */

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use quorate::base::limits::Limits;
-use quorate::wire::frame::Frame;
+use quorate::wire::frame::{ACK_TYPE, Frame, HEARTBEAT_TYPE, UNIT_TYPE};
 
 use super::MessageKind;
 use super::words::{Names, frame_words, short};
@@ -25,8 +25,11 @@ pub struct Said {
 /// Texts of one segment are cut after so many frames.
 const PARTS_MAX: usize = 6;
 
+/// Where a frame's type byte stands, after its length.
+const FRAME_TYPE_AT: usize = 4;
+
 /// One connection, both ways.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Flow {
     dialler: Way,
     acceptor: Way,
@@ -38,7 +41,7 @@ pub struct Flow {
 }
 
 /// One direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Way {
     /// Stream position after what has been read.
     next: u64,
@@ -88,7 +91,8 @@ impl Flow {
             said.text.push_str(&format!("; and {} more", count - PARTS_MAX));
         }
         if count == 0 {
-            said.kind = if self.upgraded { MessageKind::Resync } else { MessageKind::Client };
+            let way = if by_dialler { &self.dialler } else { &self.acceptor };
+            said.kind = if self.upgraded { kind_of_part(&way.buf) } else { MessageKind::Client };
             said.text = "a part of something longer".to_owned();
         }
         said.keys.sort_unstable();
@@ -151,6 +155,16 @@ fn read_frame(buf: &mut BytesMut, names: &Names) -> Result<Option<Said>, Sensele
     let bytes_max = Limits::production().frame_bytes_max;
     let frame = Frame::decode(buf, bytes_max).map_err(|_| Senseless)?;
     Ok(frame.map(|frame| frame_words(&frame, names)))
+}
+
+/// What a frame of which only the beginning has been sent is about, as its type byte says.
+fn kind_of_part(begin: &[u8]) -> MessageKind {
+    match begin.get(FRAME_TYPE_AT) {
+        Some(1 | 2) => MessageKind::Handshake,
+        Some(&UNIT_TYPE) => MessageKind::Unit,
+        Some(&ACK_TYPE | &HEARTBEAT_TYPE) | None => MessageKind::Heartbeat,
+        Some(_) => MessageKind::Resync,
+    }
 }
 
 /// Bytes that are not what is expected there.
@@ -239,6 +253,9 @@ pub fn keys_of(words: &[Bytes]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate::base::vector::Vector;
+    use quorate::wire::frame::Refusal;
+
     use crate::workload::command::encode_words;
 
     fn bytes(words: &[&[u8]]) -> Bytes {
@@ -262,6 +279,26 @@ mod tests {
         assert!(said.text.starts_with("OK; OK; "), "{}", said.text);
         let again = flow.read(true, 0, &first.freeze(), &names);
         assert!(again.again && again.text.contains("QUORATE PEER"));
+    }
+
+    #[test]
+    fn a_frame_cut_in_two_is_of_one_kind() {
+        let names = Names::default();
+        let frames = [
+            Frame::Refuse(Refusal::ForeignCluster),
+            Frame::Ack(Vector::new()),
+            Frame::Barrier(Vector::new()),
+            Frame::StateChunk(Vec::new()),
+            Frame::ResyncRequest { presented: Vector::new(), whole: true },
+        ];
+        for frame in frames {
+            let mut flow = Flow { upgraded: true, ..Flow::default() };
+            let whole = frame.to_bytes();
+            let cut = FRAME_TYPE_AT + 1;
+            let begin = flow.read(true, 0, &whole.slice(..cut), &names);
+            let end = flow.read(true, cut as u64, &whole.slice(cut..), &names);
+            assert_eq!(begin.kind, end.kind, "{}", end.text);
+        }
     }
 
     #[test]

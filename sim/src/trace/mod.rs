@@ -3,6 +3,7 @@
 //! one draws no other random number and has the same digest.
 
 pub mod flow;
+mod interner;
 pub mod ops;
 pub mod parting;
 pub mod tape;

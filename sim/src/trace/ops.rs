@@ -8,7 +8,7 @@ use super::flow::{command_text, keys_of, read_command};
 use crate::resp_client::Reply;
 
 /// One client's connection under way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ClientStream {
     out: BytesMut,
     inbox: BytesMut,

@@ -8,6 +8,7 @@ use quorate::base::ids::{DbIndex, NodeId};
 use quorate::node::VisibleKey;
 
 use super::flow::{Flow, Said};
+use super::interner::Interner;
 use super::ops::ClientStream;
 use super::words::{Names, clock_words, fact_words, short};
 use super::{
@@ -35,7 +36,7 @@ const REST_PER_KEY_NS: u64 = 5_000;
 const LOOK_EVERY_NS: u64 = 20_000_000;
 
 /// Everything that was recorded. Times in ns of simulated time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tape {
     pub hosts: Vec<Host>,
     pub messages: Vec<Message>,
@@ -80,7 +81,7 @@ struct Look {
     not_before: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ClientPart {
     stream: ClientStream,
     conn: u32,
@@ -97,31 +98,6 @@ struct Transit {
     ack: u64,
 }
 
-/// Each value once, by number.
-#[derive(Debug)]
-struct Interner<T> {
-    all: Vec<T>,
-    numbers: BTreeMap<T, u32>,
-}
-
-impl<T> Default for Interner<T> {
-    fn default() -> Interner<T> {
-        Interner { all: Vec::new(), numbers: BTreeMap::new() }
-    }
-}
-
-impl<T: Ord + Clone> Interner<T> {
-    fn number(&mut self, value: T) -> u32 {
-        if let Some(&number) = self.numbers.get(&value) {
-            return number;
-        }
-        let number = self.all.len() as u32;
-        self.all.push(value.clone());
-        self.numbers.insert(value, number);
-        number
-    }
-}
-
 impl Tape {
     pub fn add_host(&mut self, name: &str, ip: String) {
         self.names.hosts.push(name.to_owned());
@@ -131,12 +107,22 @@ impl Tape {
         self.look_at.push(Look::default());
     }
 
+    /// A tape of the same hosts on which nothing has happened.
+    pub fn without_events(&self) -> Tape {
+        let mut tape = Tape::default();
+        for Host { name, ip } in &self.hosts {
+            tape.add_host(name, ip.clone());
+        }
+        tape.states.clear();
+        tape
+    }
+
     pub fn texts(&self) -> &[String] {
-        &self.texts.all
+        self.texts.all()
     }
 
     pub fn keysets(&self) -> &[Vec<String>] {
-        &self.keysets.all
+        self.keysets.all()
     }
 
     /// A segment leaves: it arrives at `ends`, or meets its fate there.
@@ -283,6 +269,11 @@ impl Tape {
         self.mark(now, Some(host.0), MarkKind::Firewall, text, Vec::new());
     }
 
+    /// Walls that stand now: indexes.
+    pub fn walls_now(&self) -> Vec<usize> {
+        self.walls_up.values().copied().collect()
+    }
+
     /// From now on packets from one host to another meet this, or nothing.
     pub fn wall(&mut self, now: Time, from: HostId, to: HostId, met: Option<(WallKind, String)>) {
         let pair = (from.0, to.0);
@@ -313,7 +304,7 @@ impl Tape {
     pub fn ends(&mut self, now: Time, number: u64) {
         let Some(index) = self.spans_open.remove(&number) else { return };
         self.spans[index].ends = now.0;
-        let text = format!("ends: {}", self.texts.all[self.spans[index].text.0 as usize]);
+        let text = format!("ends: {}", self.texts.all()[self.spans[index].text.0 as usize]);
         self.mark(now, None, MarkKind::Plan, text, Vec::new());
     }
 
@@ -475,8 +466,8 @@ impl Tape {
         }
         for (op, why) in refused {
             let op = &self.ops[op];
-            let asked = short(&self.texts.all[op.text.0 as usize], 60);
-            let keys = self.keysets.all[op.keys.0 as usize].clone();
+            let asked = short(&self.texts.all()[op.text.0 as usize], 60);
+            let keys = self.keysets.all()[op.keys.0 as usize].clone();
             let (host, text) = (op.host, format!("refuses {asked}: {why}"));
             self.mark(now, Some(host), MarkKind::Refusal, text, keys);
         }

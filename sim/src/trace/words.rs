@@ -18,7 +18,7 @@ use crate::model::key::short_time;
 const CHANGES_MAX: usize = 4;
 
 /// Who is who.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Names {
     pub hosts: Vec<String>,
     pub nodes: BTreeMap<NodeId, u16>,
