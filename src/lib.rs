@@ -5,6 +5,7 @@ pub mod active;
 pub mod base;
 pub mod command;
 pub mod node;
+pub mod rdb;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod store;

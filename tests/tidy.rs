@@ -9,8 +9,13 @@ const LINES_MAX: usize = 600;
 
 /// Floors of `src/`, from the ground up. What stands on one floor does not know its neighbours, but for
 /// `command`, `active` and later `strong`, which must not either.
-const FLOORS: [&[&str]; 5] =
-    [&["base"], &["store", "wal", "wire"], &["command", "active", "strong"], &["node"], &["shell"]];
+const FLOORS: [&[&str]; 5] = [
+    &["base"],
+    &["store", "wal", "wire", "rdb"],
+    &["command", "active", "strong"],
+    &["node"],
+    &["shell"],
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -1,6 +1,7 @@
-//! A node beside redis-server: the same requests get the same replies.
+//! A node beside redis-server: the same requests get the same replies, each reads what the other dumps.
 
 mod random;
+mod rdb;
 mod record;
 mod reply;
 mod servers;

@@ -79,9 +79,15 @@ pub struct RedisServer {
 impl RedisServer {
     /// `None` if it is not installed. Where everything must have been installed, that fails.
     pub fn start() -> Option<RedisServer> {
+        RedisServer::start_with(&["--save", ""])
+    }
+
+    /// As [`RedisServer::start`], with options.
+    pub fn start_with(options: &[&str]) -> Option<RedisServer> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let started = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"])
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(options)
             .stdout(Stdio::piped())
             .spawn();
         let mut process = match started {
