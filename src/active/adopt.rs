@@ -52,8 +52,19 @@ impl Active {
         }
     }
 
+    /// The unit without the cells that are here already. Nodes that wait would else adopt what the others have adopted, in
+    /// turn and for ever.
+    pub(super) fn without_held(mut unit: Unit, core: &Core<'_>) -> Unit {
+        let dot = unit.dot;
+        unit.changes.retain(|change| !core.store.holds(change, change.stamp_in(dot)));
+        unit
+    }
+
     /// Logs a unit that cannot count yet, under an own new dot.
     pub(super) fn adopt_unit(&mut self, unit: Unit, core: &mut Core<'_>) {
+        if unit.changes.is_empty() {
+            return;
+        }
         core.out.facts.sometimes("a unit met while a resync waited was adopted");
         let dot = unit.dot;
         let keep = |change: Change| Change { stamp: Some(change.stamp_in(dot)), ..change };

@@ -242,7 +242,7 @@ impl Active {
                 .members
                 .iter()
                 .all(|r| self.members.get(r.node).is_none() && r.node != self.life.node)
-            && self.members.horizon_bound().max(hello.horizon_bound) > 0;
+            && self.members.horizon_bound().min(hello.horizon_bound) > 0;
         foreign.then_some(Refusal::ForeignCluster)
     }
 

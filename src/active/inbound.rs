@@ -221,6 +221,8 @@ impl Active {
         if self.vector.covers(unit.dot) {
             return;
         }
+        let waits = stream.inbound.is_blocked();
+        let unit = if waits { Active::without_held(unit, core) } else { unit };
         self.merge_unit(&unit, core);
         let inbound = &mut *stream.inbound;
         let log_at_once = self.mutants.has(Mutant::LiveUnitLoggedInResync);

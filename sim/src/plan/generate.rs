@@ -16,6 +16,12 @@ const RARE_PERCENT: u64 = 4;
 const FLAPPING_PERCENT: u64 = 4;
 const FLAPPING_REPLICA_PERCENT: u64 = 30;
 
+/// How many of 100 plans with a plain replica have one that follows it in turn.
+const REPLICA_OF_REPLICA_PERCENT: u64 = 30;
+
+/// How many of 100 plans with a plain replica lead it to another master for a while.
+const REFOLLOW_PERCENT: u64 = 40;
+
 /// How many of 100 plans have two nodes that restart together, away from the others.
 const AMNESIA_PERCENT: u64 = 5;
 
@@ -121,12 +127,16 @@ fn cluster(profile: Profile, seed: u64, draw: &mut Draw) -> (Shape, Vec<NodePlan
         })
         .collect();
     if replica {
-        nodes.push(NodePlan {
-            masters: vec![draw.below(u64::from(count)) as u16],
+        let plain = |master: u16| NodePlan {
+            masters: vec![master],
             replica: true,
             offset_ms: 0,
             drift_ppm: 0,
-        });
+        };
+        nodes.push(plain(draw.below(u64::from(count)) as u16));
+        if Draw::new(seed, "replica of a replica").percent(REPLICA_OF_REPLICA_PERCENT) {
+            nodes.push(plain(count));
+        }
     }
     (shape, nodes)
 }
@@ -186,6 +196,10 @@ fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<
         let plain = nodes.iter().any(|node| node.replica);
         if draw.percent(if plain { FLAPPING_REPLICA_PERCENT } else { FLAPPING_PERCENT }) {
             faults.extend(flapping(&mut draw, nodes, load_ms));
+        }
+        let mut draw = Draw::new(seed, "other master");
+        if plain && draw.percent(REFOLLOW_PERCENT) {
+            faults.extend(refollow(&mut draw, nodes, load_ms));
         }
         let mut draw = Draw::new(seed, "amnesia");
         if draw.percent(AMNESIA_PERCENT) {
@@ -288,6 +302,27 @@ fn fault(class: FaultClass, draw: &mut Draw, hosts: u16, load_ms: u64) -> Fault 
     Fault { at_ms, until_ms, kind }
 }
 
+/// A plain replica is led to another master and back, the two being cut off from each other for some of the time.
+fn refollow(draw: &mut Draw, nodes: &[NodePlan], load_ms: u64) -> Vec<Fault> {
+    let Some(host) = (0..nodes.len() as u16).find(|&host| nodes[host as usize].replica) else {
+        return Vec::new();
+    };
+    let usual = nodes[host as usize].masters[0];
+    let others: Vec<u16> = (0..nodes.len() as u16)
+        .filter(|&other| other != usual && !nodes[other as usize].replica)
+        .collect();
+    let master = draw.pick(&others);
+    let at_ms = draw.below(load_ms);
+    let until_ms = at_ms + draw.magnitude(100, load_ms);
+    let cut_ms = at_ms.saturating_sub(draw.magnitude(10, 3000));
+    let whole_ms = cut_ms + draw.magnitude(100, load_ms);
+    let kind = FaultKind::Split { left: vec![usual], right: vec![master] };
+    vec![
+        Fault { at_ms, until_ms, kind: FaultKind::Refollow { host, master } },
+        Fault { at_ms: cut_ms, until_ms: whole_ms, kind },
+    ]
+}
+
 /// Two masters that restart at once, and meet each other before they meet the others.
 fn amnesia(draw: &mut Draw, nodes: &[NodePlan], load_ms: u64) -> Vec<Fault> {
     let masters: Vec<u16> =
@@ -360,9 +395,9 @@ pub(super) fn connected(nodes: &[NodePlan], hosts: &[u16]) -> bool {
             let from = reached[at];
             at += 1;
             for &host in hosts {
+                // (A plain replica passes on what it gets.)
                 let follows = nodes[host as usize].masters.contains(&from);
-                let passes = !nodes[from as usize].replica;
-                if follows && passes && !reached.contains(&host) {
+                if follows && !reached.contains(&host) {
                     reached.push(host);
                 }
             }

@@ -124,6 +124,8 @@ pub enum FaultKind {
     Newcomer { host: u16 },
     /// `REPLICAOF REMOVE` (of a plain replica `NO ONE`), and `REPLICAOF` at the end.
     Unfollow { host: u16, master: u16 },
+    /// `REPLICAOF` of a plain replica with another master, and with its own at the end.
+    Refollow { host: u16, master: u16 },
     /// The process is killed and starts again without data until the end, as somebody else: with a copy of the node
     /// id of `of`, or with its random numbers, so that both draw one origin.
     Twin { host: u16, of: u16, copy: bool },
@@ -212,6 +214,7 @@ impl FaultKind {
             | FaultKind::DeafClients { .. }
             | FaultKind::Newcomer { .. }
             | FaultKind::Unfollow { .. }
+            | FaultKind::Refollow { .. }
             | FaultKind::Twin { .. }
             | FaultKind::Garbage { .. } => 0,
         }
@@ -231,7 +234,7 @@ impl FaultKind {
             FaultKind::Reset { .. } => FaultClass::Reset,
             FaultKind::DeafClients { .. } => FaultClass::Clients,
             FaultKind::Newcomer { .. } => FaultClass::Newcomer,
-            FaultKind::Unfollow { .. } => FaultClass::Unfollow,
+            FaultKind::Unfollow { .. } | FaultKind::Refollow { .. } => FaultClass::Unfollow,
             FaultKind::Twin { .. } => FaultClass::Twin,
             FaultKind::Garbage { .. } => FaultClass::Garbage,
         }

@@ -58,6 +58,9 @@ impl fmt::Display for FaultKind {
             FaultKind::Unfollow { host, master } => {
                 write!(f, "{} does not follow {}", Node(*host), Node(*master))
             }
+            FaultKind::Refollow { host, master } => {
+                write!(f, "{} is led to {}", Node(*host), Node(*master))
+            }
             FaultKind::Twin { host, of, copy: true } => {
                 write!(f, "{} runs as a copy of {}", Node(*host), Node(*of))
             }

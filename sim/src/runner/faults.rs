@@ -87,6 +87,11 @@ impl Player<'_> {
                     self.follow(other);
                 }
             }
+            FaultKind::Refollow { host, master } => {
+                let usual = &self.plan.nodes[host as usize].masters;
+                self.following[host as usize] = if begins { vec![master] } else { usual.clone() };
+                self.follow(host);
+            }
             FaultKind::Unfollow { host, master } => {
                 let following = &mut self.following[host as usize];
                 following.retain(|&other| other != master);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every label in the library; a test compares this list with the sources.
-pub const KNOWN: [&str; 49] = [
+pub const KNOWN: [&str; 52] = [
     "WAIT had to wait",
     "a barrier was met during a resync",
     "a barrier was not covered",
@@ -23,7 +23,9 @@ pub const KNOWN: [&str; 49] = [
     "a peer sent bytes that are no frame",
     "a plain replica became a master or the reverse",
     "a plain replica came to need everything in a handshake",
+    "a plain replica dropped its data and its own replicas' links",
     "a plain replica had what its master will never get",
+    "a plain replica's master had other data",
     "a resync broke off",
     "a resync overran the bound of what is held",
     "a resync was completed",
@@ -37,6 +39,7 @@ pub const KNOWN: [&str; 49] = [
     "a suspect link came back to life",
     "a transfer of a part came in place of everything",
     "a unit arrived twice",
+    "a unit met while a resync waited was adopted",
     "an origin was paused for its clock",
     "an unseen cell arrived from below the horizon",
     "another life of this node is about",

@@ -295,4 +295,10 @@ fn units_met_while_a_resync_waits_for_a_paused_origin_are_passed_on_once() {
         played.node.pass(Span::from_ms(250));
     }
     assert_eq!(played.heard(), ["one", "two", "three"]);
+    // Another node that waits has adopted the same cell: it must not go to and fro between the two.
+    let again = set("one", Some(Stamp::new(base + 1, MASTER)));
+    let adopted = Unit { dot: Stamp::new(played.time(0), Origin(55)), changes: vec![again] };
+    played.say(master, &Frame::Unit(adopted));
+    played.node.pass(Span::from_ms(250));
+    assert!(played.heard().is_empty(), "it is here already");
 }
