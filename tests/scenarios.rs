@@ -109,6 +109,8 @@ fn checks_that_do_not_hold_fail() {
         ("node2$ quorate server --bogus yes", "bogus"),
         ("node2$ quorate server expect error bogus", "the server goes on running"),
         ("load node1 10/s GET\nsleep 1s\nstop load", "wrong number of arguments"),
+        ("ended node1", "no process on node1 any more"),
+        ("link node1 node2 down\nnode1> GET k = 1", "(nil)"),
         ("pause node1\nevery PING", "no running server"),
     ] {
         let (code, printed) = play(false, line);
@@ -127,6 +129,8 @@ fn a_bad_line_is_exit_code_2_with_its_number() {
     prints(false, "frobnicate", 2, &["test.scn:5: found `frobnicate`, expected `host`"]);
     let iptables = "node1$ iptables -A INPUT --frob 1 -j DROP";
     prints(false, iptables, 2, &["test.scn:5:", "--frob"]);
+    prints(false, "node2$ proxy --frob 1", 2, &["test.scn:5:", "--frob"]);
+    prints(false, "node2$ proxy --balance first", 2, &["test.scn:5:", "no --server"]);
     let missing = run_file(Path::new("no/such/file.scn"), false, 0);
     assert_eq!(missing.exit_code(), 2);
     assert!(missing.to_string().starts_with("no/such/file.scn: found"));

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use quorate::base::ids::{ConnId, DialId, NodeId};
-use quorate::base::io::{CloseReason, DialError, Effects};
-use quorate::base::time::Mono;
+use quorate::base::io::{CloseReason, DialError, Effects, Input};
+use quorate::base::time::{Mono, Now};
+use quorate::node::Scope;
 use quorate::node::config::Identity;
 
 use super::clock::HostClock;
 use super::firewall::Firewall;
 use super::machine::Machine;
+use super::proxy::Proxy;
 use super::tcp::{SockRef, TcpConfig};
 use super::time::Time;
 
@@ -50,6 +52,8 @@ pub struct Host<M: Machine> {
     pub(crate) next_seed: Option<u64>,
     pub(crate) process: Option<Process<M>>,
     pub(crate) last_exit: Option<Exit>,
+    /// What a server on this host may take before the kernel kills it.
+    pub(crate) memory_limit_bytes: Option<u64>,
     next_port: u16,
 }
 
@@ -77,9 +81,15 @@ pub(crate) enum Todo {
     Timeout,
 }
 
+/// What runs in a process.
+pub(crate) enum Program<M> {
+    Server(M),
+    Proxy(Box<Proxy>),
+}
+
 /// A running process and what its driver keeps for it.
 pub(crate) struct Process<M> {
-    pub machine: M,
+    pub program: Program<M>,
     pub out: Effects,
     pub port: u16,
     pub paused: bool,
@@ -118,6 +128,7 @@ impl<M: Machine> Host<M> {
             next_seed: None,
             process: None,
             last_exit: None,
+            memory_limit_bytes: None,
             next_port: 32_768,
         }
     }
@@ -136,9 +147,20 @@ impl<M: Machine> Host<M> {
         self.powered
     }
 
-    /// The process's machine, if it runs.
+    /// The process's machine, if it runs and is no proxy.
     pub fn machine(&self) -> Option<&M> {
-        self.process.as_ref().map(|process| &process.machine)
+        match &self.process.as_ref()?.program {
+            Program::Server(machine) => Some(machine),
+            Program::Proxy(_) => None,
+        }
+    }
+
+    /// The proxy, if one runs here.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        match &self.process.as_ref()?.program {
+            Program::Server(_) => None,
+            Program::Proxy(proxy) => Some(proxy),
+        }
     }
 
     /// Linux's range of ephemeral ports, one after the other.
@@ -149,10 +171,47 @@ impl<M: Machine> Host<M> {
     }
 }
 
+impl<M: Machine> Program<M> {
+    pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
+        match self {
+            Program::Server(machine) => machine.handle(now, input, out),
+            Program::Proxy(proxy) => proxy.handle(now, input, out),
+        }
+    }
+
+    pub fn flush(&mut self, now: Now, out: &mut Effects) {
+        match self {
+            Program::Server(machine) => machine.flush(now, out),
+            Program::Proxy(_) => {}
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        match self {
+            Program::Server(machine) => machine.poll_timeout(),
+            Program::Proxy(proxy) => proxy.poll_timeout(),
+        }
+    }
+
+    pub fn check(&self, scope: Scope) {
+        match self {
+            Program::Server(machine) => machine.check(scope),
+            Program::Proxy(proxy) => proxy.check_invariants(),
+        }
+    }
+
+    pub fn memory_bytes(&self) -> u64 {
+        match self {
+            Program::Server(machine) => machine.memory_bytes(),
+            Program::Proxy(_) => 0,
+        }
+    }
+}
+
 impl<M> Process<M> {
-    pub fn new(machine: M, port: u16, facts: bool) -> Process<M> {
+    pub fn new(program: Program<M>, port: u16, facts: bool) -> Process<M> {
         Process {
-            machine,
+            program,
             out: Effects::new(facts),
             port,
             paused: false,

@@ -18,6 +18,7 @@ pub mod machine;
 pub mod model;
 pub mod page;
 pub mod plan;
+pub mod proxy;
 pub mod queue;
 pub mod resp_client;
 pub mod runner;

@@ -23,6 +23,11 @@ pub trait Machine: Sized {
         let _ = scope;
     }
 
+    /// What it takes of its host's memory for what it holds.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
     /// Its live keys, for whoever looks at the run; nothing if it keeps none.
     fn shows(&self, now: Now) -> Vec<VisibleKey> {
         let _ = now;
@@ -55,6 +60,10 @@ impl Machine for Node {
 
     fn check(&self, scope: Scope) {
         self.check_invariants(scope);
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        Node::memory_bytes(self)
     }
 
     fn shows(&self, now: Now) -> Vec<VisibleKey> {

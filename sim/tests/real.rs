@@ -62,6 +62,9 @@ fn a_missing_tool_is_exit_code_3_naming_the_line() {
         ("clock node2 +2s", "faketime"),
         ("link node1 node2 bandwidth 10mbit", "tc for bandwidth"),
         ("repeat 2\nat 9s link node1 node2 bandwidth 1mbit\nend", "tc for bandwidth"),
+        ("node2$ proxy --server node1:6379", "haproxy for a proxy"),
+        ("memory node2 64mb", "prlimit for a limit of memory"),
+        ("clock node1 monotonic +2s", "a monotonic clock"),
         ("collected", "only the simulator has"),
     ] {
         let path = file(dir.path(), &format!("node1> SET k 1\n{line}"));

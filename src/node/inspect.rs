@@ -67,6 +67,11 @@ impl Node {
         }
     }
 
+    /// What the data and the backlog take, as INFO's `used_memory` counts it.
+    pub fn memory_bytes(&self) -> u64 {
+        self.data.store.stats().used_bytes + self.server.active.backlog_bytes()
+    }
+
     /// All live keys in the order of (database, key), as clients would see them at `now`.
     pub fn visible(&self, now: Now) -> Vec<VisibleKey> {
         let clock = self.server.active.expiry_clock_at(now);

@@ -47,6 +47,10 @@ impl Machine for Watched {
         self.node.check_invariants(scope);
     }
 
+    fn memory_bytes(&self) -> u64 {
+        self.node.memory_bytes()
+    }
+
     fn shows(&self, now: Now) -> Vec<VisibleKey> {
         self.node.visible(now)
     }

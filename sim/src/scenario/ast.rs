@@ -1,5 +1,6 @@
 //! What a scenario file says, line by line.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub struct Scenario {
     /// Feeds every random choice, whatever the command line says.
     pub seed: Option<u64>,
     pub hosts: Vec<HostLine>,
+    /// `region NAME HOST …`
+    pub regions: BTreeMap<String, Vec<HostIndex>>,
     /// Every line but `host`, `region`, `limits` and `seed`.
     pub steps: Vec<Step>,
 }
@@ -124,6 +127,16 @@ pub enum What {
         words: Vec<Word>,
     },
     StopLoad,
+    /// `NAME$ proxy --server A:PORT …`
+    Proxy {
+        host: HostIndex,
+        words: Vec<Word>,
+    },
+    /// `memory NAME SIZE|unlimited`
+    Memory {
+        host: HostIndex,
+        bytes: Option<u64>,
+    },
 }
 
 /// What can be waited for.
@@ -139,6 +152,10 @@ pub enum Check {
     Log {
         host: HostIndex,
         pattern: Word,
+    },
+    /// `ended NAME`: its process has ended.
+    Ended {
+        host: HostIndex,
     },
     Converged,
     /// `collected`: no server holds tombstones or expired keys any more.
@@ -180,7 +197,7 @@ impl Check {
         match self {
             Check::Converged => Some(Property::Convergence),
             Check::Collected => Some(Property::BoundedMemory),
-            Check::Call(_) | Check::Every { .. } | Check::Log { .. } => None,
+            Check::Call(_) | Check::Every { .. } | Check::Log { .. } | Check::Ended { .. } => None,
         }
     }
 }

@@ -20,10 +20,13 @@ use crate::clock::{ClockChange, WALL_AT_START_NS};
 use crate::decide::{Decisions, Kind};
 use crate::firewall::FirewallError;
 use crate::ids::{ClientConn, HostId};
+use crate::proxy::ProxyConfig;
 use crate::runner::watched::Watched;
 use crate::time::Time;
 use crate::trace::Recorder;
-use crate::world::{ClientState, Notice, Observer, ProcessState, World, WorldConfig};
+use crate::world::{
+    ClientState, Notice, OUT_OF_MEMORY, Observer, ProcessState, World, WorldConfig,
+};
 
 const CONNECT_MAX: Span = Span(1_000_000_000);
 
@@ -139,6 +142,28 @@ impl Stage for SimulatedStage {
             }
             Err(error) => told.refused = Some(error.to_string()),
         }
+        Ok(())
+    }
+
+    fn proxy(&mut self, host: HostIndex, words: &[String]) -> Result<(), Trouble> {
+        let config = ProxyConfig::from_words(words).map_err(Trouble::not_a_proxy)?;
+        self.end(host);
+        let told = &mut self.hosts[host];
+        told.log.clear();
+        told.refused = None;
+        self.world.start_proxy(id(host), config);
+        Ok(())
+    }
+
+    fn ran_out_of_memory(&mut self, host: HostIndex) -> bool {
+        match self.world.host(id(host)).state() {
+            ProcessState::Exited(exit) => exit.reason == OUT_OF_MEMORY,
+            ProcessState::Down | ProcessState::Running | ProcessState::Paused => false,
+        }
+    }
+
+    fn limit_memory(&mut self, host: HostIndex, bytes: Option<u64>) -> Result<(), Trouble> {
+        self.world.limit_memory(id(host), bytes);
         Ok(())
     }
 

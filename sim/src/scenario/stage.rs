@@ -8,6 +8,7 @@ use super::ast::HostIndex;
 use super::quality::LinkQuality;
 use crate::check::Violation;
 use crate::clock::ClockChange;
+use crate::proxy::ProxyError;
 
 /// Why a stage could not do what a line says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +21,14 @@ pub enum Trouble {
     Unavailable(String),
     /// Somebody pressed Ctrl-C.
     Interrupted,
+}
+
+impl Trouble {
+    /// A line has words that a proxy does not have.
+    pub fn not_a_proxy(error: ProxyError) -> Trouble {
+        let expected = "words of a proxy, such as `--server node1:6379`".to_owned();
+        Trouble::BadLine { found: error.to_string(), expected }
+    }
 }
 
 /// What servers of one digest show, compared with what was written.
@@ -50,8 +59,17 @@ pub trait Stage {
     /// Starts `quorate server` with these flags in the host's own directory.
     fn serve(&mut self, host: HostIndex, flags: &[String]) -> Result<(), Trouble>;
 
+    /// Starts a proxy with these words.
+    fn proxy(&mut self, host: HostIndex, words: &[String]) -> Result<(), Trouble>;
+
     /// What a server that was started and has ended by itself said last.
     fn ended(&mut self, host: HostIndex) -> Option<String>;
+
+    /// Whether that was because it took more memory than [`Stage::limit_memory`] leaves it.
+    fn ran_out_of_memory(&mut self, host: HostIndex) -> bool;
+
+    /// What servers on the host may take from now on.
+    fn limit_memory(&mut self, host: HostIndex, bytes: Option<u64>) -> Result<(), Trouble>;
 
     fn iptables(&mut self, host: HostIndex, words: &[String]) -> Result<(), Trouble>;
 

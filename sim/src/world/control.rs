@@ -62,6 +62,12 @@ impl<M: Machine> World<M> {
         &mut self.hosts[host.index()].tcp
     }
 
+    /// What a server on the host may take of its memory; the kernel kills one that takes more.
+    pub fn limit_memory(&mut self, host: HostId, bytes: Option<u64>) {
+        self.note(14, host);
+        self.hosts[host.index()].memory_limit_bytes = bytes;
+    }
+
     /// What a name resolves to from now on; `None`: to nothing.
     pub fn set_name(&mut self, name: &str, ip: Option<Ipv4Addr>) {
         match ip {

@@ -4,9 +4,10 @@ use quorate::base::ids::Epoch;
 use quorate::base::io::{CloseReason, HostStats, Input};
 
 use crate::decide::Kind;
-use crate::host::Process;
+use crate::host::{Process, Program};
 use crate::ids::HostId;
 use crate::machine::Machine;
+use crate::proxy::{Proxy, ProxyConfig};
 use crate::tcp::{Owner, SockRef};
 use crate::trace::ProcessChange;
 
@@ -30,7 +31,8 @@ impl<M: Machine> World<M> {
         host.seed = seed;
         let now = host.clock.now(self.now);
         let machine = M::boot(&config, host.identity, seed, now);
-        host.process = Some(Process::new(machine, M::port(&config), self.config.facts));
+        let program = Program::Server(machine);
+        host.process = Some(Process::new(program, M::port(&config), self.config.facts));
         host.config = Some(config);
         self.note(1, at);
         let epoch = self.hosts[at.index()].identity.epoch.0;
@@ -39,10 +41,28 @@ impl<M: Machine> World<M> {
             rss_bytes: 64 << 20,
             cpu_user_us: 0,
             cpu_sys_us: 0,
-            memory_total_bytes: 8 << 30,
+            memory_total_bytes: self.hosts[at.index()].memory_limit_bytes.unwrap_or(8 << 30),
         };
         self.call(at, Input::Host(stats));
         self.carry_out(at);
+        self.end_turn(at);
+    }
+
+    /// Starts a proxy, switching the host on if it is off.
+    ///
+    /// # Panics
+    /// If a process runs already.
+    pub fn start_proxy(&mut self, at: HostId, config: ProxyConfig) {
+        let host = &mut self.hosts[at.index()];
+        assert!(host.process.is_none(), "{} runs already", host.name);
+        host.powered = true;
+        host.last_exit = None;
+        host.boot += 1;
+        let (port, now) = (config.port, host.clock.now(self.now));
+        let program = Program::Proxy(Box::new(Proxy::new(config, now)));
+        host.process = Some(Process::new(program, port, self.config.facts));
+        self.note(13, at);
+        self.tape_process(at, ProcessChange::Started { epoch: 0 });
         self.end_turn(at);
     }
 

@@ -37,6 +37,7 @@ use super::trace::Recorder;
 pub use super::host::{Exit, ProcessState};
 pub use super::ids::{ClientConn, HostId};
 pub use client::ClientState;
+pub use process::OUT_OF_MEMORY;
 pub use stats::Stats;
 
 use client::Client;

@@ -30,6 +30,12 @@ const TIMER_LATE: u64 = 1_000_000;
 const TIMER_GAP: Span = Span(10_000);
 /// How long the resolver takes to say that it knows no such name.
 const NAME_UNKNOWN_AFTER: Span = Span(500_000);
+/// What a server takes before it holds anything.
+const PROCESS_BYTES: u64 = 8 << 20;
+/// What a shell shows of a process that was killed.
+const KILLED_CODE: i32 = 137;
+/// Why a process ended that had no memory left.
+pub const OUT_OF_MEMORY: &str = "out of memory";
 /// A timer served so often without its deadline moving is the node's bug.
 const SERVED_MAX: u32 = 1_000;
 
@@ -115,7 +121,7 @@ impl<M: Machine> World<M> {
             return;
         }
         let now = host.clock.now(self.now).mono;
-        let due = process.machine.poll_timeout().is_some_and(|deadline| deadline <= now);
+        let due = process.program.poll_timeout().is_some_and(|deadline| deadline <= now);
         if due || early {
             let twice = self.decisions.chance(Kind::Timer, self.config.odd_timer_one_in);
             self.turn(at, Todo::Timeout);
@@ -157,7 +163,7 @@ impl<M: Machine> World<M> {
         let Some(process) = &mut host.process else {
             return;
         };
-        let Some(deadline) = process.machine.poll_timeout() else {
+        let Some(deadline) = process.program.poll_timeout() else {
             return;
         };
         let soonest = self.now + TIMER_GAP;
@@ -205,6 +211,18 @@ impl<M: Machine> World<M> {
         }
         self.serve_drains(at);
         self.arm_process(at);
+        self.end_if_too_large(at);
+    }
+
+    /// A kernel without memory left kills whoever has the most.
+    fn end_if_too_large(&mut self, at: HostId) {
+        let host = &self.hosts[at.index()];
+        let (Some(limit), Some(process)) = (host.memory_limit_bytes, &host.process) else {
+            return;
+        };
+        if process.program.memory_bytes() + PROCESS_BYTES > limit {
+            self.end_by_itself(at, KILLED_CODE, OUT_OF_MEMORY.to_owned(), false);
+        }
     }
 
     pub(super) fn deliver(&mut self, at: HostId, todo: Todo) {
@@ -308,7 +326,7 @@ impl<M: Machine> World<M> {
             return;
         };
         let now = host.clock.now(self.now).mono;
-        let due = process.machine.poll_timeout().filter(|deadline| *deadline <= now);
+        let due = process.program.poll_timeout().filter(|deadline| *deadline <= now);
         process.served = match (due, process.served) {
             (Some(due), Some((before, times))) if due == before => Some((due, times + 1)),
             (Some(due), Some(_) | None) => Some((due, 1)),
@@ -325,7 +343,7 @@ impl<M: Machine> World<M> {
             return;
         };
         let now = host.clock.now(self.now);
-        process.machine.flush(now, &mut process.out);
+        process.program.flush(now, &mut process.out);
         self.carry_out(at);
     }
 
@@ -336,13 +354,13 @@ impl<M: Machine> World<M> {
             return;
         };
         let now = host.clock.now(self.now);
-        process.machine.handle(now, input, &mut process.out);
+        process.program.handle(now, input, &mut process.out);
         process.inputs += 1;
         self.stats.inputs += 1;
         if self.config.check_invariants {
             let scope =
                 if process.inputs.is_multiple_of(1000) { Scope::All } else { Scope::Touched };
-            process.machine.check(scope);
+            process.program.check(scope);
         }
     }
 
@@ -423,16 +441,19 @@ impl<M: Machine> World<M> {
             }
             Effect::Setting(ShellSetting::LogLevel(_) | ShellSetting::MaxClients(_)) => {}
             Effect::StoreEpoch { epoch } => host.identity.epoch = Epoch(epoch),
-            Effect::Halt { code, reason } => {
-                let exit = Exit { code, reason };
-                self.note(6, at);
-                let reason = &exit.reason;
-                self.tape_process(at, ProcessChange::Exited { code, reason });
-                self.end_process(at, true);
-                self.hosts[at.index()].last_exit = Some(exit.clone());
-                self.notices.push_back(Notice::Exited { host: at, exit });
-            }
+            Effect::Halt { code, reason } => self.end_by_itself(at, code, reason, true),
         }
+    }
+
+    /// The process ends although nobody has ended it. An orderly end has written everything out.
+    fn end_by_itself(&mut self, at: HostId, code: i32, reason: String, orderly: bool) {
+        let exit = Exit { code, reason };
+        self.note(6, at);
+        let reason = &exit.reason;
+        self.tape_process(at, ProcessChange::Exited { code, reason });
+        self.end_process(at, orderly);
+        self.hosts[at.index()].last_exit = Some(exit.clone());
+        self.notices.push_back(Notice::Exited { host: at, exit });
     }
 
     fn dial(&mut self, at: HostId, dial: DialId, to: &HostPort) {

@@ -48,7 +48,8 @@ impl Parser {
             | What::Pause { .. }
             | What::Resume { .. }
             | What::Clock { .. }
-            | What::Link { .. } => true,
+            | What::Link { .. }
+            | What::Memory { .. } => true,
             What::Check { .. }
             | What::At { .. }
             | What::Async { .. }
@@ -57,13 +58,24 @@ impl Parser {
             | What::Client { .. }
             | What::Repeat { .. }
             | What::Load { .. }
-            | What::StopLoad => false,
+            | What::StopLoad
+            | What::Proxy { .. } => false,
         };
         if plain {
             Ok(What::At { at, what: Box::new(what) })
         } else {
             Err(self.error(show_all(line), EXPECTED))
         }
+    }
+
+    pub(super) fn memory(&mut self, rest: &[Word]) -> Result<What, ParseError> {
+        let [host, size] = self.exactly(rest, "`memory NAME SIZE`")?;
+        let bytes = if size.is("unlimited") {
+            None
+        } else {
+            Some(self.typed(size, "a size such as `64mb`, or `unlimited`", units::bytes)?)
+        };
+        Ok(What::Memory { host: self.host_named(host)?, bytes })
     }
 
     /// After `clock`.

@@ -3,7 +3,7 @@
 use super::super::ast::{Scenario, Step};
 use super::{ParseError, Parser};
 
-/// Knows the hosts of a file.
+/// Knows the hosts and regions of a file.
 pub struct Lines {
     parser: Parser,
 }
@@ -13,6 +13,7 @@ impl Lines {
         let mut parser = Parser::new();
         parser.real = scenario.real.clone();
         parser.hosts = scenario.hosts.clone();
+        parser.regions = scenario.regions.clone();
         Lines { parser }
     }
 

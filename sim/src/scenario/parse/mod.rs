@@ -7,17 +7,21 @@
 //! host NAME ADDR
 //! region NAME HOST …             hosts that `link` lines may name together
 //! NAME$ quorate server FLAG …    [expect error PATTERN]
+//! NAME$ proxy WORD …             a TCP proxy before servers: `--port 6379 --balance roundrobin|first
+//!                                --server node1:6379 … --inter 2s --rise 2 --fall 3`
 //! NAME$ iptables WORD …
 //! NAME> COMMAND …                [= VALUE … | ~ PATTERN | expect error PATTERN]
 //! client CLIENT@NAME [noauth]    a connection of its own, then CLIENT> COMMAND …
 //! every COMMAND … [= VALUE | …]  on each host whose server runs
 //! log NAME ~ PATTERN             what the server of NAME has logged since it started
+//! ended NAME                     its process has ended by itself: it had no memory left
 //! converged                      all running servers hold the same data; simulated, what was written
 //! collected                      no running server holds tombstones or expired keys   (simulated)
-//! within TIME CHECK              any of the six checks above, asked again until it holds
+//! within TIME CHECK              any of the checks above, asked again until it holds
 //! async NAME> COMMAND … / await  sends without waiting; `await` waits for all the answers
 //! load NAME RATE/s COMMAND … / stop load     $n is the number of the command, from 1
 //! kill NAME / restart NAME / pause NAME / resume NAME
+//! memory NAME SIZE|unlimited     what a server may take before it is killed, such as `64mb`
 //! clock NAME CHANGE              the wall clock: `+2s`, `-500ms` (a step), `offset +2s` (from the true time),
 //!                                `drift +200ppm`, `freeze`, `run`; `clock NAME monotonic CHANGE` the other clock
 //! link A B WORD …                both directions between hosts or regions; `link A -> B WORD …` only one. Words:
@@ -187,6 +191,7 @@ impl Parser {
             limits: self.limits.unwrap_or(LimitsPlan::Production),
             seed: self.seed,
             hosts: self.hosts,
+            regions: self.regions,
             steps: file.steps,
         })
     }
@@ -255,7 +260,7 @@ impl Parser {
                 Ok(What::Check { within: Some(within), check })
             }
             "at" => self.at(rest),
-            "every" | "log" | "converged" | "collected" => {
+            "every" | "log" | "ended" | "converged" | "collected" => {
                 // `converged within 5s` may be said in this order too.
                 if let [first, within, time] = words
                     && first.is("converged")
@@ -268,9 +273,11 @@ impl Parser {
             }
             "async" => match self.check(rest)? {
                 Check::Call(call) => Ok(What::Async { call }),
-                Check::Every { .. } | Check::Log { .. } | Check::Converged | Check::Collected => {
-                    Err(self.error(show_all(rest), "`async NAME> COMMAND`"))
-                }
+                Check::Every { .. }
+                | Check::Log { .. }
+                | Check::Ended { .. }
+                | Check::Converged
+                | Check::Collected => Err(self.error(show_all(rest), "`async NAME> COMMAND`")),
             },
             "await" => self.alone(rest, "`await` alone", What::Await),
             "sleep" => {
@@ -285,6 +292,7 @@ impl Parser {
             "resume" => Ok(What::Resume { host: self.only_host(rest)? }),
             "clock" => self.clock(rest),
             "link" => self.link(rest),
+            "memory" => self.memory(rest),
             "client" => self.client(rest),
             "load" => {
                 let [on, rate, command @ ..] = rest else {
@@ -329,7 +337,13 @@ impl Parser {
             [program, words @ ..] if program.is("iptables") && !words.is_empty() => {
                 Ok(What::Iptables { host, words: words.to_vec() })
             }
-            _ => Err(self.error(show_all(rest), "`quorate server FLAG …` or `iptables WORD …`")),
+            [program, words @ ..] if program.is("proxy") => {
+                Ok(What::Proxy { host, words: words.to_vec() })
+            }
+            _ => {
+                let expected = "`quorate server FLAG …`, `proxy WORD …` or `iptables WORD …`";
+                Err(self.error(show_all(rest), expected))
+            }
         }
     }
 
@@ -349,6 +363,7 @@ impl Parser {
                 }
                 _ => Err(self.error(show_all(rest), "`log NAME ~ PATTERN`")),
             },
+            Some("ended") => Ok(Check::Ended { host: self.only_host(rest)? }),
             Some("converged") => self.alone(rest, "`converged`", Check::Converged),
             Some("collected") => self.alone(rest, "`collected`", Check::Collected),
             Some(name) if name.ends_with('>') => {
@@ -365,7 +380,9 @@ impl Parser {
         let words = match check {
             Check::Call(call) => &call.words,
             Check::Every { words, .. } => words,
-            Check::Log { .. } | Check::Converged | Check::Collected => return Ok(()),
+            Check::Log { .. } | Check::Ended { .. } | Check::Converged | Check::Collected => {
+                return Ok(());
+            }
         };
         let name = words[0].bare().unwrap_or_default();
         if WRITES.iter().any(|write| name.eq_ignore_ascii_case(write)) {
@@ -528,12 +545,11 @@ const WRITES: [&str; 18] = [
     "UNLINK",
 ];
 
-const CHECKS: &str =
-    "`NAME> COMMAND`, `every COMMAND`, `log NAME ~ PATTERN`, `converged` or `collected`";
+const CHECKS: &str = "`NAME> COMMAND`, `every COMMAND`, `log NAME ~ PATTERN`, `ended NAME`, `converged` or `collected`";
 
-const STATEMENTS: &str = "`host`, `region`, `NAME$ quorate server`, `NAME$ iptables`, `NAME> COMMAND`, `client`, \
-    `every`, `log`, `converged`, `collected`, `within`, `async`, `await`, `load`, `stop load`, `kill`, \
-    `restart`, `pause`, `resume`, `clock`, `link`, `at`, `sleep`, `repeat`, `end`, `limits` or `seed`";
+const STATEMENTS: &str = "`host`, `region`, `NAME$ quorate server`, `NAME$ proxy`, `NAME$ iptables`, `NAME> COMMAND`, `client`, \
+    `every`, `log`, `ended`, `converged`, `collected`, `within`, `async`, `await`, `load`, `stop load`, `kill`, \
+    `restart`, `pause`, `resume`, `memory`, `clock`, `link`, `at`, `sleep`, `repeat`, `end`, `limits` or `seed`";
 
 fn show(word: &Word) -> String {
     show_all(std::slice::from_ref(word))

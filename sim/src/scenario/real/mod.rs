@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod clocks;
+mod haproxy;
 mod needs;
 mod network;
 mod program;
@@ -29,6 +30,7 @@ use super::ast::{HostIndex, Scenario};
 use super::quality::LinkQuality;
 use super::stage::{Stage, StageConn, Trouble};
 use crate::clock::ClockChange;
+use crate::proxy::ProxyConfig;
 use clocks::FakeClock;
 use network::Network;
 use shape::Shape;
@@ -41,6 +43,9 @@ const NAP_MAX: Duration = Duration::from_millis(50);
 
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 const WRITE_MAX: Duration = Duration::from_secs(1);
+
+/// What a server says at its end that the kernel has given no memory.
+const NO_MEMORY: &str = "memory allocation of";
 
 /// Log lines shown for a failed line.
 const LOG_LINES_SHOWN: usize = 15;
@@ -78,6 +83,7 @@ struct RealHost {
     /// If a line of the file sets it.
     clock: Option<FakeClock>,
     shape: Shape,
+    memory_limit_bytes: Option<u64>,
 }
 
 /// A directory for data and logs that goes away unless it is to be kept.
@@ -108,7 +114,16 @@ impl RealStage {
             let library = needs.library.clone().filter(|_| needs.clocks.contains(&index));
             let clock = library.map(|library| FakeClock::new(library, &dir)).transpose();
             let clock = clock.map_err(said)?;
-            hosts.push(RealHost { child: None, dir, log_from: 0, clock, shape: Shape::default() });
+            let shape = Shape::default();
+            let memory_limit_bytes = None;
+            hosts.push(RealHost {
+                child: None,
+                dir,
+                log_from: 0,
+                clock,
+                shape,
+                memory_limit_bytes,
+            });
         }
         Ok(RealStage {
             hosts,
@@ -126,6 +141,21 @@ impl RealStage {
     pub fn keep_files(&mut self) -> PathBuf {
         self.dir.keep = true;
         self.dir.path.clone()
+    }
+
+    /// Starts a command on the host; what it says goes into the host's log.
+    fn start(&mut self, host: HostIndex, mut command: Command) -> Result<(), Trouble> {
+        let host = &mut self.hosts[host];
+        host.stop();
+        let path = host.log_path();
+        let log = OpenOptions::new().create(true).append(true).open(&path);
+        let started = log.and_then(|log| {
+            host.log_from = log.metadata()?.len();
+            let again = log.try_clone()?;
+            command.current_dir(&host.dir).stdin(Stdio::null()).stdout(log).stderr(again).spawn()
+        });
+        host.child = Some(started.map_err(|e| Trouble::Failed(e.to_string()))?);
+        Ok(())
     }
 
     fn signal(&mut self, host: HostIndex, signal: Signal) -> Result<(), Trouble> {
@@ -185,22 +215,47 @@ impl Stage for RealStage {
 
     fn serve(&mut self, host: HostIndex, flags: &[String]) -> Result<(), Trouble> {
         let mut command = self.network.command(host);
-        let host = &mut self.hosts[host];
-        if let Some(clock) = &mut host.clock {
+        if let Some(clock) = &mut self.hosts[host].clock {
             let worn = clock.wear(&mut command);
             worn.map_err(|e| Trouble::Failed(format!("the clock's file: {e}")))?;
         }
+        if let Some(bytes) = self.hosts[host].memory_limit_bytes {
+            command.arg("prlimit").arg(format!("--data={bytes}"));
+        }
         command.arg(&self.program).arg("server").args(flags);
-        host.stop();
-        let path = host.log_path();
-        let log = OpenOptions::new().create(true).append(true).open(&path);
-        let started = log.and_then(|log| {
-            host.log_from = log.metadata()?.len();
-            let again = log.try_clone()?;
-            command.current_dir(&host.dir).stdin(Stdio::null()).stdout(log).stderr(again).spawn()
-        });
-        host.child = Some(started.map_err(|e| Trouble::Failed(e.to_string()))?);
-        Ok(())
+        self.start(host, command)
+    }
+
+    fn proxy(&mut self, host: HostIndex, words: &[String]) -> Result<(), Trouble> {
+        let config = ProxyConfig::from_words(words).map_err(Trouble::not_a_proxy)?;
+        let resolve = |name: &str| match self.network.ip_of(name) {
+            Some(ip) => ip.to_string(),
+            None => name.to_owned(),
+        };
+        let file = self.hosts[host].dir.join("haproxy.cfg");
+        let written = fs::write(&file, haproxy::configuration(&config, resolve));
+        written.map_err(|e| Trouble::Failed(format!("{}: {e}", file.display())))?;
+        let mut command = self.network.command(host);
+        command.args(["haproxy", "-db", "-f"]).arg(file);
+        self.start(host, command)
+    }
+
+    fn ran_out_of_memory(&mut self, host: HostIndex) -> bool {
+        let host = &self.hosts[host];
+        host.memory_limit_bytes.is_some() && host.log().contains(NO_MEMORY)
+    }
+
+    fn limit_memory(&mut self, host: HostIndex, bytes: Option<u64>) -> Result<(), Trouble> {
+        let host = &mut self.hosts[host];
+        host.memory_limit_bytes = bytes;
+        let Some(child) = &mut host.child else { return Ok(()) };
+        if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            return Ok(());
+        }
+        let bytes = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let pid = child.id().to_string();
+        let limited = network::run("prlimit", &["--pid", &pid, &format!("--data={bytes}")]);
+        limited.map(drop).map_err(Trouble::Unavailable)
     }
 
     fn ended(&mut self, host: HostIndex) -> Option<String> {

@@ -70,6 +70,14 @@ impl Needs {
                     tc.map_err(|why| format!("tc for bandwidth: {why}"))?;
                 }
             }
+            What::Proxy { .. } => {
+                let haproxy = network::run("haproxy", &["-v"]);
+                haproxy.map_err(|why| format!("haproxy for a proxy: {why}"))?;
+            }
+            What::Memory { .. } => {
+                let prlimit = network::run("prlimit", &["--version"]);
+                prlimit.map_err(|why| format!("prlimit for a limit of memory: {why}"))?;
+            }
             What::At { .. }
             | What::Server { .. }
             | What::Iptables { .. }

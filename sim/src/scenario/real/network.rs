@@ -29,6 +29,9 @@ pub struct Network {
     /// First, so that its devices are gone before their namespaces.
     router: Option<Router>,
     prefix: String,
+    /// Of hosts, as the file says them.
+    names: Vec<String>,
+    /// Namespaces and addresses of hosts.
     hosts: Vec<(String, Ipv4Addr)>,
     /// Namespaces made so far.
     made: Vec<String>,
@@ -49,8 +52,14 @@ impl Network {
         remove_leftovers();
         let number = RUNS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-{number}", std::process::id());
-        let names = hosts.iter().map(|h| (format!("{prefix}-{}", h.name), h.ip)).collect();
-        let mut network = Network { router: None, prefix, hosts: names, made: Vec::new() };
+        let namespace = |h: &HostLine| (format!("{prefix}-{}", h.name), h.ip);
+        let mut network = Network {
+            router: None,
+            names: hosts.iter().map(|h| h.name.clone()).collect(),
+            hosts: hosts.iter().map(namespace).collect(),
+            prefix,
+            made: Vec::new(),
+        };
         network.make_hosts(hosts)?;
         for host in 0..hosts.len() {
             // A rule without a target: connections are tracked from the beginning, as on a machine whose rules
@@ -76,6 +85,12 @@ impl Network {
 
     pub fn ip(&self, host: HostIndex) -> Ipv4Addr {
         self.hosts[host].1
+    }
+
+    /// The address of the host of this name.
+    pub fn ip_of(&self, name: &str) -> Option<Ipv4Addr> {
+        let found = self.names.iter().position(|own| own == name)?;
+        Some(self.hosts[found].1)
     }
 
     /// A command inside the host's namespace, which sees the host's own hosts file. The program is an

@@ -13,10 +13,11 @@ use super::stage::{Stage, Trouble};
 use super::words::{Numbers, Word};
 use crate::check::Property;
 
-#[path = "play_live.rs"]
+mod hosts;
 pub mod live;
-#[path = "play_more.rs"]
 mod more;
+
+use hosts::{Host, ServerState};
 
 /// How long a line without `within` may wait for its answer, and a server for its first one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,21 +67,6 @@ struct Player<'a, 's> {
     numbers: Numbers,
     lines: u64,
     checks: u64,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Host {
-    /// Of the server, once it was started.
-    flags: Vec<String>,
-    state: ServerState,
-}
-
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-enum ServerState {
-    #[default]
-    Down,
-    Up,
-    Paused,
 }
 
 /// Why the play stops at a line.
@@ -190,66 +176,12 @@ impl<'a> Player<'a, '_> {
                 Ok(())
             }
             What::StopLoad => self.stop_loads(),
+            What::Proxy { host, words } => self.proxy(*host, words),
+            What::Memory { host, bytes } => {
+                self.stage.limit_memory(*host, *bytes).map_err(|t| trouble(t, &[*host]))
+            }
             What::Async { .. } => unreachable!("carried out by `step`"),
             What::Repeat { .. } => unreachable!("taken apart by `steps`"),
-        }
-    }
-
-    fn server(&mut self, host: HostIndex, flags: &[Word], expect: &Expect) -> Result<(), Halt> {
-        self.must_be(host, ServerState::Down, "no server running on this host")?;
-        self.hosts[host].flags = self.fill_texts(flags);
-        let flags = self.hosts[host].flags.clone();
-        self.stage.serve(host, &flags).map_err(|t| trouble(t, &[host]))?;
-        let Expect::Error(pattern) = expect else { return self.first_answer(host) };
-        self.checks += 1;
-        let expected = expect.show(&self.numbers);
-        let pattern = pattern.fill(&self.numbers);
-        let until = self.stage.now() + PATIENCE;
-        loop {
-            if let Some(said) = self.stage.ended(host) {
-                if like(said.as_bytes(), &pattern) {
-                    return Ok(());
-                }
-                return Err(unmet(expected, said, &[host]));
-            }
-            if self.stage.now() >= until {
-                return Err(unmet(expected, "the server goes on running".to_owned(), &[host]));
-            }
-            self.pass_until(self.stage.now() + ASK_AGAIN)?;
-        }
-    }
-
-    fn restart(&mut self, host: HostIndex) -> Result<(), Halt> {
-        if self.hosts[host].flags.is_empty() && self.hosts[host].state == ServerState::Down {
-            return self.must_be(host, ServerState::Up, "a server that was started before");
-        }
-        self.hosts[host].state = ServerState::Down;
-        self.stage.kill(host).map_err(|t| trouble(t, &[host]))?;
-        let flags = self.hosts[host].flags.clone();
-        self.stage.serve(host, &flags).map_err(|t| trouble(t, &[host]))?;
-        self.first_answer(host)
-    }
-
-    /// Waits until a server that was just started answers at all.
-    fn first_answer(&mut self, host: HostIndex) -> Result<(), Halt> {
-        self.hosts[host].state = ServerState::Up;
-        let mut client = self.new_client(&Who::Host(host));
-        client.skip_auth();
-        let until = self.stage.now() + PATIENCE;
-        loop {
-            let asked = client.ask(self.stage, &[b"PING".to_vec()], until);
-            let got = match asked.map_err(|t| trouble(t, &[host]))? {
-                Asked::Answer(_) => {
-                    client.hang_up(self.stage);
-                    return Ok(());
-                }
-                Asked::Nothing(why) => why,
-            };
-            self.servers_are_alive()?;
-            if self.stage.now() >= until {
-                return Err(unmet("an answer to PING".to_owned(), got, &[host]));
-            }
-            self.pass_until(self.stage.now() + ASK_AGAIN)?;
         }
     }
 
@@ -304,6 +236,7 @@ impl<'a> Player<'a, '_> {
                 let last = log.lines().last().unwrap_or("nothing logged");
                 Ok(Some(Unmet { expected, got: format!("last logged: {last}") }))
             }
+            Check::Ended { host } => self.has_ended(*host),
             Check::Converged => self.converged(until),
             Check::Collected => self.collected(),
         }
@@ -419,51 +352,10 @@ impl<'a> Player<'a, '_> {
         }
     }
 
-    /// A server that ended without being told to is a failure, whatever the line expects.
-    fn servers_are_alive(&mut self) -> Result<(), Halt> {
-        for host in 0..self.hosts.len() {
-            if self.hosts[host].state == ServerState::Up
-                && let Some(said) = self.stage.ended(host)
-            {
-                let got = format!("the server has ended: {said}");
-                let expected = "the server goes on running".to_owned();
-                let (hosts, property) = (vec![host], Some(Property::NodeInvariant));
-                return Err(Halt::Here(Why::Unmet { expected, got, hosts, property }));
-            }
-        }
-        Ok(())
-    }
-
-    fn must_be(&self, host: HostIndex, state: ServerState, expected: &str) -> Result<(), Halt> {
-        let actual = self.hosts[host].state;
-        if actual == state {
-            return Ok(());
-        }
-        let name = &self.scenario.hosts[host].name;
-        let found = match actual {
-            ServerState::Down => format!("no running server on `{name}`"),
-            ServerState::Up => format!("a running server on `{name}`"),
-            ServerState::Paused => format!("a paused server on `{name}`"),
-        };
-        Err(trouble(Trouble::BadLine { found, expected: expected.to_owned() }, &[host]))
-    }
-
-    /// Hosts whose server runs and is not paused.
-    fn running(&self) -> Result<Vec<HostIndex>, Halt> {
-        let up = |host: &HostIndex| self.hosts[*host].state == ServerState::Up;
-        let running: Vec<HostIndex> = (0..self.hosts.len()).filter(up).collect();
-        if running.is_empty() {
-            let found = "no running server".to_owned();
-            let expected = "a running server somewhere".to_owned();
-            return Err(trouble(Trouble::BadLine { found, expected }, &[]));
-        }
-        Ok(running)
-    }
-
     fn hosts_of(&self, check: &Check) -> Vec<HostIndex> {
         match check {
             Check::Call(call) => vec![call.who.host()],
-            Check::Log { host, .. } => vec![*host],
+            Check::Log { host, .. } | Check::Ended { host } => vec![*host],
             Check::Every { .. } | Check::Converged | Check::Collected => {
                 (0..self.hosts.len()).collect()
             }
@@ -472,18 +364,6 @@ impl<'a> Player<'a, '_> {
 
     fn take_client(&mut self, who: &Who) -> Client {
         self.clients.remove(who).unwrap_or_else(|| self.new_client(who))
-    }
-
-    fn new_client(&self, who: &Who) -> Client {
-        let host = &self.hosts[who.host()];
-        let flag = |name: &str| {
-            let at = host.flags.iter().position(|f| f.eq_ignore_ascii_case(name))?;
-            host.flags.get(at + 1)
-        };
-        let port = flag("--port").and_then(|p| p.parse().ok()).unwrap_or(6379);
-        let noauth = matches!(who, Who::Named { name, .. } if self.noauth.contains(name));
-        let password = flag("--requirepass").filter(|_| !noauth);
-        Client::new(who.host(), port, password.cloned())
     }
 
     fn fill(&self, words: &[Word]) -> Vec<Vec<u8>> {
