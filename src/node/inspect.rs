@@ -88,12 +88,13 @@ impl Node {
     }
 
     fn sessions_are_where_their_state_says(&self) {
-        for (conn, session) in &self.sessions {
+        for session in self.sessions.iter() {
+            let conn = session.conn;
             session.blocked_exactly_while_a_reply_waits();
             let blocked = matches!(session.state(), State::Blocked(_));
-            assert_eq!(blocked, self.blocked.contains(conn), "{conn:?} blocked, or not");
+            assert_eq!(blocked, self.blocked.contains(&conn), "{conn:?} blocked, or not");
             let link = matches!(session.state(), State::Peer);
-            assert_eq!(link, self.links.contains(conn), "{conn:?} a link, or not");
+            assert_eq!(link, self.links.contains(&conn), "{conn:?} a link, or not");
         }
         assert_eq!(self.server.stats.clients, self.sessions.len() as u64, "clients counted");
     }
