@@ -53,7 +53,7 @@ pub fn crc16(data: &[u8]) -> u16 {
 /// Redis Cluster slot of a key, 0..16384: of the part between the first `{` and the next `}` if that
 /// part is not empty.
 pub fn slot_of(key: &[u8]) -> u16 {
-    let hashed = match key.iter().position(|&b| b == b'{') {
+    let hashed = match position_of(b'{', key) {
         Some(open) => match key[open + 1..].iter().position(|&b| b == b'}') {
             Some(len) if len > 0 => &key[open + 1..open + 1 + len],
             Some(_) | None => key,
@@ -61,6 +61,20 @@ pub fn slot_of(key: &[u8]) -> u16 {
         None => key,
     };
     crc16(hashed) & 0x3fff
+}
+
+/// Where a byte is that most keys do not have: eight bytes a step.
+fn position_of(byte: u8, key: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let chunks = key.chunks_exact(8);
+    let tail_has_it = chunks.remainder().contains(&byte);
+    let is_there = tail_has_it
+        || chunks.into_iter().any(|c| {
+            let word = u64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]);
+            let zero_where_it_is = word ^ (ONES * u64::from(byte));
+            zero_where_it_is.wrapping_sub(ONES) & !zero_where_it_is & (ONES << 7) != 0
+        });
+    if is_there { key.iter().position(|&b| b == byte) } else { None }
 }
 
 /// Partition of a key: slot / 4, in both modes.
@@ -103,5 +117,19 @@ mod tests {
         assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"{user1000}.followers"));
         assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") & 0x3fff);
         assert_eq!(partition_of(b"foo").0, 12182 / 4);
+    }
+
+    #[test]
+    fn a_byte_is_found_wherever_it_is() {
+        for len in 0..40 {
+            for fill in [0, b'z', b'|', b'{' ^ 0x80, 0xff] {
+                let mut key = vec![fill; len];
+                assert_eq!(position_of(b'{', &key), None);
+                for at in (0..len).rev() {
+                    key[at] = b'{';
+                    assert_eq!(position_of(b'{', &key), Some(at), "{key:?}");
+                }
+            }
+        }
     }
 }

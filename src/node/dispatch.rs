@@ -36,22 +36,31 @@ pub(super) struct Turn<'a> {
     pub wall: UnixMs,
     pub expiry_clock: UnixMs,
     pub asked: Asked,
+    /// What requests may measure; only a command about the session or the server changes that.
+    limits: RespLimits,
 }
 
 impl Node {
-    /// Executes the whole commands at the start of `buf`, as far as the session takes them.
+    /// Executes the whole commands at the start of `buf`, as far as the session takes them. False if the
+    /// connection is none of a client.
     pub(super) fn execute_all(
         &mut self,
         now: Now,
         conn: ConnId,
         buf: &mut BytesMut,
         out: &mut Effects,
-    ) {
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(conn) else { return false };
+        if matches!(session.state(), State::Peer) {
+            return false;
+        }
+        session.last_seen = now.mono;
         let offered = buf.len();
         let wall = self.server.active.wall(now);
         let expiry_clock = self.server.active.expiry_clock(now);
+        session.reply_bytes_max = self.server.output_bytes_max(session);
         let mut turn = Turn {
+            limits: resp_limits(&self.server, session),
             server: &mut self.server,
             data: &mut self.data,
             session,
@@ -66,16 +75,22 @@ impl Node {
         self.timers.clock_seen = (now.mono, expiry_clock);
         self.server.stats.input_bytes += (offered - buf.len()) as u64;
         Node::list(&mut self.listed, session);
-        if let Some(before) = self.server.config_before.take() {
+        let goes_on = matches!(session.state(), State::Command | State::Transaction(_));
+        if self.server.config_before.is_some()
+            && let Some(before) = self.server.config_before.take()
+        {
             self.announce_changes(&before, now, out);
         }
-        self.after_turn(now, conn, buf, out);
+        if !goes_on {
+            self.after_turn(now, conn, buf, out);
+        }
         self.on_asked(now, conn, asked, out);
+        true
     }
 
     /// What a change of the session's state means for the node.
     fn after_turn(&mut self, now: Now, conn: ConnId, buf: &mut BytesMut, out: &mut Effects) {
-        let Some(session) = self.sessions.get(&conn) else { return };
+        let Some(session) = self.sessions.get(conn) else { return };
         match session.state() {
             State::Command | State::Transaction(_) => {}
             State::Blocked(_) => {
@@ -126,8 +141,7 @@ impl Turn<'_> {
                 State::Command | State::Transaction(_) => return start,
                 State::Blocked(_) | State::Peer | State::Closing { .. } => return start,
             }
-            let limits = self.resp_limits();
-            match parser.next(&buf[start..], &limits) {
+            match parser.next(&buf[start..], &self.limits) {
                 Ok(Step::NeedMore) => return start,
                 Ok(Step::Empty { consumed }) => start += consumed,
                 Ok(Step::Command { consumed }) => {
@@ -149,14 +163,10 @@ impl Turn<'_> {
         }
     }
 
-    fn resp_limits(&self) -> RespLimits {
-        let config = &self.server.config;
-        RespLimits {
-            inline_bytes_max: config.limits.inline_bytes_max,
-            arguments_max: config.limits.arguments_max,
-            bulk_bytes_max: config.proto_max_bulk_bytes,
-            unauthenticated: self.server.asks_password_of(self.session),
-        }
+    /// Takes in the bounds of requests and replies as the configuration and the session now have them.
+    fn renew_limits(&mut self) {
+        self.limits = resp_limits(self.server, self.session);
+        self.session.reply_bytes_max = self.server.output_bytes_max(self.session);
     }
 
     /// Closes a client that has sent too much of a command without its end, or queued too much.
@@ -182,7 +192,6 @@ impl Turn<'_> {
     /// The checks before a command, in Redis's order, then the command itself or its place in the queue.
     fn execute(&mut self, args: Args<'_>) {
         self.server.stats.commands_processed += 1;
-        self.session.reply_bytes_max = self.server.output_bytes_max(self.session);
         if is_of_http(args.get(0)) {
             return self.abort_http();
         }
@@ -220,7 +229,10 @@ impl Turn<'_> {
         }
         match command.handler {
             Handler::Data(handler) => self.run_alone((command, handler), args),
-            Handler::Session(what) => self.run_session(what, args),
+            Handler::Session(what) => {
+                self.run_session(what, args);
+                self.renew_limits();
+            }
         }
     }
 
@@ -366,7 +378,7 @@ impl Turn<'_> {
             Ok(()) => {
                 // What was answered before leaves before the first byte of the link.
                 if self.session.replies.has_ready() {
-                    let bytes = self.session.replies.take_ready().freeze();
+                    let bytes = self.session.replies.take_ready();
                     self.session.undrained_bytes += bytes.len() as u64;
                     self.out.push(Effect::Send { conn, bytes });
                 }
@@ -413,6 +425,16 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         | SessionCommand::QuoratePeer
         | SessionCommand::QuorateClock
         | SessionCommand::QuorateDigest => unreachable!("{what:?} is never queued"),
+    }
+}
+
+fn resp_limits(server: &Server, session: &Session) -> RespLimits {
+    let config = &server.config;
+    RespLimits {
+        inline_bytes_max: config.limits.inline_bytes_max,
+        arguments_max: config.limits.arguments_max,
+        bulk_bytes_max: config.proto_max_bulk_bytes,
+        unauthenticated: server.asks_password_of(session),
     }
 }
 

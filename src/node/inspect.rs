@@ -94,16 +94,17 @@ impl Node {
 
     fn sessions_are_where_their_state_says(&self) {
         let (mut blocked, mut links) = (0, 0);
-        for (conn, session) in &self.sessions {
+        for session in self.sessions.iter() {
+            let conn = session.conn;
             session.blocked_exactly_while_a_reply_waits();
             match session.state() {
                 State::Blocked(_) => {
                     blocked += 1;
-                    assert!(self.blocked.contains(conn), "{conn:?} is blocked and not listed");
+                    assert!(self.blocked.contains(&conn), "{conn:?} is blocked and not listed");
                 }
                 State::Peer => {
                     links += 1;
-                    assert!(self.links.contains(conn), "{conn:?} is a link and not listed");
+                    assert!(self.links.contains(&conn), "{conn:?} is a link and not listed");
                 }
                 State::Command | State::Transaction(_) | State::Closing { .. } => {}
             }

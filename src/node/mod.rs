@@ -13,6 +13,7 @@ mod replication;
 mod replies;
 mod server;
 mod session;
+mod sessions;
 mod shutdown;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ mod timers;
 mod transaction;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bytes::BytesMut;
@@ -37,6 +38,7 @@ use crate::store::{Store, StoreConfig};
 use self::config::Config;
 use self::server::{Server, Stats};
 use self::session::{Session, State};
+use self::sessions::Sessions;
 use self::watch::WatchTable;
 
 pub use self::inspect::{Inspection, VisibleKey};
@@ -69,7 +71,7 @@ pub enum Scope {
 pub struct Node {
     server: Server,
     data: Data,
-    sessions: BTreeMap<ConnId, Box<Session>>,
+    sessions: Sessions,
     /// Sessions that have something to send, or to be closed, at the end of the batch.
     listed: Vec<ConnId>,
     /// Sessions blocked by WAIT.
@@ -141,7 +143,7 @@ impl Node {
         Node {
             server,
             data,
-            sessions: BTreeMap::new(),
+            sessions: Sessions::default(),
             listed: Vec::new(),
             blocked: BTreeSet::new(),
             links: BTreeSet::new(),
@@ -225,17 +227,13 @@ impl Node {
         let id = stats.next_client_id;
         let mut session = Session::new(conn, id, (ip, port), now.mono);
         session.authenticated = !config.wants_password();
-        let earlier = self.sessions.insert(conn, Box::new(session));
-        assert!(earlier.is_none(), "a connection id names one connection");
+        self.sessions.insert(Box::new(session));
         self.expect_idle(now);
     }
 
     fn on_bytes(&mut self, now: Now, conn: ConnId, buf: &mut BytesMut, out: &mut Effects) {
-        if let Some(session) = self.sessions.get_mut(&conn)
-            && !matches!(session.state(), State::Peer)
-        {
-            session.last_seen = now.mono;
-            return self.execute_all(now, conn, buf, out);
+        if self.execute_all(now, conn, buf, out) {
+            return;
         }
         if self.server.active.owns(conn) {
             let (server, mut core) = self.core(now, out);
@@ -248,7 +246,7 @@ impl Node {
     }
 
     fn on_drained(&mut self, now: Now, conn: ConnId, bytes: u64, out: &mut Effects) {
-        if let Some(session) = self.sessions.get_mut(&conn) {
+        if let Some(session) = self.sessions.get_mut(conn) {
             // A link's first bytes went out before it was one.
             let own = session.undrained_bytes.min(bytes);
             session.undrained_bytes -= own;
@@ -289,7 +287,7 @@ impl Node {
     fn follow_origin(&mut self) {
         let from = std::mem::replace(&mut self.origin, self.data.clock.origin());
         let newest = Stamp::new(self.data.clock.last(), self.origin);
-        for session in self.sessions.values_mut() {
+        for session in self.sessions.iter_mut() {
             session.follow_origin(from, newest);
         }
         self.follow_origin_to_the_end();
@@ -305,7 +303,7 @@ impl Node {
 
     /// A session is gone, whoever ended it.
     fn forget_session(&mut self, conn: ConnId) {
-        let Some(mut session) = self.sessions.remove(&conn) else { return };
+        let Some(mut session) = self.sessions.remove(conn) else { return };
         self.server.watch.unwatch(conn, &mut session.watched, &mut self.data.store);
         self.server.stats.clients -= 1;
         self.blocked.remove(&conn);

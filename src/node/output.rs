@@ -18,7 +18,7 @@ impl Turn<'_> {
         if matches!(self.session.state(), State::Peer | State::Closing { .. }) {
             return false;
         }
-        let over = self.session.output_bytes() > self.server.output_bytes_max(self.session) as u64;
+        let over = self.session.output_bytes() > self.session.reply_bytes_max as u64;
         if over {
             say_given_up(self.server, self.session, self.out);
             self.session.become_aborted();
@@ -30,11 +30,11 @@ impl Turn<'_> {
 impl Node {
     /// Sends what is ready, checks how much is unread, closes what is to be closed.
     pub(super) fn flush_session(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         session.is_listed = false;
         let unread_before = session.undrained_bytes;
         if session.replies.has_ready() {
-            let bytes = session.replies.take_ready().freeze();
+            let bytes = session.replies.take_ready();
             session.undrained_bytes += bytes.len() as u64;
             self.server.stats.output_bytes += bytes.len() as u64;
             out.push(Effect::Send { conn, bytes });
@@ -70,7 +70,7 @@ impl Node {
         let span = soft_span(&self.server.config);
         let mut next: Option<Mono> = None;
         let mut over = Vec::new();
-        for (&conn, session) in &self.sessions {
+        for session in self.sessions.iter() {
             let Some(since) = session.soft_limit_since else { continue };
             let ends = matches!(session.state(), State::Peer | State::Closing { .. });
             if ends || soft == 0 || session.output_bytes() <= soft {
@@ -78,7 +78,7 @@ impl Node {
             }
             let due = since + span;
             if due <= now.mono {
-                over.push(conn);
+                over.push(session.conn);
             } else {
                 next = Some(next.map_or(due, |next| next.min(due)));
             }
@@ -91,7 +91,7 @@ impl Node {
 
     /// Closes a client for what it has left unread.
     fn give_up(&mut self, conn: ConnId, out: &mut Effects) {
-        let Some(session) = self.sessions.get(&conn) else { return };
+        let Some(session) = self.sessions.get(conn) else { return };
         say_given_up(&mut self.server, session, out);
         out.push(Effect::Abort { conn });
         self.forget_session(conn);

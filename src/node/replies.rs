@@ -2,7 +2,11 @@
 
 use std::collections::VecDeque;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+
+/// A reply longer than this takes its whole buffer along, so that an idle client does not hold the memory of
+/// what it once got.
+const KEPT_BYTES_MAX: usize = 4 << 10;
 
 /// A reply that is not there yet.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -67,8 +71,11 @@ impl ReplyQueue {
 
     /// Takes what may leave; empty if nothing may.
     #[inline]
-    pub fn take_ready(&mut self) -> BytesMut {
-        self.ready.split()
+    pub fn take_ready(&mut self) -> Bytes {
+        if self.ready.len() > KEPT_BYTES_MAX {
+            return std::mem::take(&mut self.ready).freeze();
+        }
+        self.ready.split().freeze()
     }
 
     /// Lets go of everything written: nobody will read it.
@@ -117,6 +124,20 @@ mod tests {
         queue.writer().extend_from_slice(b"4");
         assert_eq!(&queue.take_ready()[..], b"234");
         assert!(!queue.is_waiting());
+    }
+
+    #[test]
+    fn an_idle_client_does_not_hold_what_it_once_got() {
+        let mut queue = ReplyQueue::new();
+        for bytes in [10, KEPT_BYTES_MAX, 1 << 20, 10] {
+            queue.writer().extend_from_slice(&vec![b'v'; bytes]);
+            assert_eq!(queue.take_ready().len(), bytes);
+            // What is left can be the rest of a buffer at most twice as long as what is kept.
+            assert!(queue.ready.capacity() <= 2 * KEPT_BYTES_MAX, "after {bytes} bytes");
+        }
+        queue.writer().extend_from_slice(&vec![b'v'; 1 << 20]);
+        drop(queue.take_ready());
+        assert_eq!(queue.ready.capacity(), 0);
     }
 
     proptest! {

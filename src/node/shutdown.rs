@@ -170,7 +170,8 @@ impl Node {
     /// Clients go on where they were: those whose SHUTDOWN it was with an error. All but `aborter`.
     fn abort_shutdown(&mut self, now: Now, aborter: ConnId, out: &mut Effects) {
         out.facts.log(LogLevel::Notice, "Shutdown manually aborted.");
-        for (&conn, session) in &mut self.sessions {
+        for session in self.sessions.iter_mut() {
+            let conn = session.conn;
             let asked = matches!(session.state(), State::Blocked(Block::Shutdown(_)));
             if conn == aborter || !(asked || session.is_postponed) {
                 continue;

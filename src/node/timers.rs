@@ -31,7 +31,7 @@ impl Node {
         consider(soft_limit);
         consider(end);
         for conn in &self.blocked {
-            let wait = self.sessions.get(conn).and_then(|session| session.wait());
+            let wait = self.sessions.get(*conn).and_then(|session| session.wait());
             consider(wait.and_then(|wait| wait.deadline));
         }
         next
@@ -99,7 +99,7 @@ impl Node {
         let timeout = Span::from_secs(u64::from(self.server.config.timeout_secs));
         let mut next: Option<Mono> = None;
         let mut idle: Vec<ConnId> = Vec::new();
-        for (&conn, session) in &self.sessions {
+        for session in self.sessions.iter() {
             match session.state() {
                 // A link has a silence of its own; who waits is not idle.
                 State::Peer | State::Blocked(_) | State::Closing { .. } => continue,
@@ -108,7 +108,7 @@ impl Node {
             }
             let due = session.last_seen + timeout;
             if due <= now.mono {
-                idle.push(conn);
+                idle.push(session.conn);
             } else {
                 next = Some(next.map_or(due, |next| next.min(due)));
             }
@@ -128,7 +128,7 @@ impl Node {
         }
         let mut woken = Vec::new();
         for conn in &self.blocked {
-            let Some(session) = self.sessions.get_mut(conn) else { continue };
+            let Some(session) = self.sessions.get_mut(*conn) else { continue };
             let Some(wait) = session.wait() else { continue };
             let acked = self.server.active.replicas_acked(wait.dot) as u64;
             if acked >= wait.replicas || wait.deadline.is_some_and(|due| due <= now.mono) {

@@ -1,6 +1,6 @@
 //! One connection: its entry in the hub and the task that reads it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -36,6 +36,8 @@ pub(super) struct Entry {
     pub(super) parked: bool,
     /// The node asked to close: nothing is read any more, the output is still written.
     pub(super) closing: bool,
+    /// Its time to read the rest is being watched.
+    pub(super) lingers: bool,
     pub(super) paused: bool,
     /// Reads go on after a pause: the buffered bytes are to be offered again.
     pub(super) reoffer: bool,
@@ -48,20 +50,32 @@ pub(super) struct Entry {
     pub(super) waker: Option<Waker>,
 }
 
-/// The connections by slot and by id.
+/// The connections. A connection's number says in its lower bits where it is kept, and counts up in the
+/// higher ones.
 #[derive(Default)]
 pub(super) struct Table {
     slots: Vec<Option<Entry>>,
-    free: Vec<u32>,
-    by_id: BTreeMap<ConnId, u32>,
+    free: Vec<usize>,
     accepted: u32,
-    last: u64,
+    opened: u64,
+}
+
+/// Bits of a connection's number that are its place.
+const SLOT_BITS: u32 = 24;
+
+fn slot_of(id: ConnId) -> usize {
+    (id.0 & ((1 << SLOT_BITS) - 1)) as usize
 }
 
 impl Table {
-    pub(super) fn insert(&mut self, outlet: Outlet, accepted: bool) -> (ConnId, u32) {
-        self.last += 1;
-        let id = ConnId(self.last);
+    pub(super) fn insert(&mut self, outlet: Outlet, accepted: bool) -> ConnId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        assert!(slot >> SLOT_BITS == 0, "fewer files can be open");
+        self.opened += 1;
+        let id = ConnId(self.opened << SLOT_BITS | slot as u64);
         let entry = Entry {
             id,
             outlet,
@@ -70,31 +84,25 @@ impl Table {
             touched: false,
             parked: false,
             closing: false,
+            lingers: false,
             paused: false,
             reoffer: false,
             offered_in: 0,
             accepted,
             waker: None,
         };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some(entry);
-                slot
-            }
-            None => {
-                self.slots.push(Some(entry));
-                self.slots.len() as u32 - 1
-            }
-        };
-        self.by_id.insert(id, slot);
+        self.slots[slot] = Some(entry);
         self.accepted += u32::from(accepted);
-        (id, slot)
+        id
     }
 
     /// Forgets a connection; its socket closes as soon as its task notices.
-    pub(super) fn remove(&mut self, slot: u32) {
-        let Some(entry) = self.slots[slot as usize].take() else { return };
-        self.by_id.remove(&entry.id);
+    pub(super) fn remove(&mut self, id: ConnId) {
+        let slot = slot_of(id);
+        let kept = self.slots.get_mut(slot);
+        let Some(entry) = kept.and_then(|kept| kept.take_if(|entry| entry.id == id)) else {
+            return;
+        };
         self.free.push(slot);
         self.accepted -= u32::from(entry.accepted);
         if let Some(waker) = entry.waker {
@@ -103,18 +111,8 @@ impl Table {
     }
 
     #[inline]
-    pub(super) fn at(&mut self, slot: u32, id: ConnId) -> Option<&mut Entry> {
-        self.slots[slot as usize].as_mut().filter(|e| e.id == id)
-    }
-
-    #[inline]
-    pub(super) fn in_slot(&mut self, slot: u32) -> Option<&mut Entry> {
-        self.slots[slot as usize].as_mut()
-    }
-
-    #[inline]
-    pub(super) fn slot_of(&self, id: ConnId) -> Option<u32> {
-        self.by_id.get(&id).copied()
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Entry> {
+        self.slots.get_mut(slot_of(id))?.as_mut().filter(|entry| entry.id == id)
     }
 
     pub(super) fn accepted(&self) -> u32 {
@@ -123,9 +121,9 @@ impl Table {
 }
 
 /// Serves one connection until it is closed by either side.
-pub(super) async fn serve(shared: Arc<Shared>, id: ConnId, slot: u32, mut inlet: Inlet) {
+pub(super) async fn serve(shared: Arc<Shared>, id: ConnId, mut inlet: Inlet) {
     let mut tail = BytesMut::new();
-    poll_fn(|cx| shared.lock().poll_conn(&shared, id, slot, &mut inlet, &mut tail, cx)).await;
+    poll_fn(|cx| shared.lock().poll_conn(&shared, id, &mut inlet, &mut tail, cx)).await;
 }
 
 impl Hub {
@@ -134,12 +132,11 @@ impl Hub {
         &mut self,
         shared: &Arc<Shared>,
         id: ConnId,
-        slot: u32,
         inlet: &mut Inlet,
         tail: &mut BytesMut,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let Some(entry) = self.conns.at(slot, id) else { return Poll::Ready(()) };
+        let Some(entry) = self.conns.get_mut(id) else { return Poll::Ready(()) };
         if !entry.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             entry.waker = Some(cx.waker().clone());
         }
@@ -147,17 +144,17 @@ impl Hub {
             entry.parked = false;
             if !entry.touched {
                 entry.touched = true;
-                self.touched.push(slot);
+                self.touched.push(id);
             }
             self.want_flush();
         }
         let turn = self.turn;
-        let Some(entry) = self.conns.at(slot, id) else { return Poll::Ready(()) };
+        let Some(entry) = self.conns.get_mut(id) else { return Poll::Ready(()) };
         if entry.closing {
             return Poll::Pending;
         }
         if entry.paused {
-            return self.poll_paused(shared, id, slot, inlet, tail, cx);
+            return self.poll_paused(shared, id, inlet, tail, cx);
         }
         if entry.offered_in == turn {
             // The flusher was woken when the bytes were offered and stands before this task in line.
@@ -172,9 +169,9 @@ impl Hub {
         }
         match self.poll_read(id, inlet, tail, cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(0)) => self.on_ended(shared, id, slot, CloseReason::EndOfStream),
+            Poll::Ready(Ok(0)) => self.on_ended(shared, id, CloseReason::EndOfStream),
             Poll::Ready(Ok(_)) => {
-                if let Some(entry) = self.conns.at(slot, id) {
+                if let Some(entry) = self.conns.get_mut(id) {
                     entry.offered_in = turn;
                 }
                 if socket::poll_more(inlet, cx) {
@@ -182,7 +179,7 @@ impl Hub {
                 }
                 Poll::Pending
             }
-            Poll::Ready(Err(e)) => self.on_ended(shared, id, slot, close_reason(&e)),
+            Poll::Ready(Err(e)) => self.on_ended(shared, id, close_reason(&e)),
         }
     }
 
@@ -192,7 +189,6 @@ impl Hub {
         &mut self,
         shared: &Arc<Shared>,
         id: ConnId,
-        slot: u32,
         inlet: &mut Inlet,
         tail: &mut BytesMut,
         cx: &mut Context<'_>,
@@ -202,7 +198,7 @@ impl Hub {
         }
         match pin!(inlet.read_buf(&mut self.scratch)).poll(cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(0)) => self.on_ended(shared, id, slot, CloseReason::EndOfStream),
+            Poll::Ready(Ok(0)) => self.on_ended(shared, id, CloseReason::EndOfStream),
             Poll::Ready(Ok(_)) => {
                 tail.extend_from_slice(&self.scratch);
                 self.renew_scratch();
@@ -211,7 +207,7 @@ impl Hub {
                 }
                 Poll::Pending
             }
-            Poll::Ready(Err(e)) => self.on_ended(shared, id, slot, close_reason(&e)),
+            Poll::Ready(Err(e)) => self.on_ended(shared, id, close_reason(&e)),
         }
     }
 
@@ -260,20 +256,14 @@ impl Hub {
     }
 
     /// The other side has ended the stream. Who only stopped sending still gets what was answered before.
-    fn on_ended(
-        &mut self,
-        shared: &Arc<Shared>,
-        id: ConnId,
-        slot: u32,
-        why: CloseReason,
-    ) -> Poll<()> {
+    fn on_ended(&mut self, shared: &Arc<Shared>, id: ConnId, why: CloseReason) -> Poll<()> {
         if why == CloseReason::EndOfStream {
-            self.close_slot(shared, id, slot);
+            self.close(shared, id);
         } else {
-            self.conns.remove(slot);
+            self.conns.remove(id);
         }
         self.closed(id, why);
-        if self.conns.at(slot, id).is_some() { Poll::Pending } else { Poll::Ready(()) }
+        if self.conns.get_mut(id).is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 

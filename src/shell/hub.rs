@@ -73,8 +73,8 @@ pub(super) struct Hub {
     /// The time of this turn, once somebody has asked for it.
     now: Option<Now>,
     pub(super) conns: Table,
-    /// Slots of the connections with something to write.
-    pub(super) touched: Vec<u32>,
+    /// The connections with something to write.
+    pub(super) touched: Vec<ConnId>,
     dials: BTreeMap<DialId, JoinHandle<()>>,
     routes: BTreeMap<HostPort, Arc<dial::Route>>,
     /// The buffer that connections without an unfinished command read into.
@@ -132,9 +132,9 @@ impl Hub {
     pub(super) fn open(&mut self, shared: &Arc<Shared>, stream: TcpStream, origin: ConnOrigin) {
         let (inlet, outlet) = socket::split(stream);
         let accepted = matches!(origin, ConnOrigin::Accepted { .. });
-        let (conn, slot) = self.conns.insert(outlet, accepted);
+        let conn = self.conns.insert(outlet, accepted);
         self.input(Input::Opened { conn, origin });
-        tokio::spawn(conn::serve(shared.clone(), conn, slot, inlet));
+        tokio::spawn(conn::serve(shared.clone(), conn, inlet));
     }
 
     /// The end of an attempt to connect, unless it was cancelled meanwhile.
@@ -254,7 +254,7 @@ impl Hub {
             while let Some(effect) = self.effects.pop() {
                 self.carry_out(shared, effect);
             }
-            self.write_touched(now);
+            self.write_touched(shared, now);
             self.log_facts();
         }
         // The node always has more to send; let the connections be read in between.
@@ -266,11 +266,7 @@ impl Hub {
             Effect::Send { conn, bytes } => self.send(conn, bytes),
             Effect::PauseReads { conn, paused } => self.pause(conn, paused),
             Effect::Close { conn } => self.close(shared, conn),
-            Effect::Abort { conn } => {
-                if let Some(slot) = self.conns.slot_of(conn) {
-                    self.conns.remove(slot);
-                }
-            }
+            Effect::Abort { conn } => self.conns.remove(conn),
             Effect::Dial { dial, to } => {
                 if self.routes.len() >= ROUTES_MAX {
                     self.routes.clear();
@@ -310,18 +306,16 @@ impl Hub {
         if self.ended.as_ref().is_some_and(|e| e.code != 0) {
             return;
         }
-        let Some(slot) = self.conns.slot_of(conn) else { return };
-        let Some(entry) = self.conns.in_slot(slot) else { return };
+        let Some(entry) = self.conns.get_mut(conn) else { return };
         entry.out.push_back(bytes);
         if !entry.touched && !entry.parked {
             entry.touched = true;
-            self.touched.push(slot);
+            self.touched.push(conn);
         }
     }
 
     fn pause(&mut self, conn: ConnId, paused: bool) {
-        let Some(slot) = self.conns.slot_of(conn) else { return };
-        let Some(entry) = self.conns.in_slot(slot) else { return };
+        let Some(entry) = self.conns.get_mut(conn) else { return };
         entry.paused = paused;
         entry.reoffer = !paused;
         if let Some(waker) = entry.waker.as_ref().filter(|_| !paused) {
@@ -329,57 +323,40 @@ impl Hub {
         }
     }
 
-    fn close(&mut self, shared: &Arc<Shared>, conn: ConnId) {
-        let Some(slot) = self.conns.slot_of(conn) else { return };
-        self.close_slot(shared, conn, slot);
-    }
-
     /// Closes a connection as soon as what was sent before is written, or nothing more of it can be for a
     /// while. The node knows it no more.
-    pub(super) fn close_slot(&mut self, shared: &Arc<Shared>, conn: ConnId, slot: u32) {
-        let Some(entry) = self.conns.at(slot, conn) else { return };
+    pub(super) fn close(&mut self, shared: &Arc<Shared>, conn: ConnId) {
+        let Some(entry) = self.conns.get_mut(conn) else { return };
         if entry.out.is_empty() {
-            self.conns.remove(slot);
+            self.conns.remove(conn);
             return;
         }
         entry.closing = true;
-        let mut written = entry.written;
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            for _ in 0..LINGERS_MAX {
-                sleep(LINGER).await;
-                let mut hub = shared.lock();
-                match hub.conns.at(slot, conn) {
-                    None => return,
-                    Some(entry) if entry.written > written => written = entry.written,
-                    Some(_) => return hub.conns.remove(slot),
-                }
-            }
-            let mut hub = shared.lock();
-            if hub.conns.at(slot, conn).is_some() {
-                hub.conns.remove(slot);
-            }
-        });
+        if entry.parked && !std::mem::replace(&mut entry.lingers, true) {
+            tokio::spawn(linger(shared.clone(), conn, entry.written));
+        }
     }
 
     /// Writes each touched connection once and tells the node how far it came.
-    fn write_touched(&mut self, now: Now) {
+    fn write_touched(&mut self, shared: &Arc<Shared>, now: Now) {
         let mut touched = std::mem::take(&mut self.touched);
-        for slot in touched.drain(..) {
-            let Some(entry) = self.conns.in_slot(slot).filter(|e| e.touched) else { continue };
+        for conn in touched.drain(..) {
+            let Some(entry) = self.conns.get_mut(conn).filter(|e| e.touched) else { continue };
             entry.touched = false;
-            let conn = entry.id;
             let closing = entry.closing;
             match entry.outlet.try_write(&mut entry.out) {
                 Ok(bytes) => {
                     entry.written += bytes as u64;
                     if !entry.out.is_empty() {
                         entry.parked = true;
+                        if closing && !std::mem::replace(&mut entry.lingers, true) {
+                            tokio::spawn(linger(shared.clone(), conn, entry.written));
+                        }
                         if let Some(waker) = &entry.waker {
                             waker.wake_by_ref();
                         }
                     } else if closing {
-                        self.conns.remove(slot);
+                        self.conns.remove(conn);
                     }
                     if bytes > 0 && !closing {
                         let drained = Input::Drained { conn, bytes: bytes as u64 };
@@ -387,7 +364,7 @@ impl Hub {
                     }
                 }
                 Err(e) => {
-                    self.conns.remove(slot);
+                    self.conns.remove(conn);
                     if !closing {
                         let why = close_reason(&e);
                         self.node.handle(now, Input::Closed { conn, why }, &mut self.effects);
@@ -409,6 +386,19 @@ impl Hub {
             }
         }
     }
+}
+
+/// Gives a connection that is to be closed its time to read what was sent before.
+async fn linger(shared: Arc<Shared>, conn: ConnId, mut written: u64) {
+    for _ in 0..LINGERS_MAX {
+        sleep(LINGER).await;
+        match shared.lock().conns.get_mut(conn) {
+            None => return,
+            Some(entry) if entry.written > written => written = entry.written,
+            Some(_) => break,
+        }
+    }
+    shared.lock().conns.remove(conn);
 }
 
 /// Flushes once per event-loop turn, keeps the node's timer, and ends when the node halts.

@@ -99,6 +99,16 @@ impl Parser {
                 Some(b'*') => {}
                 Some(_) => return self.inline(buf, limits),
             }
+            if let [_, digit @ b'1'..=b'9', b'\r', _, ..] = buf
+                && usize::from(digit - b'0')
+                    <= limits.arguments_max.min(UNAUTHENTICATED_ARGUMENTS_MAX as usize)
+            {
+                // Few arguments, as nearly always: no limit can be passed.
+                self.pos = 4;
+                self.scanned = 0;
+                self.remaining = usize::from(digit - b'0');
+                return self.multibulk(buf, limits);
+            }
             let line = match self.line(buf, limits) {
                 Line::Missing => return Ok(Step::NeedMore),
                 Line::TooLong => return Err(self.broken(ProtocolError::TooBigMultibulkCount)),
