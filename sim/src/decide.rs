@@ -117,7 +117,7 @@ enum Source {
     /// two nodes may have the same.
     Order {
         order: VecDeque<u64>,
-        seeds: Rng,
+        seeds: Box<Rng>,
     },
 }
 
@@ -152,7 +152,7 @@ impl Decisions {
     /// One of all orders in which things can happen: which of `n` comes next, again and again, the first
     /// one after the end of the list. Everything else is as dull as can be.
     pub fn from_order(seed: u64, order: impl IntoIterator<Item = u64>) -> Decisions {
-        let seeds = Rng::fork(seed, KINDS[Kind::Seed as usize].1);
+        let seeds = Box::new(Rng::fork(seed, KINDS[Kind::Seed as usize].1));
         let order = order.into_iter().collect();
         Decisions { source: Source::Order { order, seeds }, recording: None }
     }

@@ -8,12 +8,13 @@ use clap::value_parser;
 use quorate::base::mutant::Mutant;
 
 use super::HELD;
-use super::args::{duration, mutant, profile, seeds};
+use super::args::{duration, mutant, profile};
 use crate::explore::cli::explore;
 use crate::explore::search::Limits;
 use crate::explore::small::{Size, small_plan};
 use crate::plan::{Plan, Profile};
 use crate::runner::ordered::Bounds;
+use crate::runner::seed_set::range;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -21,7 +22,7 @@ pub struct Args {
     #[arg(long, default_value = "smoke", value_parser = profile)]
     profile: Profile,
     /// Which writes: A..B, without B. Seed 0 sets the key on both sides and deletes it on one
-    #[arg(long, default_value = "0..1", value_parser = seeds)]
+    #[arg(long, default_value = "0..1", value_parser = range)]
     seeds: Range<u64>,
     /// Masters that follow each other
     #[arg(long, default_value_t = 2, value_parser = value_parser!(u16).range(2..=5))]

@@ -195,26 +195,7 @@ impl<M: Machine + fmt::Debug> World<M> {
     /// events were put into the queue.
     pub fn write_state(&self, out: &mut String) {
         let _ = write!(out, "{:?}", self.now);
-        for host in &self.hosts {
-            let _ = write!(
-                out,
-                "\n{} {} {:?} {:?} {:?}",
-                host.powered, host.boot, host.identity, host.clock, host.firewall
-            );
-            let Some(process) = &host.process else { continue };
-            let _ = write!(
-                out,
-                " {:?} {} {:?} {:?} {:?} {:?} {} {:?}",
-                process.machine,
-                process.paused,
-                process.waiting,
-                process.conns,
-                process.dials,
-                process.drains,
-                process.flush_due,
-                process.timer_at
-            );
-        }
+        self.hosts.iter().for_each(|host| host.write_state(out));
         let _ = write!(out, "\n{:?}\n{:?}", self.clients, self.names);
         self.links.write_state(self.hosts.len(), out);
         for sock in self.socks.iter() {
