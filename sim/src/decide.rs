@@ -5,6 +5,7 @@
 //! has run out, and a fuzzer's input that has, go on with zeros.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use quorate::base::rng::Rng;
 use serde::{Deserialize, Serialize};
@@ -44,9 +45,11 @@ pub enum Kind {
     Other,
     /// How long a disk takes, and what it loses.
     Disk,
+    /// What happens next, in runs whose order is decided.
+    Order,
 }
 
-const KINDS: [(Kind, &str); 16] = [
+const KINDS: [(Kind, &str); 17] = [
     (Kind::Seed, "seed"),
     (Kind::Latency, "latency"),
     (Kind::Tail, "tail"),
@@ -63,6 +66,7 @@ const KINDS: [(Kind, &str); 16] = [
     (Kind::Client, "client"),
     (Kind::Other, "other"),
     (Kind::Disk, "disk"),
+    (Kind::Order, "order"),
 ];
 
 /// One recorded choice.
@@ -78,7 +82,22 @@ pub struct Decision {
 #[derive(Clone, Debug)]
 pub struct Decisions {
     source: Source,
-    recording: Option<Vec<Decision>>,
+    recording: Option<DecisionLog>,
+}
+
+/// Where choices are kept; it outlives the world they are made in.
+#[derive(Clone, Debug, Default)]
+pub struct DecisionLog(Arc<Mutex<Vec<Decision>>>);
+
+impl DecisionLog {
+    fn push(&self, decision: Decision) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(decision);
+    }
+
+    /// The choices so far; they are forgotten here.
+    pub fn take(&self) -> Vec<Decision> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +113,12 @@ enum Source {
         bytes: Vec<u8>,
         at: usize,
     },
+    /// Choices of order as given, zeros after their end and for every other kind; seeds drawn, since no
+    /// two nodes may have the same.
+    Order {
+        order: VecDeque<u64>,
+        seeds: Box<Rng>,
+    },
 }
 
 impl Decisions {
@@ -105,9 +130,16 @@ impl Decisions {
 
     /// Choices as they were made before; zeros where there are no more of a kind.
     pub fn from_recorded(recorded: &[Decision]) -> Decisions {
+        Decisions::from_lists(recorded.iter().map(|d| (d.kind, [d.value])))
+    }
+
+    /// The same, by kind; several lists of one kind follow each other.
+    pub fn from_lists(
+        recorded: impl IntoIterator<Item = (Kind, impl IntoIterator<Item = u64>)>,
+    ) -> Decisions {
         let mut lists = vec![VecDeque::new(); KINDS.len()];
-        for decision in recorded {
-            lists[decision.kind as usize].push_back(decision.value);
+        for (kind, values) in recorded {
+            lists[kind as usize].extend(values);
         }
         Decisions { source: Source::Recorded(lists), recording: None }
     }
@@ -117,14 +149,17 @@ impl Decisions {
         Decisions { source: Source::Bytes { bytes, at: 0 }, recording: None }
     }
 
-    /// From now on choices are kept; see [`Decisions::take_recording`].
-    pub fn record(&mut self) {
-        self.recording = Some(Vec::new());
+    /// One of all orders in which things can happen: which of `n` comes next, again and again, the first
+    /// one after the end of the list. Everything else is as dull as can be.
+    pub fn from_order(seed: u64, order: impl IntoIterator<Item = u64>) -> Decisions {
+        let seeds = Box::new(Rng::fork(seed, KINDS[Kind::Seed as usize].1));
+        let order = order.into_iter().collect();
+        Decisions { source: Source::Order { order, seeds }, recording: None }
     }
 
-    /// The choices since [`Decisions::record`], and stops keeping them.
-    pub fn take_recording(&mut self) -> Vec<Decision> {
-        self.recording.take().unwrap_or_default()
+    /// From now on choices are kept in this log, too.
+    pub fn record(&mut self, log: &DecisionLog) {
+        self.recording = Some(log.clone());
     }
 
     /// A choice among `0..n`. A choice among one thing is none and draws nothing.
@@ -137,7 +172,7 @@ impl Decisions {
             return 0;
         }
         let value = self.source.draw(kind, n);
-        if let Some(recording) = &mut self.recording {
+        if let Some(recording) = &self.recording {
             recording.push(Decision { kind, n, value });
         }
         value
@@ -168,6 +203,11 @@ impl Source {
             }
             // A recording may have been cut by a shrinker, or n may have changed with the code.
             Source::Recorded(lists) => lists[kind as usize].pop_front().unwrap_or(0) % n,
+            Source::Order { order, .. } if kind == Kind::Order => {
+                order.pop_front().unwrap_or(0) % n
+            }
+            Source::Order { seeds, .. } if kind == Kind::Seed => seeds.below(n),
+            Source::Order { .. } => 0,
             Source::Bytes { bytes, at } => {
                 let width = (64 - (n - 1).leading_zeros()).div_ceil(8) as usize;
                 let mut value = 0u64;
@@ -210,10 +250,11 @@ mod tests {
     #[test]
     fn recorded_choices_come_back_and_then_zeros() {
         let mut a = Decisions::from_seed(3);
-        a.record();
+        let log = DecisionLog::default();
+        a.record(&log);
         let made: Vec<u64> = (0..20).map(|i| a.decide(Kind::Chunk, 10 + i)).collect();
         a.decide(Kind::Loss, 9);
-        let mut b = Decisions::from_recorded(&a.take_recording());
+        let mut b = Decisions::from_recorded(&log.take());
         let again: Vec<u64> = (0..20).map(|i| b.decide(Kind::Chunk, 10 + i)).collect();
         assert_eq!(made, again);
         assert_eq!(b.decide(Kind::Chunk, 100), 0);
@@ -226,6 +267,17 @@ mod tests {
         assert_eq!(d.decide(Kind::Other, 256), 5);
         assert_eq!(d.decide(Kind::Other, 65_536), 258);
         assert_eq!(d.decide(Kind::Other, u64::MAX), 0);
+    }
+
+    #[test]
+    fn an_order_is_as_given_and_all_else_dull_but_for_seeds() {
+        let mut d = Decisions::from_order(4, [2, 1]);
+        assert_eq!(d.decide(Kind::Loss, 1000), 0);
+        assert_eq!([3, 2, 5].map(|n| d.decide(Kind::Order, n)), [2, 1, 0]);
+        let mut drawn = Decisions::from_seed(4);
+        for _ in 0..3 {
+            assert_eq!(d.decide(Kind::Seed, u64::MAX), drawn.decide(Kind::Seed, u64::MAX));
+        }
     }
 
     #[test]

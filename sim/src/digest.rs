@@ -31,6 +31,22 @@ impl Digest {
     }
 }
 
+/// Two texts are the same if this is the same: 128 bits, which do not depend on where the text came from.
+pub fn fingerprint(text: &str) -> u128 {
+    let mut halves = [Digest::new(), Digest { state: 0xbb67_ae85_84ca_a73b }];
+    let mut chunks = text.as_bytes().chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = chunk.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        halves.iter_mut().for_each(|half| half.word(word));
+    }
+    halves.iter_mut().for_each(|half| {
+        half.bytes(chunks.remainder());
+        half.word(text.len() as u64);
+    });
+    let [low, high] = halves.map(|half| u128::from(half.value()));
+    high << 64 | low
+}
+
 impl Default for Digest {
     fn default() -> Digest {
         Digest::new()

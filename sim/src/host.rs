@@ -1,6 +1,7 @@
 //! A host: address, clocks, packet filter, kernel settings, and the server process on it.
 
 use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
 
 use quorate::base::ids::{ConnId, DialId, NodeId};
@@ -205,6 +206,60 @@ impl<M: Machine> Program<M> {
             Program::Server(machine) => machine.memory_bytes(),
             Program::Proxy(_) => 0,
         }
+    }
+}
+
+impl<M: Machine + fmt::Debug> Host<M> {
+    /// Writes everything that bears on what happens next.
+    pub(crate) fn write_state(&self, out: &mut String) {
+        // Whoever adds a field says here whether it does. (What a restart starts with is its plan's matter.)
+        let Host {
+            name,
+            ip: _,
+            clock,
+            firewall,
+            tcp,
+            config: _,
+            identity,
+            powered,
+            boot,
+            seed,
+            next_seed,
+            process,
+            last_exit,
+            memory_limit_bytes,
+            next_port,
+        } = self;
+        let _ = write!(
+            out,
+            "\n{name} {clock:?} {firewall:?} {tcp:?} {identity:?} {powered} {boot} {seed} {next_seed:?} \
+             {last_exit:?} {memory_limit_bytes:?} {next_port}"
+        );
+        let Some(process) = process else { return };
+        let Process {
+            program,
+            out: effects,
+            port,
+            paused,
+            waiting,
+            conns,
+            dials,
+            drains,
+            touched,
+            flush_due,
+            timer_at,
+            served: _,
+            inputs: _,
+        } = process;
+        let machine = match program {
+            Program::Server(machine) => machine,
+            Program::Proxy(_) => unreachable!("no plan has a proxy"),
+        };
+        let _ = write!(
+            out,
+            " {machine:?} {effects:?} {port} {paused} {waiting:?} {conns:?} {dials:?} {drains:?} \
+             {touched:?} {flush_due} {timer_at:?}"
+        );
     }
 }
 

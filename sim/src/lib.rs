@@ -7,6 +7,7 @@ pub mod clock;
 pub mod decide;
 pub mod digest;
 pub mod disk;
+pub mod explore;
 pub mod firewall;
 pub mod host;
 pub mod ids;

@@ -1,5 +1,7 @@
 //! Links: what the network between two hosts does to segments, per direction.
 
+use std::fmt::Write as _;
+
 use quorate::base::time::Span;
 
 use super::decide::{Decisions, Kind};
@@ -171,6 +173,20 @@ impl Links {
         }
         self.links = links;
         self.stride = stride;
+    }
+
+    /// Writes how the links between the first hosts are.
+    pub fn write_state(&self, hosts: usize, out: &mut String) {
+        for from in 0..hosts {
+            for to in 0..hosts {
+                let Link { config, cut, flap, busy_until, last_arrival } =
+                    &self.links[from * self.stride + to];
+                let _ = write!(out, "\n{cut} {flap:?} {busy_until:?} {last_arrival:?}");
+                if *config != self.standard {
+                    let _ = write!(out, " {config:?}");
+                }
+            }
+        }
     }
 
     #[inline]

@@ -1,23 +1,23 @@
 //! Runs to look at: recorded on a tape, compared, written as a page.
 
-use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Mutex;
 
 use quorate::base::mutant::Mutant;
 
 use crate::check::Verdict;
+use crate::decide::Decision;
 use crate::page::{Shown, render};
 use crate::plan::Plan;
 use crate::runner::book::Line;
-use crate::runner::campaign::guarded;
 use crate::runner::outcome::Outcome;
-use crate::runner::run::{Options, run_taped};
+use crate::runner::run::Options;
 use crate::runner::summary::digest_text;
+use crate::runner::task::{Ran, Task};
 use crate::scenario::{self, outcome};
 use crate::time::Time;
 use crate::trace::parting::{Column, Event};
 use crate::trace::{End, Recorder, Tape, parting};
+use crate::workload::history::History;
 
 /// A run that was recorded.
 #[derive(Debug)]
@@ -25,35 +25,52 @@ pub struct Looked<O> {
     pub outcome: O,
     /// What was printed of it, if that was asked for.
     pub lines: Vec<Line>,
+    /// What its clients asked and were told, if they were a plan's.
+    pub history: History,
+    /// Its choices, if they were kept.
+    pub decisions: Vec<Decision>,
     pub tape: Tape,
     pub label: String,
     pub command: String,
 }
 
-/// Runs a plan, with its lines of text, and if asked to on a tape. A run that panics leaves the tape of
-/// what happened before.
+/// How to look at a run.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Look {
+    /// Stop at this simulated time.
+    pub until: Option<Time>,
+    pub on_tape: bool,
+    /// Keep its choices.
+    pub record: bool,
+}
+
+/// Runs a plan, with its lines of text, and if asked to on a tape.
 pub fn run(plan: &Plan, until: Option<Time>, on_tape: bool) -> Looked<Outcome> {
-    let lines = Mutex::new(Vec::new());
+    run_task(Task::of(plan), Look { until, on_tape, record: false }, command_of(plan))
+}
+
+/// The same of a run with choices from anywhere; `command` is what shows it again.
+pub fn run_task(task: Task<'_>, look: Look, command: String) -> Looked<Outcome> {
+    let Look { until, on_tape, record } = look;
     let recorder = Recorder::new();
     let tape = on_tape.then_some(&recorder);
-    let outcome = guarded(plan.seed, &|_| {
-        let played = run_taped(plan, Options { traced: true, until }, tape);
-        if let Ok(mut lines) = lines.lock() {
-            *lines = played.trace;
-        }
-        played.outcome
-    });
+    let label = label_of(task.plan);
+    let ran = task.run_with(Options { traced: true, until }, record, tape);
+    let Ran { outcome, lines, history, decisions } = ran;
     let mut tape = recorder.take();
     tape.finish(end_of(&outcome));
-    let lines = lines.into_inner().unwrap_or_default();
-    let profile = plan.profile.name();
-    let mut label = format!("seed {}, profile {profile}", plan.seed);
-    let mut command = format!("cargo sim replay {} --profile {profile}", plan.seed);
-    if let Some(mutant) = &plan.mutant {
-        let _ = write!(label, ", mutant {mutant}");
-        let _ = write!(command, " --mutant {mutant}");
-    }
-    Looked { outcome, lines, tape, label, command }
+    Looked { outcome, lines, history, decisions, tape, label, command }
+}
+
+fn label_of(plan: &Plan) -> String {
+    let with = plan.mutant.as_ref().map_or(String::new(), |m| format!(", mutant {m}"));
+    format!("seed {}, profile {}{with}", plan.seed, plan.profile.name())
+}
+
+/// The command that runs a seed's plan again.
+pub fn command_of(plan: &Plan) -> String {
+    let with = plan.mutant.as_ref().map_or(String::new(), |m| format!(" --mutant {m}"));
+    format!("cargo sim replay {} --profile {}{with}", plan.seed, plan.profile.name())
 }
 
 /// Plays a scenario in the simulated world on a tape.
@@ -69,7 +86,8 @@ pub fn scenario_on_tape(
     let name = file.file_name().map_or_else(|| file.to_string_lossy(), |n| n.to_string_lossy());
     let label = format!("{name}, seed {seed}");
     let command = format!("cargo sim scenario {} --seed {seed}", file.display());
-    Looked { outcome, lines: Vec::new(), tape, label, command }
+    let (lines, history, decisions) = (Vec::new(), History::default(), Vec::new());
+    Looked { outcome, lines, history, decisions, tape, label, command }
 }
 
 impl<O> Looked<O> {

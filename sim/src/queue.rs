@@ -68,7 +68,7 @@ impl<E> Queue<E> {
     #[inline]
     pub fn pop_until(&mut self, until: Time) -> Option<(Time, E)> {
         let key = self.next_key()?;
-        let at = Time((key >> 64) as u64);
+        let at = time_of(key);
         if at > until {
             return None;
         }
@@ -78,15 +78,39 @@ impl<E> Queue<E> {
             self.far.pop();
         }
         self.last = at.0;
-        let slot = (key as u32) & ((1 << SLOT_BITS) - 1);
-        let event = self.slots[slot as usize].take().expect("a slot in the queue holds an event");
-        self.free.push(slot);
+        let slot = slot_of(key);
+        let event = self.slots[slot].take().expect("a slot in the queue holds an event");
+        self.free.push(slot as u32);
         Some((at, event))
+    }
+
+    /// All that waits, in no order, with the keys by which [`Queue::take`] knows them: smaller ones are
+    /// due first.
+    pub fn iter(&self) -> impl Iterator<Item = (u128, Time, &E)> {
+        let keys = self.near.iter().copied().chain(self.far.iter().map(|&Reverse(key)| key));
+        keys.filter_map(|key| Some((key, time_of(key), self.slots[slot_of(key)].as_ref()?)))
+    }
+
+    /// Takes an event out of its turn. Looks through the whole queue.
+    pub fn take(&mut self, key: u128) -> Option<E> {
+        let before = self.len();
+        self.near.retain(|&other| other != key);
+        self.far.retain(|&Reverse(other)| other != key);
+        if self.len() == before {
+            return None;
+        }
+        self.free.push(slot_of(key) as u32);
+        self.slots[slot_of(key)].take()
+    }
+
+    /// How many events there have been. The next one's number: see [`number_of`].
+    pub fn count(&self) -> u64 {
+        self.sequence
     }
 
     /// The time of the next event.
     pub fn next_at(&self) -> Option<Time> {
-        self.next_key().map(|key| Time((key >> 64) as u64))
+        self.next_key().map(time_of)
     }
 
     pub fn len(&self) -> usize {
@@ -106,6 +130,19 @@ impl<E> Queue<E> {
             (None, None) => None,
         }
     }
+}
+
+/// The how manyth event of its queue one was, by its key.
+pub fn number_of(key: u128) -> u64 {
+    (key as u64) >> SLOT_BITS
+}
+
+fn time_of(key: u128) -> Time {
+    Time((key >> 64) as u64)
+}
+
+fn slot_of(key: u128) -> usize {
+    (key as usize) & ((1 << SLOT_BITS) - 1)
 }
 
 impl<E> Default for Queue<E> {
@@ -162,5 +199,23 @@ mod tests {
         }
         pushed.sort_unstable();
         assert_eq!(left, pushed);
+    }
+
+    #[test]
+    fn what_is_taken_out_of_its_turn_is_gone_and_the_rest_keeps_its_order() {
+        let mut queue = Queue::new();
+        for (at, event) in [(5, 'c'), (1, 'a'), (9 * NEAR_NS, 'f'), (5, 'd'), (2, 'b')] {
+            queue.push(Time(at), event);
+        }
+        for wanted in ['c', 'f'] {
+            let (key, ..) = queue.iter().find(|(_, _, event)| **event == wanted).expect("it waits");
+            assert_eq!((queue.take(key), queue.take(key)), (Some(wanted), None));
+        }
+        queue.push(Time(5), 'e');
+        let mut seen = String::new();
+        while let Some((_, event)) = queue.pop_until(Time::NEVER) {
+            seen.push(event);
+        }
+        assert_eq!(seen, "abde");
     }
 }

@@ -44,6 +44,7 @@ pub use self::greet::PeerError;
 pub use self::report::RoleReport;
 
 /// The state of replication.
+#[derive(Debug)]
 pub struct Active {
     config: ActiveConfig,
     mutants: Mutants,

@@ -1,11 +1,13 @@
 //! Randomness: seeded ChaCha8 streams, one per purpose, never ambient.
 
+use std::fmt;
+
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 /// A seeded stream of random numbers with our own mapping onto integers, so that a library's change
 /// of distribution cannot orphan old seeds.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Rng {
     inner: ChaCha8Rng,
 }
@@ -42,5 +44,12 @@ impl Rng {
     pub fn below(&mut self, n: u64) -> u64 {
         assert!(n > 0, "a choice among nothing");
         ((u128::from(self.next_u64()) * u128::from(n)) >> 64) as u64
+    }
+}
+
+/// Where in its stream it stands: streams of one seed and purpose are told apart by that.
+impl fmt::Debug for Rng {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rng at {}", self.inner.get_word_pos())
     }
 }

@@ -67,7 +67,9 @@ pub enum Scope {
     All,
 }
 
-/// A server without I/O.
+/// A server without I/O. Two with one configuration and seed and the same [`Debug`] form do the same from then on:
+/// it shows everything.
+#[derive(Debug)]
 pub struct Node {
     server: Server,
     data: Data,
@@ -86,6 +88,7 @@ pub struct Node {
 }
 
 /// The data and the clock that stamps writes to it.
+#[derive(Debug)]
 struct Data {
     store: Store,
     clock: HybridClock,

@@ -17,6 +17,7 @@ pub const UNAUTHENTICATED_UNREAD_BYTES_MAX: usize = 1 << 10;
 pub const UNAUTHENTICATED_BATCH_BYTES_MAX: usize = 16 << 10;
 
 /// Configuration, the mode, counters. The data is beside it, so that a command can hold both.
+#[derive(Debug)]
 pub struct Server {
     pub config: Config,
     /// The configuration before CONFIG SET, until the change has been passed on.

@@ -56,7 +56,7 @@ pub type Index = BTreeSet<(u64, Place)>;
 const INDEX_ELEMENT_BYTES: u64 = (size_of::<(u64, Place)>() as u64) * 4 / 3;
 
 /// Totals and indexes over all keys.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Books {
     pub digest: u64,
     /// Live keys per database.

@@ -12,6 +12,7 @@ mod expiry;
 mod local;
 mod merge;
 mod moves;
+mod show;
 mod state;
 mod table;
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub enum Ttl {
 }
 
 /// What the store remembers of the unit in the making.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct OpenUnit {
     /// Given with the first write.
     stamp: Option<Stamp>,

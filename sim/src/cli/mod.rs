@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod commit;
+mod explore;
 mod interrupt;
 mod lab;
 mod mutants;
@@ -11,6 +12,7 @@ mod replay;
 mod run;
 mod scenario;
 mod shrink;
+mod source;
 mod telling;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +45,8 @@ enum Command {
     Check(check::Args),
     /// Turns a failing seed into a short scenario file that fails in the same way
     Shrink(shrink::Args),
+    /// Goes through all orders in which the events of a small plan can happen
+    Explore(explore::Args),
     /// Checks the checkers: each deliberate fault must be found
     Mutants(mutants::Args),
     /// Opens a live split-brain lab for the browser
@@ -57,6 +61,7 @@ pub fn run(cli: Cli) -> u8 {
         Command::Scenario(args) => scenario::run(args),
         Command::Check(args) => check::run(args),
         Command::Shrink(args) => shrink::run(args),
+        Command::Explore(args) => explore::run(args),
         Command::Mutants(args) => mutants::run(args),
         Command::Lab(args) => lab::run(args),
     }

@@ -1,33 +1,40 @@
-//! `quorate-sim replay`: one seed again, in words, as JSON or as a page.
+//! `quorate-sim replay`: a run again, in words, as JSON or as a page.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate::base::mutant::Mutant;
 use serde::Serialize;
 
-use super::args::{duration, mutant, profile};
-use super::telling::{reason, written};
+use super::args::duration;
+use super::source::{Found, Source};
+use super::telling::reason;
 use super::{BAD_USAGE, HELD, UNDECIDED, VIOLATED, plan};
 use crate::check::Verdict;
-use crate::look;
-use crate::plan::{Plan, Profile};
+use crate::look::{self, Look, Looked};
+use crate::plan::Plan;
 use crate::runner::book::Line;
+use crate::runner::outcome::Outcome;
+use crate::runner::recording::{Recording, write_json, write_plan};
 use crate::runner::summary::digest_text;
 use crate::time::Time;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    seed: u64,
-    #[arg(long, default_value = "smoke", value_parser = profile)]
-    profile: Profile,
+    #[command(flatten)]
+    source: Source,
     /// Write plan, trace and verdict to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write a page to look at to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write the plan to this file, for --plan
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Write the plan and every choice to this file, for --decisions
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Say where the run of this seed, without `--mutant`, parts from it; with `--html` the page
     /// shows both
     #[arg(long, value_name = "SEED")]
@@ -35,8 +42,6 @@ pub struct Args {
     /// Stop at this simulated time, e.g. 12s
     #[arg(long, value_parser = duration)]
     until: Option<Duration>,
-    #[arg(long, value_parser = mutant)]
-    mutant: Option<Mutant>,
     /// Print the verdict and the digest only
     #[arg(long)]
     quiet: bool,
@@ -51,44 +56,76 @@ struct Replayed<'a> {
 }
 
 pub fn run(args: Args) -> u8 {
-    let Args { seed, profile, json, html, diff, until, mutant, quiet } = args;
-    let until = until.map(|d| Time(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)));
-    let other = diff.map(|seed| plan(profile, seed, None));
-    let plan = &plan(profile, seed, mutant);
-    let looked = look::run(plan, until, html.is_some() || other.is_some());
-    let (outcome, trace) = (&looked.outcome, &looked.lines);
+    let found = match args.source.find() {
+        Ok(found) => found,
+        Err(error) => {
+            eprintln!("{error}");
+            return BAD_USAGE;
+        }
+    };
+    match replay(&args, &found) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            BAD_USAGE
+        }
+    }
+}
+
+/// The exit code; what is wrong with a file that could not be written.
+fn replay(args: &Args, found: &Found) -> Result<u8, String> {
+    let until = args.until.map(|d| Time(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)));
+    let on_tape = args.html.is_some() || args.diff.is_some();
+    let look = Look { until, on_tape, record: args.record.is_some() };
+    let looked = look::run_task(found.task(), look, found.command.clone());
+    let outcome = &looked.outcome;
     // Whoever reads may have read enough: a closed pipe is no failure.
     let mut out = std::io::stdout().lock();
-    for line in trace.iter().filter(|_| !quiet) {
+    for line in looked.lines.iter().filter(|_| !args.quiet) {
         let at = Time(line.at).to_string();
         if writeln!(out, "{at:>14} {:<9} {}", line.who, line.what).is_err() {
             break;
         }
     }
-    let digest = digest_text(outcome.digest);
-    if let Some(file) = json {
-        let verdict = &outcome.verdict;
-        let all = Replayed { plan, trace, verdict, digest: digest.clone() };
-        let written = serde_json::to_string(&all)
-            .map_err(|e| e.to_string())
-            .and_then(|text| std::fs::write(&file, text).map_err(|e| e.to_string()));
-        if let Err(error) = written {
-            eprintln!("{}: {error}", file.display());
-            return BAD_USAGE;
-        }
-    }
-    let other = other.map(|plan| look::run(&plan, until, true));
+    let other = args.diff.map(|seed| {
+        let plan = plan(found.plan().profile, seed, None);
+        look::run(&plan, until, true)
+    });
     if let Some(other) = &other {
         let _ = writeln!(out, "{}", look::parting_text(&looked, other));
     }
-    let page = html.map_or(Ok(()), |file| look::write_page(&file, &looked, other.as_ref()));
+    let digest = digest_text(outcome.digest);
     let _ = writeln!(out, "verdict {}\ndigest {digest}", reason(&outcome.verdict));
-    let code = match outcome.verdict {
+    write_files(args, found, &looked, other.as_ref())?;
+    Ok(match outcome.verdict {
         Verdict::Ok => HELD,
         Verdict::Violated(_) => VIOLATED,
         // Stopping where one was asked to stop is no failure.
         Verdict::Undecided { .. } if until.is_some() => HELD,
         Verdict::Undecided { .. } => UNDECIDED,
-    };
-    written(page, code)
+    })
+}
+
+fn write_files(
+    args: &Args,
+    found: &Found,
+    looked: &Looked<Outcome>,
+    other: Option<&Looked<Outcome>>,
+) -> Result<(), String> {
+    let plan = found.plan();
+    if let Some(file) = &args.json {
+        let (trace, verdict) = (&looked.lines[..], &looked.outcome.verdict);
+        let digest = digest_text(looked.outcome.digest);
+        write_json(file, &Replayed { plan, trace, verdict, digest })?;
+    }
+    if let Some(file) = &args.save {
+        write_plan(file, plan)?;
+    }
+    if let Some(file) = &args.record {
+        Recording::new(plan, found.order(), &looked.decisions).write(file)?;
+    }
+    if let Some(file) = &args.html {
+        look::write_page(file, looked, other)?;
+    }
+    Ok(())
 }

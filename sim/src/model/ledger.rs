@@ -67,8 +67,8 @@ pub struct Ledger {
     pub boots: Vec<Boot>,
     pub units: Vec<Issued>,
     pub keys: Vec<KeyHistory>,
-    names: Vec<(DbIndex, Bytes)>,
-    ids: BTreeMap<(DbIndex, Bytes), KeyId>,
+    pub(super) names: Vec<(DbIndex, Bytes)>,
+    pub(super) ids: BTreeMap<(DbIndex, Bytes), KeyId>,
     pub flushes: Vec<(DbIndex, Stamp)>,
     /// Cells that were put into a log again: the unit's dot and the cells' own stamps.
     pub adopted: Vec<Unit>,

@@ -6,6 +6,7 @@ pub mod key;
 pub mod ledger;
 pub mod merge;
 mod moved;
+mod state;
 
 #[cfg(test)]
 mod tests;

@@ -273,15 +273,21 @@ pub fn guarded(seed: u64, run: &Run<'_>) -> Outcome {
 
 /// As [`guarded`], for a run that leaves something behind.
 pub fn guarded_mut(seed: u64, run: &mut dyn FnMut() -> Outcome) -> Outcome {
-    match silently(|| catch_unwind(AssertUnwindSafe(run))) {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            let evidence = PANIC.with(|p| p.borrow().replace('\n', " "));
-            let violation = Violation { property: Property::NodeInvariant, evidence };
-            let (counts, labels) = (Counts::default(), LabelSet::default());
-            Outcome { seed, verdict: Verdict::Violated(violation), digest: 0, counts, labels }
-        }
-    }
+    caught(run).unwrap_or_else(|violation| {
+        let (counts, labels) = (Counts::default(), LabelSet::default());
+        Outcome { seed, verdict: Verdict::Violated(violation), digest: 0, counts, labels }
+    })
+}
+
+/// Runs something in which a panic is a violated invariant of a node.
+///
+/// # Errors
+/// It panicked.
+pub fn caught<T>(run: &mut dyn FnMut() -> T) -> Result<T, Violation> {
+    silently(|| catch_unwind(AssertUnwindSafe(run))).map_err(|_| {
+        let evidence = PANIC.with(|p| p.borrow().replace('\n', " "));
+        Violation { property: Property::NodeInvariant, evidence }
+    })
 }
 
 /// Runs something that catches its panics: they are not shown.

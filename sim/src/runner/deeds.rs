@@ -4,6 +4,7 @@ use super::campaign::guarded_mut;
 use super::outcome::Outcome;
 use super::player::Player;
 use super::run::{Options, run_player};
+use crate::decide::Decisions;
 use crate::plan::Plan;
 use crate::workload::history::History;
 
@@ -70,7 +71,7 @@ pub struct Recorded {
 
 /// Plays a plan and writes down what was done, even if a node panics at the end of it.
 pub fn record_plan(plan: &Plan) -> Recorded {
-    let mut player = Player::new(plan, false, None);
+    let mut player = Player::new(plan, false, None, Decisions::from_seed(plan.seed));
     player.deeds = Some(Deeds::default());
     let following = player.following.clone();
     let outcome = guarded_mut(plan.seed, &mut || run_player(&mut player, Options::default()));

@@ -33,7 +33,7 @@ const LAST_REPLIES: Span = Span::from_ms(1000);
 
 /// What an alarm is for.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Token {
+pub(super) enum Token {
     Begin(usize),
     End(usize),
     Client(usize),
@@ -47,9 +47,9 @@ pub struct Player<'p> {
     pub history: History,
     pub hosts: Vec<HostId>,
     pub(super) clients_host: HostId,
-    clients: Vec<Client>,
+    pub(super) clients: Vec<Client>,
     /// Per client: the connection it uses.
-    conns: Vec<Option<ClientConn>>,
+    pub(super) conns: Vec<Option<ClientConn>>,
     /// By connection: whose it is, which session it became, its local port.
     pub(super) opened: Vec<(usize, Option<SessionId>, u16)>,
     /// Per client: when its next alarm is due.
@@ -74,7 +74,7 @@ impl Token {
         }
     }
 
-    fn decode(token: u64) -> Token {
+    pub(super) fn decode(token: u64) -> Token {
         let n = (token & 0xffff_ffff) as usize;
         match token >> 32 {
             1 => Token::Begin(n),
@@ -86,9 +86,25 @@ impl Token {
 
 impl<'p> Player<'p> {
     /// Sets everything up; nothing has happened yet.
-    pub fn new(plan: &'p Plan, traced: bool, tape: Option<&Recorder>) -> Player<'p> {
-        let config = WorldConfig { link: link_of(plan), ..WorldConfig::default() };
-        let mut world = World::new(config, Decisions::from_seed(plan.seed));
+    pub fn new(
+        plan: &'p Plan,
+        traced: bool,
+        tape: Option<&Recorder>,
+        decisions: Decisions,
+    ) -> Player<'p> {
+        Player::with(plan, traced, tape, decisions, WorldConfig::default())
+    }
+
+    /// The same in a world that is configured otherwise, its links aside.
+    pub fn with(
+        plan: &'p Plan,
+        traced: bool,
+        tape: Option<&Recorder>,
+        decisions: Decisions,
+        config: WorldConfig,
+    ) -> Player<'p> {
+        let config = WorldConfig { link: link_of(plan), ..config };
+        let mut world = World::new(config, decisions);
         if let Some(tape) = tape {
             world.record(tape);
         }
@@ -164,13 +180,17 @@ impl<'p> Player<'p> {
     pub fn run(&mut self, until: Time) {
         while self.broken.is_none() {
             let Some(notice) = self.world.next(until, &mut self.book) else { break };
-            match notice {
-                Notice::Client { conn, event } => self.on_client(conn, event),
-                Notice::Alarm { token } => self.on_alarm(Token::decode(token)),
-                Notice::Exited { host, exit } => {
-                    self.broken =
-                        Some(format!("{} stopped by itself: {}", name_of(host.0), exit.reason));
-                }
+            self.on_notice(notice);
+        }
+    }
+
+    pub(super) fn on_notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Client { conn, event } => self.on_client(conn, event),
+            Notice::Alarm { token } => self.on_alarm(Token::decode(token)),
+            Notice::Exited { host, exit } => {
+                self.broken =
+                    Some(format!("{} stopped by itself: {}", name_of(host.0), exit.reason));
             }
         }
     }

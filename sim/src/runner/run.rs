@@ -9,6 +9,7 @@ use super::judge;
 use super::outcome::{Counts, Outcome};
 use super::player::Player;
 use crate::check::{Property, Verdict, Violation};
+use crate::decide::Decisions;
 use crate::plan::{FaultClass, LimitsPlan, Plan};
 use crate::time::Time;
 use crate::trace::Recorder;
@@ -40,7 +41,7 @@ pub fn run_plan(plan: &Plan, options: Options) -> Played {
 
 /// The same, written down on a tape for whoever wants to look at it; nothing else is different.
 pub fn run_taped(plan: &Plan, options: Options, tape: Option<&Recorder>) -> Played {
-    let mut player = Player::new(plan, options.traced, tape);
+    let mut player = Player::new(plan, options.traced, tape, Decisions::from_seed(plan.seed));
     let outcome = run_player(&mut player, options);
     if let Some(tape) = tape {
         tape.with(|tape| tape.reached(player.world.now()));
@@ -51,6 +52,11 @@ pub fn run_taped(plan: &Plan, options: Options, tape: Option<&Recorder>) -> Play
 /// Plays what a player was set up for and judges it.
 pub(super) fn run_player(player: &mut Player<'_>, options: Options) -> Outcome {
     let verdict = decide(player, options.until.unwrap_or(Time::NEVER));
+    outcome_of(player, verdict)
+}
+
+/// What is left of a run that has ended with this verdict.
+pub(super) fn outcome_of(player: &Player<'_>, verdict: Verdict) -> Outcome {
     Outcome {
         seed: player.plan.seed,
         verdict,
@@ -65,6 +71,11 @@ fn decide(player: &mut Player<'_>, until: Time) -> Verdict {
     if let Some(verdict) = early(player, until) {
         return verdict;
     }
+    converge(player, until)
+}
+
+/// The second phase: the load ends, what the plan says heals, and the core must converge.
+pub(super) fn converge(player: &mut Player<'_>, until: Time) -> Verdict {
     player.heal();
     let deadline = player.world.now() + Span::from_ms(player.plan.bound_ms);
     let poll = match player.plan.limits {
@@ -117,7 +128,7 @@ fn decide(player: &mut Player<'_>, until: Time) -> Verdict {
 }
 
 /// A verdict that need not wait for the end.
-fn early(player: &mut Player<'_>, until: Time) -> Option<Verdict> {
+pub(super) fn early(player: &mut Player<'_>, until: Time) -> Option<Verdict> {
     if let Some(evidence) = player.broken.take() {
         let property = if evidence.contains("stopped by itself") {
             Property::NodeInvariant

@@ -11,6 +11,7 @@ use quorate::node::{Node, Scope, VisibleKey};
 use crate::machine::Machine;
 
 /// The real node under observation.
+#[derive(Debug)]
 pub struct Watched {
     pub node: Node,
     /// Connections accepted, by the other side's address.

@@ -7,6 +7,7 @@ mod interner;
 pub mod ops;
 pub mod parting;
 pub mod tape;
+mod transit;
 mod words;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -10,6 +10,7 @@ use quorate::node::VisibleKey;
 use super::flow::{Flow, Said};
 use super::interner::Interner;
 use super::ops::ClientStream;
+use super::transit::Transit;
 use super::words::{Names, clock_words, fact_words, short};
 use super::{
     Conn, End, Fate, HostState, Keys, Mark, MarkKind, Message, MessageKind, Op, OpOutcome,
@@ -56,7 +57,7 @@ pub struct Tape {
     texts: Interner<String>,
     keysets: Interner<Vec<String>>,
     names: Names,
-    under_way: BTreeMap<Transit, VecDeque<usize>>,
+    pub(super) under_way: BTreeMap<Transit, VecDeque<usize>>,
     conn_of: BTreeMap<[(u16, u16); 2], u32>,
     flows: Vec<Flow>,
     clients: BTreeMap<ClientConn, ClientPart>,
@@ -86,16 +87,6 @@ struct ClientPart {
     stream: ClientStream,
     conn: u32,
     host: u16,
-}
-
-/// Finds a segment under way when it arrives.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Transit {
-    arrives: u64,
-    hosts: (u16, u16),
-    ports: (u16, u16),
-    seq: u64,
-    ack: u64,
 }
 
 impl Tape {
@@ -141,18 +132,6 @@ impl Tape {
         if fate == Fate::UnderWay {
             let transit = Transit::of(ends, segment);
             self.under_way.entry(transit).or_default().push_back(index);
-        }
-    }
-
-    /// A segment has arrived, or is stopped at the receiver.
-    pub fn arrived(&mut self, now: Time, segment: &Segment, fate: Fate) {
-        let transit = Transit::of(now, segment);
-        let Some(waiting) = self.under_way.get_mut(&transit) else { return };
-        if let Some(index) = waiting.pop_front() {
-            self.messages[index].fate = fate;
-        }
-        if waiting.is_empty() {
-            self.under_way.remove(&transit);
         }
     }
 
@@ -523,18 +502,6 @@ impl Tape {
 
     fn keys(&mut self, keys: Vec<String>) -> Keys {
         Keys(self.keysets.number(keys))
-    }
-}
-
-impl Transit {
-    fn of(arrives: Time, segment: &Segment) -> Transit {
-        Transit {
-            arrives: arrives.0,
-            hosts: (segment.from_host.0, segment.to_host.0),
-            ports: (segment.sport, segment.dport),
-            seq: segment.seq,
-            ack: segment.ack,
-        }
     }
 }
 

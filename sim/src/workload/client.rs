@@ -5,6 +5,7 @@
 //! each sends one INCR when its connection is closed or no reply comes.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -341,6 +342,33 @@ impl Client {
                     (a, b) => a.or(b),
                 }
             }
+        }
+    }
+
+    /// Writes all that the client will go by, but for the numbers of its attempts in the history.
+    pub fn write_state(&self, out: &mut String) {
+        let Client {
+            index,
+            manners: _,
+            pipeline: _,
+            password: _,
+            state,
+            session,
+            next,
+            due,
+            again,
+            failures,
+            stopped,
+            under_way,
+            inbox,
+            actions,
+        } = self;
+        let _ = write!(
+            out,
+            "\n{index} {state:?} {session:?} {next} {due} {again:?} {failures} {stopped} {inbox:?} {actions:?}"
+        );
+        for UnderWay { step, attempt: _, sent, replies } in under_way {
+            let _ = write!(out, " {step} {sent} {replies}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What clients saw: every sending of every command and its outcome.
 
+use std::fmt::Write as _;
+
 use quorate::base::ids::ConnId;
 
 use super::resp::Reply;
@@ -63,6 +65,19 @@ impl History {
         self.attempts.push(Attempt { client, command, session, sent: at, done: at, outcome });
         self.sessions[session.0].attempts.push(index);
         index
+    }
+
+    /// Writes what was asked and answered, whatever the order of attempts over different sessions.
+    pub fn write_state(&self, out: &mut String) {
+        for session in &self.sessions {
+            let Session { client, host, accepted, attempts } = session;
+            let _ = write!(out, "\n{client} {host} {accepted:?}");
+            for &attempt in attempts {
+                let Attempt { client: _, command, session: _, sent, done, outcome } =
+                    &self.attempts[attempt];
+                let _ = write!(out, " {command} {sent} {done} {outcome:?}");
+            }
+        }
     }
 
     pub fn reply(&mut self, attempt: usize, at: u64, reply: Reply) {

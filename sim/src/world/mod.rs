@@ -15,6 +15,7 @@ mod net;
 mod process;
 mod stats;
 mod taping;
+mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -22,7 +23,7 @@ use std::net::Ipv4Addr;
 use quorate::base::fact::Fact;
 use quorate::base::ids::NodeId;
 use quorate::base::io::{CloseReason, DialError};
-use quorate::base::time::Now;
+use quorate::base::time::{Now, Span};
 
 use super::decide::{Decisions, Kind};
 use super::digest::Digest;
@@ -39,6 +40,7 @@ pub use super::ids::{ClientConn, HostId};
 pub use client::ClientState;
 pub use process::OUT_OF_MEMORY;
 pub use stats::Stats;
+pub use waiting::{Awaited, Delivery, Sender, Stream, Waiting};
 
 use client::Client;
 
@@ -59,6 +61,8 @@ pub struct WorldConfig {
     pub late_read_one_in: u64,
     /// One timer in so many fires early, one in so many twice. Zero: none.
     pub odd_timer_one_in: u64,
+    /// A process cannot be woken more often.
+    pub timer_gap: Span,
 }
 
 /// Gets what happens inside the nodes.
@@ -192,8 +196,7 @@ impl<M: Machine> World<M> {
     /// Goes on until something concerns the outside, or until `until` if nothing does.
     pub fn next(&mut self, until: Time, observer: &mut dyn Observer) -> Option<Notice> {
         loop {
-            self.report_facts(observer);
-            if let Some(notice) = self.notices.pop_front() {
+            if let Some(notice) = self.notice(observer) {
                 return Some(notice);
             }
             if !self.step_until(until) {
@@ -203,6 +206,12 @@ impl<M: Machine> World<M> {
                 return None;
             }
         }
+    }
+
+    /// What concerns the outside already, without anything further happening.
+    pub fn notice(&mut self, observer: &mut dyn Observer) -> Option<Notice> {
+        self.report_facts(observer);
+        self.notices.pop_front()
     }
 
     /// Goes on until `until`; notices on the way are dropped (clients' states and buffers tell as much).
@@ -250,6 +259,11 @@ impl<M: Machine> World<M> {
         self.digest.value()
     }
 
+    /// What holds for the whole world, to be changed. Links that are there keep what they have.
+    pub fn config_mut(&mut self) -> &mut WorldConfig {
+        &mut self.config
+    }
+
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -282,8 +296,14 @@ impl<M: Machine> World<M> {
             return false;
         };
         self.now = at;
+        self.carry_out_event(event);
+        true
+    }
+
+    #[inline]
+    fn carry_out_event(&mut self, event: Event) {
         self.stats.events += 1;
-        self.digest.word(at.0);
+        self.digest.word(self.now.0);
         match event {
             Event::Segment(segment) => self.arrive(segment),
             Event::SockTimer(sock) => self.on_sock_timer(sock),
@@ -297,7 +317,6 @@ impl<M: Machine> World<M> {
                 self.notices.push_back(Notice::Alarm { token });
             }
         }
-        true
     }
 }
 
@@ -311,6 +330,7 @@ impl Default for WorldConfig {
             late_flush_one_in: 8,
             late_read_one_in: 16,
             odd_timer_one_in: 32,
+            timer_gap: Span(10_000),
         }
     }
 }

@@ -26,8 +26,6 @@ const FLUSH_LATE: u64 = 300_000;
 const READ_LATE: u64 = 200_000;
 /// How late a timer may be, as tokio's are.
 const TIMER_LATE: u64 = 1_000_000;
-/// A process cannot be woken more often.
-const TIMER_GAP: Span = Span(10_000);
 /// How long the resolver takes to say that it knows no such name.
 const NAME_UNKNOWN_AFTER: Span = Span(500_000);
 /// What a server takes before it holds anything.
@@ -166,7 +164,7 @@ impl<M: Machine> World<M> {
         let Some(deadline) = process.program.poll_timeout() else {
             return;
         };
-        let soonest = self.now + TIMER_GAP;
+        let soonest = self.now + self.config.timer_gap;
         // What waits fires soon enough, and looks again then.
         if soonest >= process.timer_at || !host.clock.is_mono_due(deadline, process.timer_at) {
             return;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate::base::time::Span;
 
-use crate::decide::{Decision, Decisions};
+use crate::decide::{Decision, DecisionLog, Decisions};
 use crate::time::Time;
 use crate::world::{Blind, Notice, World, WorldConfig};
 
@@ -47,13 +47,14 @@ fn same_seed_is_the_same_world_and_another_seed_another() {
 #[test]
 fn recorded_decisions_make_the_same_world() {
     let build = |mut decisions: Decisions| {
-        decisions.record();
+        let log = DecisionLog::default();
+        decisions.record(&log);
         let mut world = World::new(WorldConfig::default(), decisions);
         for n in 1..=3 {
             world.add_host(&format!("node{n}"), ip(n + 1));
         }
-        let (digest, _, mut world) = eventful(world);
-        (digest, world.decisions().take_recording())
+        let (digest, _, _) = eventful(world);
+        (digest, log.take())
     };
     let (digest, recording) = build(Decisions::from_seed(77));
     assert!(recording.len() > 500);
