@@ -253,7 +253,7 @@ async fn timeline(State(desk): State<Desk>) -> Response {
         (tape, label, board.standing.trouble.clone(), board.standing.digest.clone())
     };
     let (kind, title) = match &trouble {
-        None => ("undecided", "as the lab was left"),
+        None => ("open", "as the lab was left"),
         Some(_) => ("violated", "something went wrong"),
     };
     let evidence = trouble.unwrap_or_default();

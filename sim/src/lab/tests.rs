@@ -267,6 +267,24 @@ fn fault_in_the_nodes_shows_and_is_named() {
     assert_eq!(values(&tape, "k"), ["ax", "a"]);
 }
 
+/// A write over a counter keeps what it should have overwritten: all hosts agree, and are wrong.
+#[test]
+fn hosts_that_agree_are_compared_with_what_was_written() {
+    let deeds = [
+        (1000, r#"{"do":"command","host":"node1","line":"INCR n"}"#),
+        (1100, r#"{"do":"command","host":"node2","line":"INCR n"}"#),
+        (2000, r#"{"do":"command","host":"node2","line":"SET n 5"}"#),
+    ];
+    let mutant = Some(quorate::base::mutant::Mutant::SeenListIgnored);
+    for (setup, wrong) in [(setup(2), false), (Setup { mutant, ..setup(2) }, true)] {
+        let (trouble, tape) = lab(&setup, &deeds, 5000, |session| session.standing().trouble);
+        let shown = values(&tape, "n");
+        assert_eq!(shown[0], shown[1]);
+        assert_eq!(shown[0] != "5", wrong, "{shown:?}");
+        assert_eq!(trouble.is_some(), wrong, "{trouble:?}");
+    }
+}
+
 #[test]
 fn setups_out_of_range_are_refused() {
     assert!(setup(2).check().is_ok());

@@ -12,8 +12,9 @@ use super::outcome::Verdict;
 use super::parse::{Lines, ParseError};
 use super::play::live::Cast;
 use super::simulated::SimulatedStage;
-use super::stage::Stage as _;
+use super::stage::{Judged, Stage as _};
 use super::{fallen, panic_words, parse_text};
+use crate::check::Violation;
 use crate::trace::Recorder;
 
 /// Lines are played at whole milliseconds, so that a file can name their times.
@@ -58,6 +59,9 @@ pub struct Live<'a> {
     cast: Cast,
     lines: Lines,
     fallen: Option<String>,
+    /// Servers that showed the same, and the digest of what they showed, when that was last judged.
+    judged: Option<(Vec<HostIndex>, u64)>,
+    broken: Option<String>,
 }
 
 /// Plays the text of a file on a tape, then lets `go_on` play more.
@@ -80,7 +84,8 @@ pub fn play_on<R>(
         Err(panic) => return Err(fallen(&scenario, &mut stage, at.get(), panic_words(&*panic))),
     };
     let lines = Lines::after(&scenario);
-    let mut live = Live { scenario: &scenario, stage, cast, lines, fallen: None };
+    let mut live =
+        Live { scenario: &scenario, stage, cast, lines, fallen: None, judged: None, broken: None };
     live.reached(tape);
     Ok(go_on(&mut live))
 }
@@ -140,10 +145,33 @@ impl Live<'_> {
         if let Some(fallen) = &self.fallen {
             return Some(fallen.clone());
         }
-        if let Some(violation) = self.stage.violation() {
-            return Some(format!("{}: {}", violation.property.name(), violation.evidence));
+        self.judge();
+        if let Some(broken) = &self.broken {
+            return Some(broken.clone());
         }
         self.cast.ended(self.scenario, &mut self.stage)
+    }
+
+    /// Compares what the running servers show, once they show the same, with what was written.
+    fn judge(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
+        let mut found = self.stage.violation();
+        let running = self.cast.running();
+        let mut digests = running.iter().map(|host| self.stage.digest_of(*host));
+        if let Some(Some(first)) = digests.next()
+            && digests.all(|other| other == Some(first))
+            && self.judged.as_ref() != Some(&(running.clone(), first))
+        {
+            match self.stage.judge(&running) {
+                Judged::Fine => self.judged = Some((running, first)),
+                Judged::NotYet(_) => {}
+                Judged::Violated(violation) => found = found.or(Some(violation)),
+            }
+        }
+        let words = |v: Violation| format!("{}: {}", v.property.name(), v.evidence);
+        self.broken = found.map(words);
     }
 
     fn pass(&mut self, until: Duration) -> Result<(), Refused> {

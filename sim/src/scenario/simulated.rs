@@ -85,6 +85,12 @@ impl SimulatedStage {
         self.world.digest()
     }
 
+    /// Of the data that a host's server holds, if one runs.
+    pub fn digest_of(&self, host: HostIndex) -> Option<u64> {
+        let machine = self.world.machine(id(host))?;
+        Some(machine.node.inspect(self.world.now_at(id(host))).digest)
+    }
+
     /// How far a host's wall clock is ahead of the true time.
     pub fn clock_ahead_ms(&self, host: HostIndex) -> i64 {
         let shown_us = self.world.now_at(id(host)).wall.0;

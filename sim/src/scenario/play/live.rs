@@ -112,6 +112,12 @@ impl Cast {
         }
     }
 
+    /// Hosts whose server runs and is not paused.
+    pub fn running(&self) -> Vec<HostIndex> {
+        let up = |host: &HostIndex| self.hosts[*host].state == ServerState::Up;
+        (0..self.hosts.len()).filter(up).collect()
+    }
+
     /// A server that should run and has ended, and what it said.
     pub fn ended(&self, scenario: &Scenario, stage: &mut dyn Stage) -> Option<String> {
         let up = |host: &HostIndex| self.hosts[*host].state != ServerState::Down;
