@@ -1,5 +1,7 @@
 //! What a host's clocks show: monotonic and wall clock separately, each with drift, steps and freezes.
 
+use std::cell::Cell;
+
 use quorate::base::time::{Mono, Now, Wall};
 
 use super::time::Time;
@@ -105,19 +107,29 @@ impl Clock {
 /// Both clocks of a host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostClock {
-    pub mono: Clock,
-    pub wall: Clock,
+    mono: Clock,
+    wall: Clock,
+    /// What they showed when they were looked at last, since they were last changed.
+    seen: Cell<Option<(Time, Now)>>,
 }
 
 impl HostClock {
     /// Clocks that are right; the monotonic one begins anywhere.
     pub const fn new(mono_start_ns: u64) -> HostClock {
-        HostClock { mono: Clock::new(mono_start_ns), wall: Clock::new(WALL_AT_START_NS) }
+        let (mono, wall) = (Clock::new(mono_start_ns), Clock::new(WALL_AT_START_NS));
+        HostClock { mono, wall, seen: Cell::new(None) }
     }
 
     #[inline]
     pub fn now(&self, at: Time) -> Now {
-        Now { mono: Mono(self.mono.read(at)), wall: Wall(self.wall.read(at) / 1000) }
+        if let Some((seen_at, now)) = self.seen.get()
+            && seen_at == at
+        {
+            return now;
+        }
+        let now = Now { mono: Mono(self.mono.read(at)), wall: Wall(self.wall.read(at) / 1000) };
+        self.seen.set(Some((at, now)));
+        now
     }
 
     /// Whether the monotonic clock, if it goes on as it does, shows `deadline` before `at`, which is
@@ -150,6 +162,7 @@ pub enum ClockChange {
 
 impl HostClock {
     pub fn change(&mut self, at: Time, change: ClockChange) {
+        self.seen.set(None);
         match change {
             ClockChange::StepWall(delta) => self.wall.step(at, delta),
             ClockChange::SetWallOffset(offset) => {

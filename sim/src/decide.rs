@@ -105,7 +105,7 @@ enum Source {
     /// Streams are made when first used: most worlds use few.
     Seed {
         seed: u64,
-        streams: Vec<Option<Rng>>,
+        streams: Box<[Option<Rng>; KINDS.len()]>,
     },
     /// Per kind, in the order they were made.
     Recorded(Vec<VecDeque<u64>>),
@@ -124,7 +124,7 @@ enum Source {
 impl Decisions {
     /// Choices drawn from a seed.
     pub fn from_seed(seed: u64) -> Decisions {
-        let streams = KINDS.iter().map(|_| None).collect();
+        let streams = Box::new([const { None }; KINDS.len()]);
         Decisions { source: Source::Seed { seed, streams }, recording: None }
     }
 

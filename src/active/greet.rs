@@ -162,7 +162,7 @@ impl Active {
         self.on_meeting(hello, core);
         // 2. The peer is listed from here on: the own announcement stands still until all list it.
         for record in &hello.members {
-            self.learn(record.clone(), core);
+            self.learn(record, core);
         }
         if !self.skew.knows(hello.node) {
             self.on_peer_wall(hello.node, hello.wall, core);
@@ -185,7 +185,7 @@ impl Active {
             Side::Guest => {
                 let mut answer = self.hello(core);
                 answer.whole = false;
-                answer.vector = self.members.outgoing(&self.vector);
+                answer.vector = self.members.outgoing(&self.vector).into_owned();
                 peer.send(&Frame::Hello(Box::new(answer)));
                 self.begin_stream(peer, hello, core);
             }

@@ -1,6 +1,7 @@
 //! Members and the horizon. Every node gossips what it has; the minimum over all members is the stamp
 //! time before which nothing can still arrive anywhere.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::{NodeId, Origin};
@@ -83,14 +84,14 @@ impl Members {
     }
 
     /// Takes in a record of another node. One's own comes back unread.
-    pub fn learn(&mut self, record: Record) -> Learned {
+    pub fn learn(&mut self, record: &Record) -> Learned {
         if record.node == self.me.node {
             return Learned::Nothing;
         }
         let learned = match self.others.get(&record.node) {
             None => Learned::NewOrigin,
             Some(known) => {
-                let (old, new) = (&known.record, &record);
+                let (old, new) = (&known.record, record);
                 if (new.epoch, new.seq) <= (old.epoch, old.seq) {
                     return Learned::Nothing;
                 }
@@ -100,22 +101,22 @@ impl Members {
         if !record.brings {
             self.barren.insert(record.origin);
         }
-        if self.counts_on_me(&record) {
+        if self.counts_on_me(record) {
             self.count_on_me.insert((record.node, record.origin));
         }
         match learned {
             Learned::NewOrigin => {
-                let node = record.node;
                 let none = Announcement::default();
-                let member = Member { record, settled: none.clone(), pending: none };
-                self.others.insert(node, member);
+                let member =
+                    Member { record: record.clone(), settled: none.clone(), pending: none };
+                self.others.insert(record.node, member);
                 self.news = true;
                 self.relist();
             }
             Learned::Newer | Learned::Nothing => {
                 if let Some(member) = self.others.get_mut(&record.node) {
                     self.news |= member.record.lists != record.lists;
-                    member.record = record;
+                    renew(&mut member.record, record);
                 }
             }
         }
@@ -153,7 +154,8 @@ impl Members {
         self.me.met_all = met_all;
         self.me.collected = collected;
         if self.everyone_lists_everyone() {
-            self.me.vector = self.outgoing(vector);
+            let outgoing = self.outgoing(vector);
+            self.me.vector.clone_from(&outgoing);
             self.me.clock = clock;
             self.me.announced_to.clone_from(&self.me.lists);
             let floor = self.bringing_origins().map(|o| self.me.vector.get(o)).min().unwrap_or(0);
@@ -162,13 +164,13 @@ impl Members {
     }
 
     /// A vector without the origins whose writes nobody gets.
-    pub fn outgoing(&self, vector: &Vector) -> Vector {
-        let mut outgoing = vector.clone();
-        for &origin in &self.barren {
-            outgoing.remove(origin);
-        }
-        if !self.me.brings {
-            outgoing.remove(self.me.origin);
+    pub fn outgoing<'v>(&self, vector: &'v Vector) -> Cow<'v, Vector> {
+        let own = (!self.me.brings).then_some(&self.me.origin);
+        let mut outgoing = Cow::Borrowed(vector);
+        for &origin in self.barren.iter().chain(own) {
+            if vector.get(origin) > 0 {
+                outgoing.to_mut().remove(origin);
+            }
         }
         outgoing
     }
@@ -367,4 +369,15 @@ impl Members {
     pub fn take_news(&mut self) -> bool {
         core::mem::take(&mut self.news)
     }
+}
+
+/// Becomes the newer record, in the memory that is there.
+fn renew(old: &mut Record, new: &Record) {
+    let mut vector = core::mem::take(&mut old.vector);
+    vector.clone_from(&new.vector);
+    let mut announced_to = core::mem::take(&mut old.announced_to);
+    announced_to.clone_from(&new.announced_to);
+    let mut lists = core::mem::take(&mut old.lists);
+    lists.clone_from(&new.lists);
+    *old = Record { vector, announced_to, lists, ..*new };
 }

@@ -31,7 +31,7 @@ use crate::base::time::{Mono, Now, Span, UnixMs, Wall};
 use crate::base::unit::{Cell, Unit};
 use crate::base::vector::Vector;
 use crate::store::Store;
-use crate::wire::frame::{Frame, Heartbeat, News, Record};
+use crate::wire::frame::{Frame, Heard, Heartbeat, News, Record};
 
 use self::dial::Master;
 use self::log::Log;
@@ -80,8 +80,14 @@ pub struct Active {
     units_taken: u64,
     resyncs_complete: u64,
     transfers_begun: u64,
+    /// What each linked node said last.
+    heard: BTreeMap<NodeId, Heard>,
     /// A connection has ended since [`Active::take_loss`].
     lost: bool,
+    /// Something has happened since the end of the last batch that may give links something to say.
+    stirred: bool,
+    /// A link has something to say that its window had no room for.
+    waits_for_room: bool,
 }
 
 impl Active {
@@ -125,7 +131,10 @@ impl Active {
             units_taken: 0,
             resyncs_complete: 0,
             transfers_begun: 0,
+            heard: BTreeMap::new(),
             lost: false,
+            stirred: false,
+            waits_for_room: false,
             config,
         };
         for to in core::mem::take(&mut active.config.replicaof) {
@@ -193,10 +202,21 @@ impl Active {
     }
 
     fn on_frame_bytes(&mut self, peer: &mut Peer, buf: &mut BytesMut, core: &mut Core<'_>) -> bool {
+        if buf.is_empty() {
+            return false;
+        }
         let limits = &self.config.limits;
         let known = peer.node.is_some();
         let bytes_max = if known { limits.frame_bytes_max } else { limits.hello_bytes_max };
-        match Frame::decode(buf, bytes_max) {
+        // Of a stranger nothing is kept.
+        let decoded = match peer.node {
+            Some(node) => {
+                let heard = self.heard.entry(node.node).or_default();
+                Frame::decode_heard(buf, bytes_max, heard)
+            }
+            None => Frame::decode(buf, bytes_max),
+        };
+        match decoded {
             Ok(Some(frame)) => {
                 self.on_frame(peer, frame, core);
                 true
@@ -238,7 +258,8 @@ impl Active {
 
     fn on_heartbeat(&mut self, peer: &mut Peer, heartbeat: Heartbeat, core: &mut Core<'_>) {
         let Some(node) = peer.node else { return };
-        let Heartbeat { pulse, news: News { vector: theirs, members } } = heartbeat;
+        let Heartbeat { pulse, news } = heartbeat;
+        let News { vector: theirs, members } = &*news;
         peer.echo = Some((pulse.sent, core.now.mono));
         if let Some((sent, held)) = pulse.echo {
             // Sent there, held there, sent back: what was long on its way says little of the clock.
@@ -251,10 +272,10 @@ impl Active {
             }
         }
         match &mut peer.side {
-            Side::Replica(outbound) => outbound.on_ack(&theirs, node.origin, &self.log),
+            Side::Replica(outbound) => outbound.on_ack(theirs, node.origin, &self.log),
             Side::Master { .. } => {
                 if pulse.caught_up {
-                    self.on_stream_caught_up(peer, &theirs, core);
+                    self.on_stream_caught_up(peer, theirs, core);
                 }
                 self.resume_paused(peer, core);
             }
@@ -268,7 +289,7 @@ impl Active {
         self.members.settle(&self.vector);
         if let Side::Master { .. } = &peer.side
             && self.is_plain()
-            && self.is_ahead_for_good(&theirs, core)
+            && self.is_ahead_for_good(theirs, core)
         {
             core.out.facts.sometimes("a plain replica had what its master will never get");
             self.start_over(peer);
@@ -284,7 +305,7 @@ impl Active {
         })
     }
 
-    fn learn(&mut self, record: Record, core: &mut Core<'_>) {
+    fn learn(&mut self, record: &Record, core: &mut Core<'_>) {
         if record.node == self.life.node && record.run != self.life.run {
             if record.epoch >= self.life.epoch {
                 core.out.facts.sometimes("another life of this node is about");
@@ -297,7 +318,7 @@ impl Active {
             }
             return;
         }
-        let Record { node, run, epoch, origin, .. } = record;
+        let &Record { node, run, epoch, origin, .. } = record;
         match self.members.learn(record) {
             member::Learned::NewOrigin => {
                 core.out.fact(|| Fact::MemberSeen { node, origin, epoch });
@@ -353,6 +374,7 @@ impl Active {
             let linked = self.peers.iter().any(|p| p.node.is_some_and(|n| n.node == node.node));
             if !linked {
                 self.skew.forget(node.node);
+                self.heard.remove(&node.node);
             }
         }
         self.on_master_gone(&peer, core);
@@ -466,6 +488,12 @@ impl Active {
 
     pub fn owns(&self, conn: ConnId) -> bool {
         self.peers.get(conn).is_some()
+    }
+
+    /// Something has happened: the end of the batch has to look at all links. Not to be called for bytes
+    /// that have been written out.
+    pub fn stir(&mut self) {
+        self.stirred = true;
     }
 
     /// Whether any connection has ended since the last call.

@@ -115,7 +115,7 @@ impl Active {
     }
 
     fn begin_transfer(&mut self, peer: &mut Peer, core: &mut Core<'_>) {
-        let vector = self.members.outgoing(&self.vector);
+        let vector = self.members.outgoing(&self.vector).into_owned();
         let end = self.log.end();
         let Side::Replica(outbound) = &mut peer.side else { return };
         core.out.facts.sometimes("a state transfer began");
@@ -141,6 +141,7 @@ impl Active {
             let Side::Replica(outbound) = &mut peer.side else { return };
             if unsent >= window {
                 core.out.facts.sometimes("a stream waited for its window");
+                self.waits_for_room = true;
                 return;
             }
             let behind = outbound.cursor < self.log.first();

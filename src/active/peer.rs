@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::base::ids::{ConnId, NodeId, Origin, RunId};
 use crate::base::io::{Effect, Effects};
@@ -12,6 +12,9 @@ use crate::store::WalkPosition;
 use crate::wire::frame::{Frame, Pulse};
 
 use super::inbound::Inbound;
+
+/// So many bytes are copied out of the buffer in which they were gathered; of more the buffer itself is sent.
+const COPIED_BYTES_MAX: usize = 4 << 10;
 
 /// Which way the stream flows.
 #[derive(Debug)]
@@ -80,7 +83,8 @@ pub struct Peer {
     pub last_heard: Mono,
     /// The other side's clock in its newest heartbeat, and when that came.
     pub echo: Option<(Mono, Mono)>,
-    gathered: BytesMut,
+    /// Written to the link by nobody yet.
+    gathered: Vec<u8>,
     sent_bytes: u64,
     drained_bytes: u64,
     /// The connection is to be closed once what is gathered has left.
@@ -178,7 +182,7 @@ impl Peer {
             since: now,
             last_heard: now,
             echo: None,
-            gathered: BytesMut::new(),
+            gathered: Vec::new(),
             sent_bytes: 0,
             drained_bytes: 0,
             closing: false,
@@ -218,7 +222,13 @@ impl Peer {
     /// Hands over what was gathered.
     pub fn flush(&mut self, out: &mut Effects) {
         if !self.gathered.is_empty() {
-            let bytes = self.gathered.split().freeze();
+            let bytes = if self.gathered.len() <= COPIED_BYTES_MAX {
+                let copy = Bytes::copy_from_slice(&self.gathered);
+                self.gathered.clear();
+                copy
+            } else {
+                Bytes::from(core::mem::take(&mut self.gathered))
+            };
             self.sent_bytes += bytes.len() as u64;
             out.push(Effect::Send { conn: self.conn, bytes });
         }

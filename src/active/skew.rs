@@ -11,6 +11,8 @@ pub struct SkewedClock {
     max_skew_ms: u64,
     /// Per peer: its wall clock minus this process's monotonic clock, in microseconds.
     offsets: BTreeMap<NodeId, i128>,
+    /// The same offsets in order.
+    sorted: Vec<i128>,
     /// What the offsets come to; kept while no peer is linked.
     peers: Option<PeerTime>,
     /// Whether the correction was on when it was last looked at.
@@ -24,6 +26,7 @@ impl SkewedClock {
         SkewedClock {
             max_skew_ms,
             offsets: BTreeMap::new(),
+            sorted: Vec::new(),
             peers: None,
             corrected: false,
             expiry: UnixMs(0),
@@ -60,10 +63,11 @@ impl SkewedClock {
     }
 
     fn weigh(&mut self) {
-        let mut offsets: Vec<i128> = self.offsets.values().copied().collect();
-        offsets.sort_unstable();
-        let count = offsets.len();
-        let middle = |index: usize| offsets.get(index).copied();
+        self.sorted.clear();
+        self.sorted.extend(self.offsets.values());
+        self.sorted.sort_unstable();
+        let count = self.sorted.len();
+        let middle = |index: usize| self.sorted.get(index).copied();
         self.peers = middle(count / 2)
             .zip(middle(count.saturating_sub(1) / 2))
             .map(|(majority, median)| PeerTime { majority, median });
@@ -106,16 +110,11 @@ impl SkewedClock {
     /// the middle one among the own and the peers'. (A node that is behind everybody must not keep all others out for ever.)
     pub fn is_too_far_ahead(&self, now: Now, ms: UnixMs) -> bool {
         let own = i128::from(self.wall(now).0);
-        let stamped = i128::from(ms.0) * 1000;
-        let allowed = i128::from(self.max_skew_ms) * 1000;
-        if stamped <= own + allowed {
-            // Nearly always: asked of every unit and every cell of a transfer.
-            return false;
-        }
-        let mut walls: Vec<i128> = self.offsets.values().map(|o| o + mono_us(now)).collect();
-        walls.push(own);
-        walls.sort_unstable();
-        stamped > walls[(walls.len() - 1) / 2] + allowed
+        // If the middle one is ahead of the own clock, then the own is among those before it, and it is
+        // this one of the peers'; else this one is not ahead.
+        let middle = (self.sorted.len() / 2).checked_sub(1).map(|place| self.sorted[place]);
+        let reference = own.max(middle.map_or(own, |offset| offset + mono_us(now)));
+        i128::from(ms.0) * 1000 > reference + i128::from(self.max_skew_ms) * 1000
     }
 }
 
@@ -150,6 +149,26 @@ mod tests {
         assert_eq!(clock.expiry(at(1000, 101_000)), UnixMs(100_000));
         assert!(!clock.is_too_far_ahead(at(1000, 101_000), UnixMs(96_000)));
         assert!(clock.is_too_far_ahead(at(1000, 101_000), UnixMs(96_001)));
+    }
+
+    #[test]
+    fn stamps_are_judged_by_the_middle_clock_if_that_is_ahead() {
+        for peers in [&[][..], &[7], &[-7, 7], &[7, 9], &[-7, 7, 9], &[0, 0, 9, 9], &[-9, 3, 3, 3]]
+        {
+            let mut clock = SkewedClock::new(0);
+            for (node, ahead_s) in (1..).zip(peers) {
+                let wall = 100_000_000 + ahead_s * 1_000_000;
+                clock.heard(at(0, 1), NodeId(node), Wall(wall as u64));
+            }
+            let own = at(0, 100_000);
+            let mut walls: Vec<i64> = peers.iter().map(|s| 100_000 + 1000 * s).collect();
+            let follows = clock.wall(own).ms().0;
+            walls.push(follows as i64);
+            walls.sort_unstable();
+            let reference = follows.max(walls[(walls.len() - 1) / 2] as u64);
+            assert!(!clock.is_too_far_ahead(own, UnixMs(reference)), "{peers:?}");
+            assert!(clock.is_too_far_ahead(own, UnixMs(reference + 1)), "{peers:?}");
+        }
     }
 
     #[test]

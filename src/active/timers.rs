@@ -138,9 +138,11 @@ impl Active {
 
     /// End of a batch: streams move on, acks and what was gathered leave.
     pub fn flush(&mut self, core: &mut Core<'_>) {
-        if self.peers.is_empty() {
+        if self.peers.is_empty() || !(self.stirred || self.busy || self.waits_for_room) {
             return;
         }
+        self.stirred = false;
+        self.waits_for_room = false;
         if self.members.take_news() {
             core.out.facts.sometimes("news of a member were passed on at once");
             self.next_heartbeat = core.now.mono;
@@ -171,8 +173,9 @@ impl Active {
             Side::Master { .. } => {
                 let window = self.config.limits.link_window_bytes as u64;
                 // Having taken something: the vector has moved for another reason than the own clock.
-                acks = self.vector.passes(&peer.told, core.clock.origin())
-                    && peer.unsent_bytes() < window;
+                let taken = self.vector.passes(&peer.told, core.clock.origin());
+                acks = taken && peer.unsent_bytes() < window;
+                self.waits_for_room |= taken && !acks;
             }
             Side::Guest | Side::Greeting { .. } => {}
         }

@@ -68,12 +68,18 @@ impl Vector {
 
     /// Whether every entry of `other` is reached.
     pub fn covers_all(&self, other: &Vector) -> bool {
-        other.entries.iter().all(|&(origin, time)| self.get(origin) >= time)
+        let reached = |(place, &(origin, time)): (usize, &(Origin, u64))| {
+            self.get_near(place, origin) >= time
+        };
+        other.entries.iter().enumerate().all(reached)
     }
 
     /// Whether any entry but that of `except` is beyond `other`'s.
     pub fn passes(&self, other: &Vector, except: Origin) -> bool {
-        self.entries.iter().any(|&(origin, time)| origin != except && time > other.get(origin))
+        let passes = |(place, &(origin, time)): (usize, &(Origin, u64))| {
+            origin != except && time > other.get_near(place, origin)
+        };
+        self.entries.iter().enumerate().any(passes)
     }
 
     /// Entries in the order of their origins.
@@ -83,6 +89,15 @@ impl Vector {
 
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The entry of `origin`, which most likely has this place: vectors of one cluster are alike.
+    #[inline]
+    fn get_near(&self, place: usize, origin: Origin) -> u64 {
+        match self.entries.get(place) {
+            Some(&(found, time)) if found == origin => time,
+            Some(_) | None => self.get(origin),
+        }
     }
 
     /// Where the entry of `origin` is, or would be.

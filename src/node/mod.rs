@@ -161,6 +161,9 @@ impl Node {
         if self.halted {
             return;
         }
+        if !matches!(input, Input::Drained { .. }) {
+            self.server.active.stir();
+        }
         match input {
             Input::Opened { conn, origin } => self.on_opened(now, conn, origin, out),
             Input::DialFailed { dial, why } => {

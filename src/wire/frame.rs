@@ -2,8 +2,9 @@
 //! The first frame in each direction is a hello, whose body begins with the protocol version (u16) and
 //! the feature bits (u64), so that two versions can tell each other that they differ.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use postcard::ser_flavors::Flavor;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{Epoch, NodeId, Origin, RunId};
@@ -11,7 +12,8 @@ use crate::base::time::{Mono, Span, UnixMs, Wall};
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
 
-use super::packed::{Reader, put_news, put_pulse, put_vector};
+use super::body::take_heartbeat;
+use super::packed::{Malformed, Packed, Read, Reader, put_list};
 use super::sane::is_sane;
 
 /// Version of the peer protocol this build speaks.
@@ -28,8 +30,8 @@ pub const ACK_TYPE: u8 = 9;
 
 pub const HEARTBEAT_TYPE: u8 = 10;
 
-/// Longest pulse.
-const PULSE_BYTES_MAX: usize = 42;
+/// A heartbeat without its news.
+const HEARTBEAT_BYTES_MAX: usize = 47;
 
 /// Bytes of news without records, of a record, and of a unit with one change, in a small cluster.
 const NEWS_BYTES: usize = 64;
@@ -131,10 +133,10 @@ pub enum Frame {
 }
 
 /// Said once a ping period on every link, in both directions: what differs from link to link, and what does not.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heartbeat {
     pub pulse: Pulse,
-    pub news: News,
+    pub news: Arc<News>,
 }
 
 /// What a heartbeat says of its link.
@@ -150,11 +152,18 @@ pub struct Pulse {
 }
 
 /// What a heartbeat says on all links alike.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct News {
     /// What the sender has; on a stream that is caught up the receiver then has it too.
     pub vector: Vector,
     pub members: Vec<Record>,
+}
+
+/// The news that a node said last: it says them on each of its links.
+#[derive(Debug, Default)]
+pub struct Heard {
+    pub(super) bytes: Vec<u8>,
+    pub(super) news: Arc<News>,
 }
 
 /// Why bytes are not a frame. The connection is of no use afterwards; the state is unchanged.
@@ -183,24 +192,28 @@ impl Frame {
     }
 
     /// Appends the frame to `out`.
-    pub fn encode(&self, out: &mut BytesMut) {
-        let start = out.len();
-        out.put_u32_le(0);
-        out.put_u8(self.type_byte());
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = begin(out, self.type_byte());
         match self {
             Frame::Hello(hello) => {
-                out.put_u16_le(PEER_VERSION);
-                out.put_u64_le(PEER_FEATURES);
-                put(out, &**hello);
+                out.extend_from_slice(&PEER_VERSION.to_le_bytes());
+                out.extend_from_slice(&PEER_FEATURES.to_le_bytes());
+                hello.put(out);
             }
-            Frame::Refuse(why) => put(out, why),
-            Frame::Unit(unit) => put(out, unit),
-            Frame::Barrier(vector) | Frame::Ack(vector) => put_vector(out, vector),
-            Frame::StateBegin { vector, whole } => put(out, &(vector, whole)),
-            Frame::StateChunk(changes) => put(out, changes),
+            Frame::Refuse(why) => why.put(out),
+            Frame::Unit(unit) => unit.put(out),
+            Frame::Barrier(vector) | Frame::Ack(vector) => vector.put(out),
+            Frame::StateChunk(changes) => changes.put(out),
             Frame::StateEnd => {}
-            Frame::ResyncRequest { presented, whole } => put(out, &(presented, whole)),
-            Frame::Heartbeat(heartbeat) => put(out, heartbeat),
+            Frame::StateBegin { vector, whole }
+            | Frame::ResyncRequest { presented: vector, whole } => {
+                vector.put(out);
+                whole.put(out);
+            }
+            Frame::Heartbeat(Heartbeat { pulse, news }) => {
+                pulse.put(out);
+                news.put(out);
+            }
         }
         finish(out, start);
     }
@@ -212,45 +225,41 @@ impl Frame {
         members: impl Iterator<Item = &'a Record>,
     ) -> Vec<u8> {
         let mut news = Vec::with_capacity(NEWS_BYTES + RECORD_BYTES * count);
-        put_news(&mut news, vector, count, members);
+        vector.put(&mut news);
+        put_list(&mut news, count, members);
         news
     }
 
     /// A heartbeat whose news are written already, see [`Frame::news_bytes`].
-    pub fn encode_heartbeat(pulse: &Pulse, news: &[u8], out: &mut BytesMut) {
-        out.reserve(PREFIX_BYTES + 1 + PULSE_BYTES_MAX + news.len());
-        let start = out.len();
-        out.put_u32_le(0);
-        out.put_u8(HEARTBEAT_TYPE);
-        put_pulse(out, pulse);
-        out.put_slice(news);
+    pub fn encode_heartbeat(pulse: &Pulse, news: &[u8], out: &mut Vec<u8>) {
+        out.reserve(HEARTBEAT_BYTES_MAX + news.len());
+        let start = begin(out, HEARTBEAT_TYPE);
+        pulse.put(out);
+        out.extend_from_slice(news);
         finish(out, start);
     }
 
     /// An acknowledgement of `vector`, see [`Frame::Ack`].
-    pub fn encode_ack(vector: &Vector, out: &mut BytesMut) {
-        let start = out.len();
-        out.put_u32_le(0);
-        out.put_u8(ACK_TYPE);
-        put_vector(out, vector);
+    pub fn encode_ack(vector: &Vector, out: &mut Vec<u8>) {
+        let start = begin(out, ACK_TYPE);
+        vector.put(out);
         finish(out, start);
     }
 
     /// The frame of a unit, for sending it more than once.
     pub fn unit_bytes(unit: &Unit) -> Bytes {
         let mut out = Vec::with_capacity(UNIT_BYTES);
-        out.put_u32_le(0);
-        out.put_u8(UNIT_TYPE);
-        put(&mut out, unit);
-        finish(&mut out, 0);
+        let start = begin(&mut out, UNIT_TYPE);
+        unit.put(&mut out);
+        finish(&mut out, start);
         Bytes::from(out)
     }
 
     /// The frame as bytes of its own, for sending it more than once.
     pub fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         self.encode(&mut out);
-        out.freeze()
+        Bytes::from(out)
     }
 
     /// Takes the first whole frame off `buf`; `None` if it has not arrived yet.
@@ -258,6 +267,18 @@ impl Frame {
     /// # Errors
     /// The bytes are no frame, or one longer than `bytes_max`; `buf` is left as it is.
     pub fn decode(buf: &mut BytesMut, bytes_max: usize) -> Result<Option<Frame>, FrameError> {
+        Frame::decode_heard(buf, bytes_max, &mut Heard::default())
+    }
+
+    /// [`Frame::decode`] of one node's frames: what was heard of it already is not read again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode_heard(
+        buf: &mut BytesMut,
+        bytes_max: usize,
+        heard: &mut Heard,
+    ) -> Result<Option<Frame>, FrameError> {
         if buf.len() < PREFIX_BYTES {
             return Ok(None);
         }
@@ -269,7 +290,7 @@ impl Frame {
         if buf.len() < whole {
             return Ok(None);
         }
-        let frame = Frame::decode_body(buf[PREFIX_BYTES], &buf[PREFIX_BYTES + 1..whole])?;
+        let frame = Frame::decode_body(buf[PREFIX_BYTES], &buf[PREFIX_BYTES + 1..whole], heard)?;
         if !is_sane(&frame) {
             return Err(FrameError::Malformed);
         }
@@ -277,7 +298,7 @@ impl Frame {
         Ok(Some(frame))
     }
 
-    fn decode_body(type_byte: u8, body: &[u8]) -> Result<Frame, FrameError> {
+    fn decode_body(type_byte: u8, body: &[u8], heard: &mut Heard) -> Result<Frame, FrameError> {
         Ok(match type_byte {
             1 => {
                 if body.len() < 10 {
@@ -302,33 +323,21 @@ impl Frame {
                 let (presented, whole) = take(body)?;
                 Frame::ResyncRequest { presented, whole }
             }
-            ACK_TYPE => Frame::Ack(read(body, Reader::vector)?),
-            HEARTBEAT_TYPE => Frame::Heartbeat(read(body, Reader::heartbeat)?),
+            ACK_TYPE => Frame::Ack(take(body)?),
+            HEARTBEAT_TYPE => {
+                Frame::Heartbeat(whole(body, |reader| take_heartbeat(reader, heard))?)
+            }
             7 => return Err(FrameError::Malformed),
             other => return Err(FrameError::UnknownType(other)),
         })
     }
 }
 
-/// Serialises straight to the end of a buffer.
-struct Tail<'a, B>(&'a mut B);
-
-impl<B: BufMut> Flavor for Tail<'_, B> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.put_u8(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.put_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
+/// Begins a frame at the end of `out`; where that is.
+fn begin(out: &mut Vec<u8>, type_byte: u8) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, type_byte]);
+    start
 }
 
 /// Writes the length of the frame that begins at `start` into its prefix.
@@ -337,30 +346,26 @@ fn finish(out: &mut [u8], start: usize) {
     out[start..start + PREFIX_BYTES].copy_from_slice(&bytes.to_le_bytes());
 }
 
-fn put<T: Serialize>(out: &mut impl BufMut, value: &T) {
-    let written = postcard::serialize_with_flavor(value, Tail(out));
-    assert!(written.is_ok(), "a buffer that grows takes every value");
+/// A body that is one thing and nothing after it.
+fn take<T: Packed>(body: &[u8]) -> Result<T, FrameError> {
+    whole(body, Reader::take)
 }
 
-/// The same for what is read by hand.
-fn read<'a, T>(
+fn whole<'a, T>(
     body: &'a [u8],
-    what: impl FnOnce(&mut Reader<'a>) -> Result<T, FrameError>,
+    take: impl FnOnce(&mut Reader<'a>) -> Read<T>,
 ) -> Result<T, FrameError> {
     let mut reader = Reader::new(body);
-    let value = what(&mut reader)?;
-    reader.end(value)
-}
-
-fn take<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, FrameError> {
-    match postcard::take_from_bytes(body) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) | Err(_) => Err(FrameError::Malformed),
+    match take(&mut reader) {
+        Ok(value) if reader.rest().is_empty() => Ok(value),
+        Ok(_) | Err(Malformed) => Err(FrameError::Malformed),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::BufMut;
+
     use super::*;
     use crate::base::ids::DbIndex;
     use crate::base::stamp::Stamp;

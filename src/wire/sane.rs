@@ -30,7 +30,7 @@ pub fn is_sane(frame: &Frame) -> bool {
             changes.iter().all(|change| change.stamp.is_some_and(|s| change_is_sane(change, s)))
         }
         Frame::Heartbeat(heartbeat) => {
-            let News { vector, members } = &heartbeat.news;
+            let News { vector, members } = &*heartbeat.news;
             vector_is_sane(vector) && members.iter().all(record_is_sane)
         }
     }

@@ -11,7 +11,7 @@ const WAITS_PERCENT: u64 = 8;
 /// What the commands of one plan have in common.
 struct Mix {
     families: Vec<(Family, u64)>,
-    keys: u64,
+    keys: Vec<String>,
     /// Longest pause between two commands of one client.
     wait_max_ms: u64,
     value_bytes: u64,
@@ -90,7 +90,7 @@ fn mix(draw: &mut Draw, total: u64, each: u64, load_ms: u64) -> Mix {
     let steady = (2 * load_ms / each.max(1)).max(2);
     Mix {
         families,
-        keys: draw.between(1, (total / 25).clamp(1, 6)),
+        keys: (0..draw.between(1, (total / 25).clamp(1, 6))).map(|n| format!("key:{n}")).collect(),
         wait_max_ms: if draw.percent(25) { 3 } else { steady },
         value_bytes: if draw.percent(20) { 200 } else { 0 },
         numbers: draw.percent(40),
@@ -124,7 +124,7 @@ struct Name {
 }
 
 fn key(draw: &mut Draw, mix: &Mix) -> String {
-    format!("key:{}", draw.below(mix.keys))
+    mix.keys[draw.below(mix.keys.len() as u64) as usize].clone()
 }
 
 fn keys(draw: &mut Draw, mix: &Mix) -> Vec<String> {

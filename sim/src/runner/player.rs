@@ -332,8 +332,9 @@ impl<'p> Player<'p> {
             }
             ClientEvent::Readable => {
                 let answered = self.history.attempts.len();
-                let data = self.world.client_buf(conn).split();
-                let read = client.on_bytes(now, &data, plan, &mut self.history);
+                let buf = self.world.client_buf(conn);
+                let read = client.on_bytes(now, buf, plan, &mut self.history);
+                buf.clear();
                 if let Err(why) = read {
                     self.broken = Some(format!("client {index} got {why}"));
                 }

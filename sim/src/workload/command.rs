@@ -198,6 +198,8 @@ impl Command {
 
 /// One command in RESP: an array of bulk strings.
 pub fn encode_words(out: &mut BytesMut, words: &[&[u8]]) {
+    // A length takes a sign, four digits or fewer, and an end; so does a word without them.
+    out.reserve(words.iter().map(|word| word.len() + 9).sum::<usize>() + 7);
     put_length(out, b'*', words.len());
     for word in words {
         put_length(out, b'$', word.len());

@@ -362,7 +362,16 @@ impl<M: Machine> World<M> {
         }
     }
 
+    #[inline]
     pub(super) fn carry_out(&mut self, at: HostId) {
+        if let Some(process) = &self.hosts[at.index()].process
+            && !(process.out.is_empty() && process.out.facts.is_empty())
+        {
+            self.carry_out_all(at);
+        }
+    }
+
+    fn carry_out_all(&mut self, at: HostId) {
         loop {
             let Some(process) = &mut self.hosts[at.index()].process else {
                 return;
