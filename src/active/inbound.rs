@@ -209,6 +209,9 @@ impl Active {
                 paused.overflowed = true;
             } else {
                 inbound.paused_bytes = bytes;
+                if self.mutants.has(Mutant::PausedUnitAcknowledged) {
+                    self.vector.raise(origin, unit.dot.time);
+                }
                 paused.units.push_back(unit);
             }
             return;
@@ -288,7 +291,9 @@ impl Active {
     /// The unit is in the store: now it enters the log and counts.
     fn count_unit(&mut self, conn: ConnId, unit: &Unit, core: &mut Core<'_>) {
         self.vector.raise(unit.dot.origin, unit.dot.time);
-        self.log.append_unit(unit);
+        if !self.mutants.has(Mutant::TakenUnitNotLogged) {
+            self.log.append_unit(unit);
+        }
         self.units_taken += 1;
         let dot = unit.dot;
         core.out.fact(|| Fact::UnitTaken { dot, conn });
@@ -461,7 +466,7 @@ impl Active {
         }
         // The barrier names what is not in the log; entries that did not move are.
         let moved = self.raise_vector(stream.inbound, &vector, core);
-        if !moved.is_empty() {
+        if !moved.is_empty() && !self.mutants.has(Mutant::BarrierNotLogged) {
             self.log.append_barrier(&moved);
         }
         self.resyncs_complete += 1;

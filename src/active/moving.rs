@@ -4,6 +4,7 @@
 use crate::base::fact::Fact;
 use crate::base::ids::{ConnId, Epoch, Origin};
 use crate::base::io::Effect;
+use crate::base::mutant::Mutant;
 use crate::wire::frame::Hello;
 
 use super::peer::Peer;
@@ -23,7 +24,7 @@ impl Active {
         }
         let bound = self.members.joining_bound(hello);
         let learns = self.is_ignorant(core) && bound > 0;
-        if !self.members.has_announced() {
+        if !self.members.has_announced() && !self.mutants.has(Mutant::HorizonNotInherited) {
             core.store.inherit(bound);
         }
         if core::mem::take(&mut self.met_nobody) {

@@ -2,6 +2,7 @@
 
 use crate::base::fact::LogLevel;
 use crate::base::ids::Origin;
+use crate::base::mutant::Mutant;
 use crate::base::stamp::Stamp;
 use crate::base::unit::Change;
 use crate::base::vector::Vector;
@@ -78,7 +79,8 @@ impl Outbound {
 impl Active {
     /// After a handshake: from the log if it covers, else with a state transfer.
     pub(super) fn start_stream(&mut self, peer: &mut Peer, transfer: bool, core: &mut Core<'_>) {
-        let first = self.log.first();
+        let skips = self.mutants.has(Mutant::BacklogSkipped);
+        let first = if skips { self.log.end() } else { self.log.first() };
         if let Side::Replica(outbound) = &mut peer.side {
             outbound.cursor = first;
         }
@@ -202,6 +204,9 @@ impl Active {
         outbound.transfer = next.map(|position| Transfer { position });
         changes
             .retain(|change| change.stamp.is_some_and(|stamp| !outbound.presented.covers(stamp)));
+        if self.mutants.has(Mutant::BrokenResyncNotLogged) {
+            changes.retain(|change| change.stamp.is_some_and(|stamp| self.vector.covers(stamp)));
+        }
         if !changes.is_empty() {
             peer.send(&Frame::StateChunk(changes));
         }

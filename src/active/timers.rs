@@ -93,7 +93,15 @@ impl Active {
         } else if self.mutants.has(Mutant::TombstoneCollectedEarly) {
             (self.vector.get(core.clock.origin()), clock)
         } else {
-            (self.members.horizon(&self.vector), self.members.expired_before(&self.vector, clock))
+            if self.mutants.has(Mutant::AnnouncementNotAwaited) {
+                self.members.settle_all();
+            }
+            let horizon = self.members.horizon(&self.vector);
+            if self.mutants.has(Mutant::ExpiryNotAwaited) {
+                (horizon, clock)
+            } else {
+                (horizon, self.members.expired_before(&self.vector, clock))
+            }
         };
         self.take_over_horizon(core);
         let before = core.store.collected();

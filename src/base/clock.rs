@@ -23,7 +23,11 @@ impl HybridClock {
 
     /// The next stamp: `max(wall, last + 1)`.
     pub fn tick(&mut self, wall: UnixMs) -> Stamp {
-        self.last = time_of_ms(wall).max(self.last.saturating_add(1));
+        let next = self.last.saturating_add(1);
+        // Within a millisecond the counter goes on: also with the fault most stamps are unique.
+        let steps_back = self.mutants.has(Mutant::ClockFollowsWall)
+            && next >= time_of_ms(UnixMs(wall.0.saturating_add(1)));
+        self.last = if steps_back { time_of_ms(wall) } else { time_of_ms(wall).max(next) };
         Stamp::new(self.last, self.origin)
     }
 

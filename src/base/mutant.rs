@@ -5,70 +5,197 @@
 pub enum Mutant {
     /// Equal stamp times are not decided by origin: the value already held stays.
     TieKeepsHeld,
-    /// A delete leaves no tombstone.
-    TombstoneDropped,
-    /// Tombstones are collected on the own vector instead of everybody's.
-    TombstoneCollectedEarly,
-    /// A received stamp does not move the clock.
-    ClockIgnoresReceived,
+    /// Of two deadlines the later one wins, whatever their stamps.
+    LaterDeadlineWins,
+    /// A FLUSH that arrives removes everything, also what is newer.
+    FlushRemovesNewer,
     /// An increment arriving again is added again.
     IncrementAppliedTwice,
+    /// Of two states of a contribution the larger sum wins, not the newer one.
+    LargerSumWins,
     /// A contribution keeps its generation across a base write.
     GenerationKept,
     /// A base write does not list the contributions it has seen.
     SeenListIgnored,
+    /// A received stamp does not move the clock.
+    ClockIgnoresReceived,
+    /// The clock steps back with the wall clock.
+    ClockFollowsWall,
+    /// A unit that waits because its stamp is too far ahead counts as had.
+    PausedUnitAcknowledged,
+    /// A delete leaves no tombstone.
+    TombstoneDropped,
+    /// Tombstones are collected on the own vector instead of everybody's.
+    TombstoneCollectedEarly,
+    /// A key created anew does not carry the horizon as its floor.
+    FloorIgnored,
+    /// An expired key is dropped as soon as the own clock has passed its deadline.
+    ExpiryNotAwaited,
+    /// An APPEND is acknowledged but never replicated.
+    AppendNotReplicated,
+    /// A unit that was taken in is not passed on.
+    TakenUnitNotLogged,
+    /// A stream goes on at the end of the log, not where the replica stands.
+    BacklogSkipped,
+    /// Barriers in a stream are ignored.
+    BarrierIgnored,
+    /// What a resync has brought leaves no barrier in the log.
+    BarrierNotLogged,
     /// A live unit met during a resync enters the log at once.
     LiveUnitLoggedInResync,
     /// A state transfer leaves tombstones out.
     ResyncWithoutTombstones,
-    /// The cells of a broken-off resync stay outside the log.
+    /// A state transfer leaves the tombstones of whole databases out.
+    ResyncWithoutFlush,
+    /// The cells of a broken-off resync stay outside the log, and whoever takes the state does not
+    /// get them either.
     BrokenResyncNotLogged,
     /// The vector moves at the start of a resync.
     VectorMovedEarly,
-    /// Barriers in a stream are ignored.
-    BarrierIgnored,
-    /// A key created anew does not carry the horizon as its floor.
-    FloorIgnored,
-    /// An APPEND is acknowledged but never replicated.
-    AppendNotReplicated,
+    /// A heartbeat moves the vector though not everything in it has been sent.
+    HeartbeatVectorTrusted,
+    /// A read does not show what some member may not have yet, not even to who wrote it.
+    ReadsStableOnly,
+    /// Announced vectors count before what their members had sent has arrived.
+    AnnouncementNotAwaited,
+    /// A node that joins does not count with what the cluster has collected.
+    HorizonNotInherited,
+}
+
+/// What a broken rule is part of.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Area {
+    /// Which of two states of a cell counts, counters among them.
+    Merge,
+    Clock,
+    /// What goes, when, and what it leaves.
+    Tombstones,
+    /// What goes over a link, live or as a state transfer.
+    Stream,
+    Vectors,
+    Sessions,
+    Horizon,
+}
+
+impl Area {
+    pub const ALL: [Area; 7] = [
+        Area::Merge,
+        Area::Clock,
+        Area::Tombstones,
+        Area::Stream,
+        Area::Vectors,
+        Area::Sessions,
+        Area::Horizon,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Area::Merge => "merge",
+            Area::Clock => "clock",
+            Area::Tombstones => "tombstones",
+            Area::Stream => "stream",
+            Area::Vectors => "vectors",
+            Area::Sessions => "sessions",
+            Area::Horizon => "horizon",
+        }
+    }
 }
 
 impl Mutant {
     /// All of them, in the order of the table that `quorate-sim mutants` prints.
-    pub const ALL: [Mutant; 14] = [
+    pub const ALL: [Mutant; 28] = [
         Mutant::TieKeepsHeld,
-        Mutant::TombstoneDropped,
-        Mutant::TombstoneCollectedEarly,
-        Mutant::ClockIgnoresReceived,
+        Mutant::LaterDeadlineWins,
+        Mutant::FlushRemovesNewer,
         Mutant::IncrementAppliedTwice,
+        Mutant::LargerSumWins,
         Mutant::GenerationKept,
         Mutant::SeenListIgnored,
+        Mutant::ClockIgnoresReceived,
+        Mutant::ClockFollowsWall,
+        Mutant::PausedUnitAcknowledged,
+        Mutant::TombstoneDropped,
+        Mutant::TombstoneCollectedEarly,
+        Mutant::FloorIgnored,
+        Mutant::ExpiryNotAwaited,
+        Mutant::AppendNotReplicated,
+        Mutant::TakenUnitNotLogged,
+        Mutant::BacklogSkipped,
+        Mutant::BarrierIgnored,
+        Mutant::BarrierNotLogged,
         Mutant::LiveUnitLoggedInResync,
         Mutant::ResyncWithoutTombstones,
+        Mutant::ResyncWithoutFlush,
         Mutant::BrokenResyncNotLogged,
         Mutant::VectorMovedEarly,
-        Mutant::BarrierIgnored,
-        Mutant::FloorIgnored,
-        Mutant::AppendNotReplicated,
+        Mutant::HeartbeatVectorTrusted,
+        Mutant::ReadsStableOnly,
+        Mutant::AnnouncementNotAwaited,
+        Mutant::HorizonNotInherited,
     ];
 
     /// The name used on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Mutant::TieKeepsHeld => "tie-keeps-held",
-            Mutant::TombstoneDropped => "tombstone-dropped",
-            Mutant::TombstoneCollectedEarly => "tombstone-collected-early",
-            Mutant::ClockIgnoresReceived => "clock-ignores-received",
+            Mutant::LaterDeadlineWins => "later-deadline-wins",
+            Mutant::FlushRemovesNewer => "flush-removes-newer",
             Mutant::IncrementAppliedTwice => "increment-applied-twice",
+            Mutant::LargerSumWins => "larger-sum-wins",
             Mutant::GenerationKept => "generation-kept",
             Mutant::SeenListIgnored => "seen-list-ignored",
+            Mutant::ClockIgnoresReceived => "clock-ignores-received",
+            Mutant::ClockFollowsWall => "clock-follows-wall",
+            Mutant::PausedUnitAcknowledged => "paused-unit-acknowledged",
+            Mutant::TombstoneDropped => "tombstone-dropped",
+            Mutant::TombstoneCollectedEarly => "tombstone-collected-early",
+            Mutant::FloorIgnored => "floor-ignored",
+            Mutant::ExpiryNotAwaited => "expiry-not-awaited",
+            Mutant::AppendNotReplicated => "append-not-replicated",
+            Mutant::TakenUnitNotLogged => "taken-unit-not-logged",
+            Mutant::BacklogSkipped => "backlog-skipped",
+            Mutant::BarrierIgnored => "barrier-ignored",
+            Mutant::BarrierNotLogged => "barrier-not-logged",
             Mutant::LiveUnitLoggedInResync => "live-unit-logged-in-resync",
             Mutant::ResyncWithoutTombstones => "resync-without-tombstones",
+            Mutant::ResyncWithoutFlush => "resync-without-flush",
             Mutant::BrokenResyncNotLogged => "broken-resync-not-logged",
             Mutant::VectorMovedEarly => "vector-moved-early",
-            Mutant::BarrierIgnored => "barrier-ignored",
-            Mutant::FloorIgnored => "floor-ignored",
-            Mutant::AppendNotReplicated => "append-not-replicated",
+            Mutant::HeartbeatVectorTrusted => "heartbeat-vector-trusted",
+            Mutant::ReadsStableOnly => "reads-stable-only",
+            Mutant::AnnouncementNotAwaited => "announcement-not-awaited",
+            Mutant::HorizonNotInherited => "horizon-not-inherited",
+        }
+    }
+
+    pub fn area(self) -> Area {
+        match self {
+            Mutant::TieKeepsHeld
+            | Mutant::LaterDeadlineWins
+            | Mutant::FlushRemovesNewer
+            | Mutant::IncrementAppliedTwice
+            | Mutant::LargerSumWins
+            | Mutant::GenerationKept
+            | Mutant::SeenListIgnored => Area::Merge,
+            Mutant::ClockIgnoresReceived
+            | Mutant::ClockFollowsWall
+            | Mutant::PausedUnitAcknowledged => Area::Clock,
+            Mutant::TombstoneDropped
+            | Mutant::TombstoneCollectedEarly
+            | Mutant::FloorIgnored
+            | Mutant::ExpiryNotAwaited => Area::Tombstones,
+            Mutant::AppendNotReplicated
+            | Mutant::TakenUnitNotLogged
+            | Mutant::BacklogSkipped
+            | Mutant::BarrierIgnored
+            | Mutant::BarrierNotLogged
+            | Mutant::LiveUnitLoggedInResync
+            | Mutant::ResyncWithoutTombstones
+            | Mutant::ResyncWithoutFlush
+            | Mutant::BrokenResyncNotLogged => Area::Stream,
+            Mutant::VectorMovedEarly | Mutant::HeartbeatVectorTrusted => Area::Vectors,
+            Mutant::ReadsStableOnly => Area::Sessions,
+            Mutant::AnnouncementNotAwaited | Mutant::HorizonNotInherited => Area::Horizon,
         }
     }
 

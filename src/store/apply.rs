@@ -31,7 +31,13 @@ impl Store {
             }
             self.flushed.insert(change.db.0, stamp);
             let terms = self.terms(change.db.0, clock, stamp, Eager::No);
-            self.edit_all(change.db.0, terms, facts, |draft| draft.prune(terms.cut));
+            let removes_newer = self.config.mutants.has(Mutant::FlushRemovesNewer);
+            self.edit_all(change.db.0, terms, facts, |draft| {
+                if removes_newer {
+                    draft.remove_all();
+                }
+                draft.prune(terms.cut) || removes_newer
+            });
             return true;
         }
         let is_removed = match &change.cell {

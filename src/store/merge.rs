@@ -259,7 +259,9 @@ impl<'h, 'v> Draft<'h, 'v> {
         let tied = held.is_some_and(|held| {
             held.stamp.time == cell.stamp.time && held.stamp.origin != cell.stamp.origin
         });
-        if (tied && mutants.has(Mutant::TieKeepsHeld)) || held >= Some(cell) {
+        let later = mutants.has(Mutant::LaterDeadlineWins)
+            && held.is_some_and(|held| held.deadline > cell.deadline && cell.deadline.is_some());
+        if (tied && mutants.has(Mutant::TieKeepsHeld)) || later || held >= Some(cell) {
             return false;
         }
         self.expiry = Some(cell);
@@ -278,6 +280,13 @@ impl<'h, 'v> Draft<'h, 'v> {
             {
                 list[at].sum = list[at].sum.saturating_add(incoming.sum);
                 true
+            }
+            Ok(at) if mutants.has(Mutant::LargerSumWins) => {
+                let wins = list[at].sum < incoming.sum;
+                if wins {
+                    list[at] = incoming;
+                }
+                wins
             }
             // One last has one sum; the larger is taken if somebody says otherwise.
             Ok(at) if (list[at].last, list[at].sum) < (incoming.last, incoming.sum) => {

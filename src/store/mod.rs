@@ -195,6 +195,12 @@ impl Store {
         view.content(clock).map(value_of)
     }
 
+    /// Whether everything of a key is at or below the horizon, or nobody else has a copy.
+    fn is_stable(&self, db: DbIndex, key: &[u8]) -> bool {
+        let view = self.view(Place::of(db, key, &self.hasher), key);
+        self.alone || view.is_none_or(|view| view.newest_time() <= self.collected)
+    }
+
     pub fn exists(&self, db: DbIndex, key: &[u8], clock: UnixMs) -> bool {
         let view = self.view(Place::of(db, key, &self.hasher), key);
         view.is_some_and(|view| view.is_visible(clock))

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crate::base::clock::HybridClock;
 use crate::base::fact::Facts;
 use crate::base::ids::DbIndex;
+use crate::base::mutant::Mutant;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
 use crate::base::unit::{Cell, Change, Unit};
@@ -79,7 +80,9 @@ pub struct Txn<'a> {
 
 impl<'a> Txn<'a> {
     pub fn get(&self, db: DbIndex, key: &[u8]) -> Option<Value<'_>> {
-        self.store.get(db, key, self.expiry_clock)
+        let unstable = self.store.config.mutants.has(Mutant::ReadsStableOnly)
+            && !self.store.is_stable(db, key);
+        if unstable { None } else { self.store.get(db, key, self.expiry_clock) }
     }
 
     pub fn exists(&self, db: DbIndex, key: &[u8]) -> bool {

@@ -110,7 +110,9 @@ impl Store {
     ) -> Option<WalkPosition> {
         let leaves_out_dead = self.config.mutants.has(Mutant::ResyncWithoutTombstones);
         let mut gathered = 0;
-        if from == WalkPosition::default() && !leaves_out_dead {
+        let leaves_out_flushes =
+            leaves_out_dead || self.config.mutants.has(Mutant::ResyncWithoutFlush);
+        if from == WalkPosition::default() && !leaves_out_flushes {
             for (&db, &stamp) in &self.flushed {
                 let (key, cell) = (Bytes::new(), Cell::DatabaseTombstone);
                 out.push(Change { db: DbIndex(db), key, stamp: Some(stamp), cell });

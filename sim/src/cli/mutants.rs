@@ -24,16 +24,17 @@ pub fn run(args: Args) -> u8 {
     let Args { only } = args;
     let chosen: Vec<Mutant> =
         Mutant::ALL.into_iter().filter(|m| only.is_none_or(|o| o == *m)).collect();
-    println!("{:<28} {:>6}  {:<8} property", "mutant", "seeds", "profile");
+    println!("{:<28} {:<10} {:>6}  {:<8} property", "mutant", "area", "seeds", "profile");
     let mut missed = 0;
     for mutant in chosen {
         let found = [Profile::Smoke, Profile::Active].into_iter().find_map(|profile| {
-            let seeds = match profile {
-                Profile::Smoke => 0..MUTANT_SEEDS,
-                Profile::Active => 0..MUTANT_SEEDS / 5,
+            let campaign = Campaign {
+                seeds: 0..MUTANT_SEEDS,
+                jobs: cores(),
+                time: None,
+                first_only: true,
+                progress: true,
             };
-            let campaign =
-                Campaign { seeds, jobs: cores(), time: None, first_only: true, progress: true };
             let run = |seed| {
                 let faulty =
                     run_plan(&plan(profile, seed, Some(mutant)), Options::default()).outcome;
@@ -57,15 +58,17 @@ pub fn run(args: Args) -> u8 {
         });
         match found {
             Some((seed, profile, violation)) => println!(
-                "{:<28} {:>6}  {:<8} {}",
+                "{:<28} {:<10} {:>6}  {:<8} {}",
                 mutant.name(),
+                mutant.area().name(),
                 seed + 1,
                 profile.name(),
                 violation.property.name()
             ),
             None => {
                 missed += 1;
-                println!("{:<28} {:>6}  {:<8} NOT FOUND", mutant.name(), "-", "-");
+                let (name, area) = (mutant.name(), mutant.area().name());
+                println!("{name:<28} {area:<10} {:>6}  {:<8} NOT FOUND", "-", "-");
             }
         }
     }
