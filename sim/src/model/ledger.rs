@@ -1,7 +1,7 @@
 //! The ledger: every unit that was issued anywhere, and what every boot of every node is known to
 //! have had, gathered from facts as they happen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -72,6 +72,9 @@ pub struct Ledger {
     pub flushes: Vec<(DbIndex, Stamp)>,
     /// Cells that were put into a log again: the unit's dot and the cells' own stamps.
     pub adopted: Vec<Unit>,
+    /// Who has written under an origin, and those origins under which two have: no vector tells their writes apart.
+    pub(super) writers: BTreeMap<Origin, BootId>,
+    pub shared: BTreeSet<Origin>,
     /// What was found wrong while it happened.
     pub violations: Vec<Violation>,
     /// Merges in which a write gave way to one that had not seen it.
@@ -291,6 +294,10 @@ impl Ledger {
                 }
                 Cell::DatabaseTombstone => {}
             }
+        }
+        let origin = unit.dot.origin;
+        if *self.writers.entry(origin).or_insert(boot) != boot {
+            self.shared.insert(origin);
         }
         let changes = unit.changes.clone();
         self.units.push(Issued { boot, conn, at, dot: unit.dot, changes, had, growth });

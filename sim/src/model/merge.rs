@@ -248,6 +248,8 @@ fn forgotten<'a>(
     };
     history.increments.iter().find(|i| {
         reaches(i.stamp)
+            // Another node may have made it, before one of the two went on under another origin.
+            && !ledger.shared.contains(&i.stamp.origin)
             && !i.gone
             && base.listed_last(i).is_none_or(|last| last < i.stamp.time)
             && i.stamp.time > base.seen.horizon

@@ -19,6 +19,8 @@ impl Ledger {
             ids: _,
             flushes,
             adopted,
+            writers,
+            shared,
             violations,
             conflicts: _,
         } = self;
@@ -32,6 +34,8 @@ impl Ledger {
         }
         sorted(flushes.iter().map(|flush| format!("{flush:?}")), out);
         sorted(adopted.iter().map(|unit| format!("{unit:?}")), out);
+        sorted(writers.iter().map(|writer| format!("{writer:?}")), out);
+        sorted(shared.iter().map(|origin| format!("{origin:?}")), out);
         sorted(violations.iter().map(|violation| format!("{violation:?}")), out);
     }
 
