@@ -67,6 +67,8 @@ const PATTERNS: &[&str] = &[
 
 struct Talk {
     rng: Rng,
+    /// How many spans of time it has drawn for EXPIRE.
+    spans: u64,
 }
 
 impl Talk {
@@ -202,7 +204,8 @@ impl Talk {
             };
             words.push(word);
             if let Some(good) = good.filter(|_| self.rng.below(10) > 0) {
-                words.push(self.number(good));
+                let number = self.deadline(good);
+                words.push(number);
             }
         }
         self.call("SET", words)
@@ -215,13 +218,34 @@ impl Talk {
             2 => ("EXPIREAT", SECONDS_AT),
             _ => ("PEXPIREAT", MS_AT),
         };
-        let mut words = vec![self.key(), self.number(good)];
-        // One second, one millisecond: that would come while the test runs.
-        if words[1] == "1" && good == SPANS {
-            words[1] = "0".to_owned();
-        }
+        let mut words = vec![self.key(), self.deadline(good)];
         words.extend(self.some(2, |talk| talk.word(&["NX", "XX", "GT", "LT", "EQ"])));
         self.call(name, words)
+    }
+
+    /// What stands after a word that sets a deadline.
+    fn deadline(&mut self, good: &[&'static str]) -> String {
+        let number = self.number(good);
+        if good != SPANS {
+            return number;
+        }
+        match number.as_str() {
+            // One second, one millisecond: that would come while the test runs.
+            "1" => "0".to_owned(),
+            drawn if SPANS.contains(&drawn) => self.span().to_string(),
+            _ => number,
+        }
+    }
+
+    /// Seconds or milliseconds, never twice the same and never near another: which of two deadlines with
+    /// one span is the later one would be up to the milliseconds between the requests.
+    fn span(&mut self) -> u64 {
+        self.spans += 1;
+        if self.rng.below(2) == 0 {
+            3_500_000 + 5000 * self.spans
+        } else {
+            800_000 - 5000 * self.spans
+        }
     }
 
     /// From the beginning, to the end: where a step stops is each server's own business.
@@ -392,7 +416,7 @@ fn random_conversations_go_as_with_redis_server() {
     let Some(mut redis) = RedisServer::start() else { return };
     for seed in 0..CONVERSATIONS {
         let mut node = InProcess::new();
-        let mut talk = Talk { rng: Rng::fork(seed, "conversation") };
+        let mut talk = Talk { rng: Rng::fork(seed, "conversation"), spans: 0 };
         let mut in_multi = [false; CONNS as usize];
         for conn in 0..CONNS {
             for words in
