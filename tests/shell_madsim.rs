@@ -18,9 +18,10 @@ use madsim::rand::{Rng as _, thread_rng};
 use madsim::runtime::{Handle, NodeHandle};
 use quorate::base::fact::LogLevel;
 use quorate::base::ids::{Epoch, NodeId};
+use quorate::base::io::Past;
 use quorate::node::Scope;
 use quorate::node::config::{Config, Identity};
-use quorate::shell::{self, Shared, Surroundings};
+use quorate::shell::{self, Shared, Stored, Surroundings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -35,6 +36,7 @@ const AGREE_WITHIN: Duration = Duration::from_secs(40);
 #[derive(Default)]
 struct Disk {
     epoch: u32,
+    past: Past,
     /// Weak, so that nothing of a killed process lives on.
     running: Option<Weak<Shared>>,
 }
@@ -129,6 +131,11 @@ impl Surroundings for Weakly {
         Ok(())
     }
 
+    fn store_past(&mut self, past: Past) -> Stored {
+        self.0.lock().unwrap().past = past;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn set_log_level(&mut self, _level: LogLevel) {}
 }
 
@@ -152,7 +159,8 @@ async fn serve(index: usize, count: usize, disk: Arc<Mutex<Disk>>) {
     config.identity = {
         let mut disk = disk.lock().unwrap();
         disk.epoch += 1;
-        Identity { node_id: NodeId(100 + index as u128), epoch: Epoch(disk.epoch) }
+        let (epoch, past) = (Epoch(disk.epoch), disk.past.clone());
+        Identity { node_id: NodeId(100 + index as u128), epoch, past }
     };
     let listeners = shell::bind(&config.bind, config.port).await.expect("the port is free");
     let seed = thread_rng().r#gen();

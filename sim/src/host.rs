@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
 
-use quorate::base::ids::{ConnId, DialId, NodeId};
-use quorate::base::io::{CloseReason, DialError, Effects, Input};
+use quorate::base::ids::{ConnId, DialId, Epoch, NodeId};
+use quorate::base::io::{CloseReason, DialError, Effects, Input, Past};
 use quorate::base::time::{Mono, Now};
 use quorate::node::Scope;
 use quorate::node::config::Identity;
@@ -79,6 +79,8 @@ pub(crate) enum Todo {
     Shutdown {
         save: Option<bool>,
     },
+    /// What it wanted to be written down is.
+    PastStored,
     Timeout,
 }
 
@@ -122,7 +124,7 @@ impl<M: Machine> Host<M> {
             firewall: Firewall::new(),
             tcp,
             config: None,
-            identity: Identity { node_id, epoch: quorate::base::ids::Epoch(0) },
+            identity: Identity { node_id, epoch: Epoch(0), past: Past::default() },
             powered: true,
             boot: 0,
             seed: 0,

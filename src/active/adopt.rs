@@ -61,12 +61,14 @@ impl Active {
     }
 
     /// Logs a unit that cannot count yet, under an own new dot.
-    pub(super) fn adopt_unit(&mut self, unit: Unit, core: &mut Core<'_>) {
+    pub(super) fn adopt_unit(&mut self, mut unit: Unit, core: &mut Core<'_>) {
+        // Not what was not let in, or removed at once.
+        let dot = unit.dot;
+        unit.changes.retain(|change| core.store.holds(change, change.stamp_in(dot)));
         if unit.changes.is_empty() {
             return;
         }
         core.out.facts.sometimes("a unit met while a resync waited was adopted");
-        let dot = unit.dot;
         let keep = |change: Change| Change { stamp: Some(change.stamp_in(dot)), ..change };
         self.log_adopted(unit.changes.into_iter().map(keep).collect(), core);
     }
@@ -77,6 +79,7 @@ impl Active {
     }
 
     fn log_adopted(&mut self, changes: Vec<Change>, core: &mut Core<'_>) {
+        self.strays = true;
         let dot = core.clock.tick(self.skew.wall(core.now).ms());
         let unit = Unit { dot, changes };
         self.vector.raise(dot.origin, dot.time);

@@ -112,10 +112,12 @@ impl Active {
 
     /// Everything below the horizon of the cluster joined has arrived: from now on a key that is not held here is known to
     /// be gone. Increments that created such keys meanwhile get the floor they could not have.
+    ///
+    /// It has once all members have announced something to all, this one included, and that has arrived here: nobody
+    /// announces while holding what no vector covers.
     pub(super) fn take_over_horizon(&mut self, core: &mut Core<'_>) {
         let Some(horizon) = core.store.inherited() else { return };
-        let covered = |origin| self.vector.get(origin) >= horizon;
-        if !self.members.bringing_origins().all(covered) {
+        if !self.members.is_complete() || !self.members.everyone_announced_to_everyone() {
             return;
         }
         core.store.take_over();

@@ -12,37 +12,46 @@ use crate::store::Admission;
 use crate::wire::frame::Frame;
 
 use super::adopt::unit_bytes;
+use super::paused::Paused;
 use super::peer::{Peer, Side};
+use super::strays::Strays;
 use super::{Active, Core};
+
+/// So many sweeps cells wait for a resync that does not begin: about as long as a link may be silent.
+const SWEEPS_WAITED_MAX: u32 = 20;
 
 /// The state of one stream, receiving side.
 #[derive(Debug, Default)]
 pub struct Inbound {
-    resync: Option<Resync>,
+    pub(super) resync: Option<Resync>,
     /// Origins whose stamps lie too far ahead, with what waits of them, in order.
-    paused: Vec<Paused>,
+    pub(super) paused: Vec<Paused>,
     /// Ask for the cells beyond the own vector as soon as possible.
-    wants_resync: bool,
+    pub(super) wants_resync: bool,
     /// The store has cells or units of this stream that the log does not have yet.
     pub unlogged: bool,
+    /// At how many sweeps on end it was so and no transfer was under way.
+    sweeps_waited: u32,
     /// Bytes of units held for the resync, and for paused origins.
     held_bytes: usize,
-    paused_bytes: usize,
+    pub(super) paused_bytes: usize,
 }
 
 #[derive(Debug)]
-struct Resync {
+pub(super) struct Resync {
     /// The sender's vector when the transfer began; `None` until it has begun.
     begun: Option<Vector>,
     /// Everything is to be dropped when the first bytes of the new set arrive (plain replica).
     replaces: bool,
     held: VecDeque<Held>,
+    /// Cells held before it that it has not brought.
+    strays: Strays,
     /// Held units were let go for their size: another resync has to follow.
     overflowed: bool,
     /// Cells of these origins were left out, because they are paused.
     skipped: Vec<Origin>,
     /// The last transfer lacked such cells: the next is asked for when one of these origins goes on.
-    blocked: bool,
+    pub(super) blocked: bool,
     /// The sender has been asked for it.
     asked: bool,
 }
@@ -52,15 +61,6 @@ enum Held {
     Unit(Unit),
     Barrier(Vector),
     CaughtUp(Vector),
-}
-
-#[derive(Debug)]
-struct Paused {
-    origin: Origin,
-    /// Newest stamp time among what waits, for telling when it may go on.
-    time: u64,
-    units: VecDeque<Unit>,
-    overflowed: bool,
 }
 
 impl Inbound {
@@ -79,6 +79,14 @@ impl Inbound {
     /// Whether a resync waits for a paused origin to go on.
     pub fn is_blocked(&self) -> bool {
         self.resync.as_ref().is_some_and(|resync| resync.blocked)
+    }
+
+    /// Whether what is not in the log should not wait any longer for the resync that brings it; called at every sweep.
+    pub fn stands_still(&mut self) -> bool {
+        // (What is too far ahead here may be so elsewhere: there it would keep this node's own units waiting.)
+        let waits = self.unlogged && !self.has_begun() && self.paused.is_empty();
+        self.sweeps_waited = if waits { self.sweeps_waited + 1 } else { 0 };
+        self.is_blocked() || self.sweeps_waited > SWEEPS_WAITED_MAX
     }
 
     fn has_begun(&self) -> bool {
@@ -101,6 +109,7 @@ impl Resync {
             begun: None,
             replaces,
             held: VecDeque::new(),
+            strays: Strays::default(),
             overflowed: false,
             skipped: Vec::new(),
             blocked: false,
@@ -110,10 +119,10 @@ impl Resync {
 }
 
 /// A stream's connection and state, taken out of the table while it is worked on.
-struct Stream<'a> {
-    conn: ConnId,
-    node: NodeId,
-    inbound: &'a mut Inbound,
+pub(super) struct Stream<'a> {
+    pub(super) conn: ConnId,
+    pub(super) node: NodeId,
+    pub(super) inbound: &'a mut Inbound,
 }
 
 impl Active {
@@ -158,7 +167,7 @@ impl Active {
         }
     }
 
-    fn ask_for_resync(&self, peer: &mut Peer) {
+    pub(super) fn ask_for_resync(&self, peer: &mut Peer) {
         let Side::Master { inbound, .. } = &mut peer.side else { return };
         if inbound.wants_resync && inbound.resync.is_none() {
             inbound.wants_resync = false;
@@ -181,7 +190,7 @@ impl Active {
         }
     }
 
-    fn on_unit(&mut self, stream: &mut Stream<'_>, unit: Unit, core: &mut Core<'_>) {
+    pub(super) fn on_unit(&mut self, stream: &mut Stream<'_>, unit: Unit, core: &mut Core<'_>) {
         let inbound = &mut *stream.inbound;
         let origin = unit.dot.origin;
         if self.vector.covers(unit.dot) {
@@ -262,14 +271,17 @@ impl Active {
         let clock = self.skew.expiry(core.now);
         for change in &unit.changes {
             let stamp = change.stamp_in(unit.dot);
-            if change.stamp.is_some() && !self.admits(change, stamp, core) {
-                continue;
+            if change.stamp.is_some() {
+                if !self.admits(change, stamp, core) {
+                    continue;
+                }
+                self.note_stray(stamp);
             }
             core.store.apply(change, stamp, clock, &mut core.out.facts);
         }
     }
 
-    fn admits(&self, change: &Change, stamp: Stamp, core: &mut Core<'_>) -> bool {
+    pub(super) fn admits(&self, change: &Change, stamp: Stamp, core: &mut Core<'_>) -> bool {
         match core.store.admits(change, stamp, self.vector.covers(stamp)) {
             Admission::Merge => true,
             Admission::Ignore => {
@@ -277,13 +289,11 @@ impl Active {
                 false
             }
             Admission::BelowHorizon => {
-                // Its bringer moved everything above the horizon when it joined: this cannot be.
+                // 1. Of a life that has ended: whoever had the cell outside the log announced nothing until it had
+                //    logged it, so its outcome has been here.
+                // 2. Or of one that joins and was told no horizon before: it lifts what survives.
                 core.out.facts.sometimes("an unseen cell arrived from below the horizon");
-                core.out.facts.log(
-                    LogLevel::Warning,
-                    "an unseen cell arrived from below the horizon; it is merged",
-                );
-                true
+                false
             }
         }
     }
@@ -382,6 +392,7 @@ impl Active {
             self.raise_vector(stream.inbound, &vector, core);
         }
         resync.begun = Some(vector);
+        resync.strays = self.strays(core);
         resync.asked = true;
         // What an earlier transfer lacked comes again with this one, and what is met live during it counts at its end.
         resync.blocked = false;
@@ -431,6 +442,9 @@ impl Active {
             }
             core.clock.observe(stamp.time);
             stream.inbound.unlogged = true;
+            if let Some(resync) = &mut stream.inbound.resync {
+                resync.strays.confirm(change, stamp);
+            }
             if self.admits(change, stamp, core) {
                 core.store.apply(change, stamp, clock, &mut core.out.facts);
             }
@@ -458,12 +472,14 @@ impl Active {
             // 1. The sender's cell of a paused origin has taken the place of an older one of another.
             // 2. Neither is here, and the sender may be gone before the origin goes on.
             // 3. So the vector must not say that the older one has been seen: nothing counts yet.
+            self.strays = true;
             core.out.facts.sometimes("a state transfer lacked cells of a paused origin");
             core.out.fact(|| Fact::ResyncEnded { from, complete: false });
             stream.inbound.unlogged = true;
             stream.inbound.resync = Some(Resync { blocked: true, ..Resync::awaited(false) });
             return;
         }
+        self.drop_strays(resync.strays, &vector, core);
         // The barrier names what is not in the log; entries that did not move are.
         let moved = self.raise_vector(stream.inbound, &vector, core);
         if !moved.is_empty() && !self.mutants.has(Mutant::BarrierNotLogged) {
@@ -507,6 +523,7 @@ impl Active {
         self.needs_whole |= inbound.resync.as_ref().is_some_and(|resync| resync.replaces);
         *inbound = Inbound::default();
         if unlogged {
+            self.strays = true;
             let from = node.node;
             core.out.fact(|| Fact::ResyncEnded { from, complete: false });
             core.out.facts.sometimes("a resync broke off");
@@ -517,78 +534,6 @@ impl Active {
                 self.adopt_uncovered(core);
             }
         }
-    }
-
-    /// Lets those paused origins go on whose stamps are no longer too far ahead.
-    pub(super) fn resume_paused(&mut self, peer: &mut Peer, core: &mut Core<'_>) {
-        let (conn, Some(node)) = (peer.conn, peer.node) else { return };
-        let Side::Master { inbound, .. } = &mut peer.side else { return };
-        let mut at = 0;
-        while at < inbound.paused.len() {
-            let paused = &inbound.paused[at];
-            let next = paused.units.front().map_or(paused.time, Unit::newest_time);
-            // Until the resync that brings what was let go is under way, nothing newer may count.
-            let waits = paused.overflowed && inbound.resync.as_ref().is_some_and(|r| !r.blocked);
-            let accepted = self.accepted.contains(&paused.origin);
-            let due = next == u64::MAX && !self.is_origin_too_far_ahead(core, paused.origin);
-            if waits
-                || (!accepted
-                    && !due
-                    && self.skew.is_too_far_ahead(core.now, Stamp::new(next, paused.origin).ms()))
-            {
-                at += 1;
-                continue;
-            }
-            let mut paused = inbound.paused.remove(at);
-            let origin = paused.origin;
-            core.out.facts.sometimes("a paused origin went on");
-            self.far_ahead.remove(&origin);
-            core.out.fact(|| Fact::OriginResumed { origin });
-            inbound.wants_resync |= paused.overflowed;
-            if let Some(resync) = &mut inbound.resync {
-                resync.blocked = false;
-            }
-            inbound.paused_bytes -= paused.units.iter().map(unit_bytes).sum::<usize>();
-            while let Some(unit) = paused.units.pop_front() {
-                let mut stream = Stream { conn, node: node.node, inbound: &mut *inbound };
-                self.on_unit(&mut stream, unit, core);
-            }
-        }
-        self.ask_for_resync(peer);
-    }
-
-    fn say_paused(&mut self, origin: Origin, time: u64, core: &mut Core<'_>) {
-        if let Some(newest) = self.far_ahead.get_mut(&origin) {
-            *newest = time.max(*newest);
-            return;
-        }
-        self.far_ahead.insert(origin, time);
-        core.out.facts.sometimes("an origin was paused for its clock");
-        core.out.fact(|| Fact::OriginPaused { origin });
-        core.out.facts.log(
-            LogLevel::Warning,
-            format!(
-                "origin {origin} stamps more than {} ms ahead of this node's clock: its writes wait \
-                 (QUORATE CLOCK ACCEPT {origin} lets them in)",
-                self.skew.max_skew_ms()
-            ),
-        );
-    }
-
-    fn is_too_far_ahead(&self, core: &Core<'_>, unit: &Unit) -> bool {
-        self.skew.is_too_far_ahead(core.now, Stamp::new(unit.newest_time(), unit.dot.origin).ms())
-            && !self.accepted.contains(&unit.dot.origin)
-    }
-
-    fn is_stamp_too_far_ahead(&self, core: &Core<'_>, stamp: Stamp) -> bool {
-        self.skew.is_too_far_ahead(core.now, stamp.ms()) && !self.accepted.contains(&stamp.origin)
-    }
-
-    /// Whether the newest stamp met of a paused origin still lies too far ahead.
-    fn is_origin_too_far_ahead(&self, core: &Core<'_>, origin: Origin) -> bool {
-        self.far_ahead
-            .get(&origin)
-            .is_some_and(|&time| self.is_stamp_too_far_ahead(core, Stamp::new(time, origin)))
     }
 
     fn held_bytes_max(&self) -> usize {

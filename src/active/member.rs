@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::{NodeId, Origin};
+use crate::base::io::Past;
 use crate::base::time::UnixMs;
 use crate::base::vector::Vector;
 use crate::wire::frame::{Hello, Record};
@@ -28,6 +29,7 @@ struct Announcement {
     vector: Vector,
     clock: UnixMs,
     to: Vec<(NodeId, Origin)>,
+    joined: bool,
 }
 
 impl Announcement {
@@ -37,6 +39,7 @@ impl Announcement {
         self.vector.clone_from(&record.vector);
         self.clock = record.clock;
         self.to.clone_from(&record.announced_to);
+        self.joined = record.joined;
     }
 
     fn clear(&mut self) {
@@ -44,6 +47,7 @@ impl Announcement {
         self.vector.clear();
         self.clock = UnixMs(0);
         self.to.clear();
+        self.joined = false;
     }
 }
 
@@ -54,12 +58,23 @@ pub struct Members {
     others: BTreeMap<NodeId, Member>,
     /// Origins whose writes nobody else gets: plain replicas'. They never appear in what is announced.
     barren: BTreeSet<Origin>,
+    /// Who has gone by origins that are past, as far as this node has seen them change.
+    retired: BTreeMap<Origin, NodeId>,
     /// Nodes, in the life they have now, that had announced nothing when they listed this one.
     count_on_me: BTreeSet<(NodeId, Origin)>,
     /// No horizon that counts on what this node has announced can pass this stamp time.
     announced_floor: u64,
     /// The membership has changed and the others should hear of it at once.
     news: bool,
+    /// Members of the last life that have not been heard of in this one.
+    awaited: BTreeSet<NodeId>,
+    /// There was a last life in company: no horizon of that cluster can have passed what it has left.
+    recalls: bool,
+    /// An announcement that waits until what a next life would have to know of it is durable.
+    drafted: Option<Announcement>,
+    /// What is durable of that, and what is being written.
+    kept: Past,
+    storing: Option<Past>,
 }
 
 /// What a record taken in has changed.
@@ -72,14 +87,20 @@ pub enum Learned {
 }
 
 impl Members {
-    pub fn new(me: Record) -> Members {
+    pub fn new(me: Record, past: &Past) -> Members {
         Members {
-            me,
             others: BTreeMap::new(),
             barren: BTreeSet::new(),
+            retired: BTreeMap::new(),
             count_on_me: BTreeSet::new(),
             announced_floor: 0,
             news: false,
+            awaited: past.members.iter().copied().filter(|&node| node != me.node).collect(),
+            recalls: !past.members.is_empty(),
+            drafted: None,
+            kept: past.clone(),
+            storing: None,
+            me,
         }
     }
 
@@ -104,12 +125,15 @@ impl Members {
         if self.counts_on_me(record) {
             self.count_on_me.insert((record.node, record.origin));
         }
+        self.awaited.remove(&record.node);
         match learned {
             Learned::NewOrigin => {
                 let none = Announcement::default();
                 let member =
                     Member { record: record.clone(), settled: none.clone(), pending: none };
-                self.others.insert(record.node, member);
+                if let Some(past) = self.others.insert(record.node, member) {
+                    self.retired.insert(past.record.origin, record.node);
+                }
                 self.news = true;
                 self.relist();
             }
@@ -129,6 +153,7 @@ impl Members {
         self.me.lists = others.chain([me]).collect();
         self.me.lists.sort_unstable();
         self.me.seq += 1;
+        self.drafted = None;
     }
 
     /// Whether the own writes reach others.
@@ -146,21 +171,73 @@ impl Members {
         self.news = true;
     }
 
-    /// Renews the own announcement. The vector and the clock beside it move only while every member lists every
-    /// member and all have met their masters; else they stand still, so that no horizon passes a
-    /// member that some do not know yet.
-    pub fn announce(&mut self, vector: &Vector, clock: UnixMs, met_all: bool, collected: u64) {
+    /// Renews the own record, and makes the next announcement of `present` (vector, expiry clock, and whether the node has
+    /// all that others may have collected; `None`: it has to wait). These move only while every member lists every member and all have met their masters and the members of
+    /// their last lives; else they stand still, so that no horizon passes a member that some do not know yet.
+    ///
+    /// No announcement is made before what a next life has to know of it is durable: what is to be written down for
+    /// that is returned, unless something is being written already. `bound`: up to where this node knows that anybody may
+    /// have collected.
+    pub fn announce(
+        &mut self,
+        present: Option<(&Vector, UnixMs, bool)>,
+        met_all: bool,
+        collected: u64,
+        bound: u64,
+    ) -> Option<Past> {
         self.me.seq += 1;
-        self.me.met_all = met_all;
+        self.me.met_all = met_all && self.awaited.is_empty();
         self.me.collected = collected;
-        if self.everyone_lists_everyone() {
-            let outgoing = self.outgoing(vector);
-            self.me.vector.clone_from(&outgoing);
-            self.me.clock = clock;
-            self.me.announced_to.clone_from(&self.me.lists);
-            let floor = self.bringing_origins().map(|o| self.me.vector.get(o)).min().unwrap_or(0);
-            self.announced_floor = self.announced_floor.max(floor);
+        if !self.everyone_lists_everyone() {
+            self.drafted = None;
+        } else if let Some((vector, clock, joined)) = present.filter(|_| self.drafted.is_none()) {
+            let vector = self.outgoing(vector).into_owned();
+            let to = self.me.lists.clone();
+            self.drafted = Some(Announcement { seq: 0, vector, clock, to, joined });
         }
+        if self.storing.is_some() {
+            return None;
+        }
+        let drafted = self.drafted.as_ref().map_or(0, |draft| self.floor_of(&draft.vector));
+        let horizon = self.kept.horizon.max(drafted).max(bound);
+        let members: BTreeSet<NodeId> = self.others.keys().chain(&self.awaited).copied().collect();
+        let past = Past { horizon, members: members.into_iter().collect() };
+        if past == self.kept {
+            self.publish();
+            return None;
+        }
+        self.storing = Some(past.clone());
+        Some(past)
+    }
+
+    /// What [`Members::announce`] gave to be written down is durable, or could not be written.
+    pub fn on_past_stored(&mut self, durable: bool) {
+        let Some(past) = self.storing.take() else { return };
+        if durable {
+            self.kept = past;
+            self.publish();
+        }
+    }
+
+    /// Makes the drafted announcement, if it may be made.
+    fn publish(&mut self) {
+        let Some(draft) = self.drafted.take() else { return };
+        let floor = self.floor_of(&draft.vector);
+        if floor > self.kept.horizon {
+            self.drafted = Some(draft);
+            return;
+        }
+        self.announced_floor = self.announced_floor.max(floor);
+        self.me.seq += 1;
+        self.me.vector = draft.vector;
+        self.me.clock = draft.clock;
+        self.me.announced_to = draft.to;
+        self.me.joined = draft.joined;
+    }
+
+    /// The earliest entry of an origin whose writes may still come: no horizon that counts on the vector passes it.
+    fn floor_of(&self, vector: &Vector) -> u64 {
+        self.bringing_origins().map(|origin| vector.get(origin)).min().unwrap_or(0)
     }
 
     /// A vector without the origins whose writes nobody gets.
@@ -218,7 +295,7 @@ impl Members {
 
     /// Whether every member has announced something since it knows of every other, in the life each has now. Only then
     /// does what was announced hold all that an earlier life of any of them has brought anywhere.
-    fn everyone_announced_to_everyone(&self) -> bool {
+    pub fn everyone_announced_to_everyone(&self) -> bool {
         let current = |to: &[(NodeId, Origin)]| {
             to.contains(&(self.me.node, self.me.origin))
                 && self.others.values().all(|m| to.contains(&(m.record.node, m.record.origin)))
@@ -226,11 +303,16 @@ impl Members {
         self.others.values().all(|member| current(&member.settled.to))
     }
 
+    /// The same, and all have what the cluster may have collected before.
+    fn everyone_has_joined(&self) -> bool {
+        self.everyone_announced_to_everyone() && self.others.values().all(|m| m.settled.joined)
+    }
+
     /// The stable horizon, given what this node has: per origin the minimum over all members, over all origins
     /// whose units may still come. An origin of a past epoch that all have equally far no longer counts. 0 while
     /// anybody has announced nothing.
     pub fn horizon(&self, own: &Vector) -> u64 {
-        if self.others.is_empty() || !self.everyone_announced_to_everyone() {
+        if self.others.is_empty() || !self.everyone_has_joined() {
             return 0;
         }
         let own = self.outgoing(own);
@@ -277,7 +359,7 @@ impl Members {
         };
         let settled = self.others.values().flat_map(|member| member.settled.vector.iter());
         let mut past = settled.chain(vector.iter()).map(|e| e.0).filter(|&o| !self.is_current(o));
-        if !self.everyone_announced_to_everyone() || !past.all(equal) {
+        if !self.everyone_has_joined() || !past.all(equal) {
             return UnixMs(0);
         }
         self.others.values().map(|m| m.settled.clock).fold(own, UnixMs::min)
@@ -312,8 +394,12 @@ impl Members {
     /// 1. A horizon needs an announcement of every member, made knowing every member's present life.
     /// 2. So an announcement made knowing this life moves none without it;
     /// 3. nor does one made to somebody who had announced nothing yet when he listed this life.
-    /// 4. What has been collected already may have been in earlier lives.
+    /// 4. What has been collected already may have been in earlier lives: each of them has left how far, if there
+    ///    was any.
     pub fn joining_bound(&self, hello: &Hello) -> u64 {
+        if self.recalls(hello) {
+            return 0;
+        }
         let me = (self.me.node, self.me.origin);
         let without_me = |record: &&Record| {
             let of_me = |known: &(NodeId, Origin)| {
@@ -347,16 +433,40 @@ impl Members {
     }
 
     pub fn is_alone(&self) -> bool {
-        self.others.is_empty()
+        self.others.is_empty() && self.awaited.is_empty()
+    }
+
+    /// Whether every member of the last life has been heard of in this one.
+    pub fn is_complete(&self) -> bool {
+        self.awaited.is_empty()
+    }
+
+    /// Nobody of the last life's members is waited for any more: this life has come to another cluster.
+    pub fn forget_past(&mut self) {
+        self.awaited.clear();
+        self.recalls = false;
+    }
+
+    /// Whether a hello comes from the cluster this node was in in its last life, too.
+    pub fn recalls(&self, hello: &Hello) -> bool {
+        let known =
+            |r: &Record| self.others.contains_key(&r.node) || self.awaited.contains(&r.node);
+        self.recalls && hello.members.iter().any(known)
+    }
+
+    /// Whether a hello comes from another cluster than the one this node was in in its last life.
+    pub fn is_elsewhere(&self, hello: &Hello) -> bool {
+        self.recalls && hello.horizon_bound > 0 && !self.recalls(hello)
     }
 
     pub fn get(&self, node: NodeId) -> Option<&Member> {
         self.others.get(&node)
     }
 
-    /// Who has this origin now, if another node has.
+    /// Who has this origin now, or had it, if that was another node.
     pub fn owner(&self, origin: Origin) -> Option<NodeId> {
-        self.others.values().find(|m| m.record.origin == origin).map(|m| m.record.node)
+        let now = self.others.values().find(|m| m.record.origin == origin).map(|m| m.record.node);
+        now.or_else(|| self.retired.get(&origin).copied())
     }
 
     pub fn others(&self) -> impl Iterator<Item = &Record> + '_ {

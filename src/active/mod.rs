@@ -11,9 +11,11 @@ mod log;
 mod member;
 mod moving;
 mod outbound;
+mod paused;
 mod peer;
 mod report;
 mod skew;
+mod strays;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +25,7 @@ use bytes::BytesMut;
 use crate::base::clock::HybridClock;
 use crate::base::fact::{Fact, LogLevel};
 use crate::base::ids::{ConnId, DialId, Epoch, NodeId, Origin, RunId};
-use crate::base::io::{CloseReason, Effect};
+use crate::base::io::{CloseReason, Effect, Past};
 use crate::base::mutant::{Mutant, Mutants};
 use crate::base::rng::Rng;
 use crate::base::stamp::Stamp;
@@ -77,6 +79,8 @@ pub struct Active {
     met_nobody: bool,
     /// The origins this life has gone by before its present one.
     past_origins: Vec<Origin>,
+    /// Cells may be held that the vector does not cover.
+    strays: bool,
     units_taken: u64,
     resyncs_complete: u64,
     transfers_begun: u64,
@@ -91,28 +95,42 @@ pub struct Active {
 }
 
 impl Active {
-    pub fn new(config: ActiveConfig, life: Life, rng: Rng, core: &mut Core<'_>) -> Active {
+    /// `past` is what the lives before have left.
+    pub fn new(
+        config: ActiveConfig,
+        life: Life,
+        past: &Past,
+        rng: Rng,
+        core: &mut Core<'_>,
+    ) -> Active {
         let mutants = config.mutants;
+        // What is written from now on lies above whatever anybody may have collected counting on an earlier life.
+        core.clock.advance(past.horizon);
+        core.store.inherit(past.horizon);
         let mut active = Active {
             mutants,
             life,
             rng,
             vector: Vector::new(),
             log: Log::new(config.backlog_bytes, config.limits.replica_bytes_max as u64),
-            members: Members::new(Record {
-                node: life.node,
-                run: life.run,
-                epoch: life.epoch,
-                origin: life.origin,
-                seq: 1,
-                brings: true,
-                met_all: false,
-                vector: Vector::new(),
-                clock: UnixMs(0),
-                announced_to: Vec::new(),
-                collected: 0,
-                lists: vec![(life.node, life.origin)],
-            }),
+            members: Members::new(
+                Record {
+                    node: life.node,
+                    run: life.run,
+                    epoch: life.epoch,
+                    origin: life.origin,
+                    seq: 1,
+                    brings: true,
+                    met_all: false,
+                    vector: Vector::new(),
+                    clock: UnixMs(0),
+                    announced_to: Vec::new(),
+                    joined: false,
+                    collected: 0,
+                    lists: vec![(life.node, life.origin)],
+                },
+                past,
+            ),
             skew: SkewedClock::new(config.max_clock_skew_ms),
             masters: Vec::new(),
             peers: Peers::default(),
@@ -128,6 +146,7 @@ impl Active {
             alone: true,
             met_nobody: true,
             past_origins: Vec::new(),
+            strays: false,
             units_taken: 0,
             resyncs_complete: 0,
             transfers_begun: 0,

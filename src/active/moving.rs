@@ -24,6 +24,10 @@ impl Active {
         }
         let bound = self.members.joining_bound(hello);
         let learns = self.is_ignorant(core) && bound > 0;
+        if self.met_nobody && self.members.is_elsewhere(hello) {
+            core.out.facts.sometimes("a node with a past came to another cluster");
+            self.members.forget_past();
+        }
         if !self.members.has_announced() && !self.mutants.has(Mutant::HorizonNotInherited) {
             core.store.inherit(bound);
         }
@@ -68,8 +72,12 @@ impl Active {
         if self.alone {
             return 0;
         }
-        let known = core.store.collected().max(core.store.inherited().unwrap_or(0));
-        self.members.horizon_bound().max(known)
+        self.members.horizon_bound().max(self.horizon_known(core))
+    }
+
+    /// Up to where this store has collected, or was told that others may have.
+    pub(super) fn horizon_known(&self, core: &Core<'_>) -> u64 {
+        core.store.collected().max(core.store.inherited().unwrap_or(0))
     }
 
     /// Nobody has seen anything of this life: its stamps move above what the other may have had of an earlier one,

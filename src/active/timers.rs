@@ -1,8 +1,9 @@
 //! What happens by itself: heartbeats, horizon work, silence, and the end of a batch.
 
 use crate::base::fact::Fact;
+use crate::base::io::Effect;
 use crate::base::mutant::Mutant;
-use crate::base::time::Mono;
+use crate::base::time::{Mono, UnixMs};
 use crate::wire::frame::{Frame, Pulse};
 
 use super::dial::Master;
@@ -80,7 +81,28 @@ impl Active {
         let clock = self.skew.expiry(core.now);
         let met_all = self.masters.iter().all(|master| master.met);
         self.members.settle(&self.vector);
-        self.members.announce(&self.vector, clock, met_all, core.store.collected());
+        let collected = core.store.collected();
+        let bound = if self.alone { 0 } else { self.horizon_known(core) };
+        let joined = core.store.inherited().is_none();
+        let present = (!self.holds_unlogged()).then_some((&self.vector, clock, joined));
+        if let Some(past) = self.members.announce(present, met_all, collected, bound) {
+            core.out.push(Effect::StorePast(past));
+        }
+    }
+
+    /// Whether the store has cells that neither the vector covers nor the log has: nobody may collect as if they were not
+    /// about. (Nobody gets a plain replica's.)
+    pub fn holds_unlogged(&self) -> bool {
+        let unlogged = |peer: &Peer| match &peer.side {
+            Side::Master { inbound, .. } => inbound.unlogged,
+            Side::Guest | Side::Replica(_) | Side::Greeting { .. } => false,
+        };
+        !self.is_plain() && self.peers.iter().any(unlogged)
+    }
+
+    /// The answer to [`Effect::StorePast`].
+    pub fn on_past_stored(&mut self, durable: bool) {
+        self.members.on_past_stored(durable);
     }
 
     /// Horizon work, in bounded pieces.
@@ -88,10 +110,14 @@ impl Active {
         self.members.settle(&self.vector);
         let clock = self.skew.expiry(core.now);
         let keys_max = self.config.limits.sweep_keys_max;
+        self.take_over_horizon(core);
+        let joins = core.store.inherited().is_some();
         let (horizon, expired_before) = if self.is_alone() {
             (core.clock.last(), clock)
         } else if self.mutants.has(Mutant::TombstoneCollectedEarly) {
             (self.vector.get(core.clock.origin()), clock)
+        } else if joins {
+            (0, UnixMs(0))
         } else {
             if self.mutants.has(Mutant::AnnouncementNotAwaited) {
                 self.members.settle_all();
@@ -103,7 +129,6 @@ impl Active {
                 (horizon, self.members.expired_before(&self.vector, clock))
             }
         };
-        self.take_over_horizon(core);
         let before = core.store.collected();
         self.collecting =
             core.store.collect(horizon, expired_before, keys_max, &mut core.out.facts);
@@ -114,10 +139,14 @@ impl Active {
         for conn in self.peers.conns(|peer| matches!(peer.side, Side::Master { .. })) {
             if let Some(mut peer) = self.peers.remove(conn) {
                 self.resume_paused(&mut peer, core);
-                let blocked =
-                    matches!(&peer.side, Side::Master { inbound, .. } if inbound.is_blocked());
+                let silent =
+                    core.now.mono.since(peer.last_heard) >= self.config.limits.suspect_after;
+                let still = match &mut peer.side {
+                    Side::Master { inbound, .. } => inbound.stands_still() || silent,
+                    Side::Guest | Side::Replica(_) | Side::Greeting { .. } => false,
+                };
                 self.put_back(peer, core);
-                if blocked {
+                if still {
                     self.keep_unlogged(conn, core);
                 }
             }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::fact::{Fact, Facts, LogLevel};
-use super::ids::{ConnId, DialId};
+use super::ids::{ConnId, DialId, NodeId};
 
 /// Where to connect to: a name or an address, and a port.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -57,6 +57,17 @@ pub struct HostStats {
     pub memory_total_bytes: u64,
 }
 
+/// What a node's next life has to know of this one, whatever else of it is lost. Nothing of a life that was always
+/// alone.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Past {
+    /// Stamp time; nobody can have collected beyond it counting on what this life has announced, and all up to it
+    /// had been here.
+    pub horizon: u64,
+    /// The other nodes of the cluster, rising.
+    pub members: Vec<NodeId>,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -91,6 +102,11 @@ pub enum Input<'a> {
     /// SIGTERM, or the like. `save` is what `SHUTDOWN SAVE|NOSAVE` says.
     Shutdown {
         save: Option<bool>,
+    },
+    /// The answer to [`Effect::StorePast`]. `durable: false`: it could not be written, what was there before may be gone on
+    /// with.
+    PastStored {
+        durable: bool,
     },
     /// The time of `Node::poll_timeout` has come; may come early or twice: no effect then.
     Timeout,
@@ -128,6 +144,9 @@ pub enum Effect {
     StoreEpoch {
         epoch: u32,
     },
+    /// Write this down durably beside the identity, while everything goes on; [`Input::PastStored`] answers.
+    /// The next is not asked for before that.
+    StorePast(Past),
     /// Stop the process with this exit code.
     Halt {
         code: i32,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::base::fact::LogLevel;
 use crate::base::ids::{Epoch, NodeId};
-use crate::base::io::HostPort;
+use crate::base::io::{HostPort, Past};
 use crate::base::limits::Limits;
 use crate::base::mutant::Mutants;
 use crate::wire::inline::split_inline;
@@ -13,11 +13,13 @@ use crate::wire::inline::split_inline;
 use super::directive::{self, Directive, Refusal};
 
 /// Who a node is; kept beside its data by the driver, which counts the epoch up (durably) before every start.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
     pub node_id: NodeId,
     /// Number of this start, from 1.
     pub epoch: Epoch,
+    /// Of the lives before.
+    pub past: Past,
 }
 
 /// Everything a node is told at its start.
@@ -109,7 +111,7 @@ pub enum Problem {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            identity: Identity { node_id: NodeId(0), epoch: Epoch(1) },
+            identity: Identity { node_id: NodeId(0), epoch: Epoch(1), past: Past::default() },
             limits: Limits::production(),
             mutants: Mutants::NONE,
             port: 6379,

@@ -25,6 +25,10 @@ pub struct Inspection {
     /// Masters configured and masters whose link is up and not in a resync.
     pub masters: usize,
     pub masters_up: usize,
+    /// Not everything that the cluster joined may have collected has arrived.
+    pub joins: bool,
+    /// Cells are held that neither the vector covers nor the log has.
+    pub unlogged: bool,
     /// Origins paused for stamps too far ahead.
     pub paused: Vec<Origin>,
 }
@@ -63,6 +67,8 @@ impl Node {
             stats: self.data.store.stats(),
             masters: active.masters(),
             masters_up: active.masters_up(),
+            joins: self.data.store.inherited().is_some(),
+            unlogged: active.holds_unlogged(),
             paused: active.paused(),
         }
     }

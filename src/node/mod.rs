@@ -111,7 +111,7 @@ impl Node {
     /// A node at its start. `seed` feeds everything random in it.
     pub fn new(config: Config, seed: u64, now: Now) -> Node {
         let mut rng = Rng::fork(seed, "node");
-        let identity = config.identity;
+        let identity = config.identity.clone();
         let life = Life {
             node: identity.node_id,
             run: RunId(rng.next_u128()),
@@ -127,8 +127,13 @@ impl Node {
         // Configured masters are dialed from the first timeout on; nothing leaves before.
         let mut out = Effects::new(false);
         let mut core = Core { now, store: &mut data.store, clock: &mut data.clock, out: &mut out };
-        let active =
-            Active::new(active_config(&config), life, Rng::fork(seed, "active"), &mut core);
+        let active = Active::new(
+            active_config(&config),
+            life,
+            &identity.past,
+            Rng::fork(seed, "active"),
+            &mut core,
+        );
         assert!(out.is_empty(), "a start asks nothing of the driver");
         let server = Server {
             config,
@@ -176,6 +181,7 @@ impl Node {
             Input::Closed { conn, why } => self.on_closed(now, conn, why, out),
             Input::Host(host) => self.server.host = host,
             Input::Shutdown { save } => self.on_shutdown(now, save, out),
+            Input::PastStored { durable } => self.server.active.on_past_stored(durable),
             Input::Timeout => self.on_timeout(now, out),
         }
     }

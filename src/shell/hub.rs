@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::conn::{self, Table, close_reason};
 use super::socket;
-use super::{Clock, Ended, Surroundings, dial};
+use super::{Clock, Ended, Stored, Surroundings, dial};
 use crate::base::fact::{Fact, LogLevel};
 use crate::base::ids::{ConnId, DialId};
 use crate::base::io::{
@@ -63,6 +63,15 @@ impl Shared {
         let hub = self.lock();
         look(&hub.node, hub.clock.now())
     }
+}
+
+/// Tells the node how the write went.
+async fn await_stored(shared: Arc<Shared>, stored: Stored) {
+    let result = stored.await;
+    if let Err(e) = &result {
+        tracing::warn!("The node's past cannot be written down, tombstones are kept: {e}");
+    }
+    shared.lock().input(Input::PastStored { durable: result.is_ok() });
 }
 
 /// Everything the tasks share.
@@ -294,6 +303,10 @@ impl Hub {
                     let reason = format!("cannot write the node's identity down: {e}");
                     self.ended.get_or_insert(Ended { code: 1, reason });
                 }
+            }
+            Effect::StorePast(past) => {
+                let stored = self.surroundings.store_past(past);
+                tokio::spawn(await_stored(shared.clone(), stored));
             }
             Effect::Halt { code, reason } => {
                 self.ended.get_or_insert(Ended { code, reason });

@@ -6,6 +6,8 @@
 //! quorate identity 1
 //! node-id 5f1d…                     32 hexadecimal digits
 //! epoch 7                           number of the latest start
+//! horizon 111411200572719104        stamp time up to which its cluster may have collected
+//! member 77ab…                      another node of the cluster; as many lines as there are
 //! check 1a2b                        CRC16 of the lines above
 //! ```
 //!
@@ -16,9 +18,13 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use tokio::sync::oneshot;
 
 use crate::base::checksum::crc16;
 use crate::base::ids::{Epoch, NodeId};
+use crate::base::io::Past;
 use crate::node::config::Identity;
 
 const FILE: &str = "node.id";
@@ -93,7 +99,7 @@ impl DataDir {
     /// If the file cannot be read, is garbage, or cannot be written.
     pub fn next_identity(&self, fresh_id: NodeId) -> Result<Identity, DirError> {
         let next = match self.read()? {
-            None => Identity { node_id: fresh_id, epoch: Epoch(1) },
+            None => Identity { node_id: fresh_id, epoch: Epoch(1), past: Past::default() },
             Some(last) => {
                 let path = || self.path.join(FILE);
                 let epoch = last.epoch.0.checked_add(1);
@@ -101,7 +107,7 @@ impl DataDir {
                 Identity { epoch: Epoch(epoch), ..last }
             }
         };
-        self.store(next).map_err(|source| DirError::Write { path: self.path.clone(), source })?;
+        self.store(&next).map_err(|source| DirError::Write { path: self.path.clone(), source })?;
         Ok(next)
     }
 
@@ -109,7 +115,7 @@ impl DataDir {
     ///
     /// # Errors
     /// Of the file system. The file then holds the old identity or the new one.
-    pub fn store(&self, identity: Identity) -> io::Result<()> {
+    pub fn store(&self, identity: &Identity) -> io::Result<()> {
         let temporary = self.path.join(TEMPORARY);
         let mut file = File::create(&temporary)?;
         file.write_all(render(identity).as_bytes())?;
@@ -132,9 +138,43 @@ impl DataDir {
     }
 }
 
-fn render(identity: Identity) -> String {
-    let Identity { node_id, epoch } = identity;
-    let text = format!("{HEADER}\nnode-id {node_id}\nepoch {}\n", epoch.0);
+/// Writes identities down on a thread of its own, one after the other: a disk takes its time.
+#[derive(Debug)]
+pub struct Notary {
+    jobs: mpsc::Sender<(Identity, oneshot::Sender<io::Result<()>>)>,
+}
+
+impl Notary {
+    /// Takes the directory; it stays locked until the notary is dropped.
+    pub fn start(dir: DataDir) -> Notary {
+        let (jobs, inbox) = mpsc::channel::<(Identity, oneshot::Sender<io::Result<()>>)>();
+        std::thread::spawn(move || {
+            for (identity, answer) in inbox {
+                // Who no longer waits for the answer needs none.
+                let _ = answer.send(dir.store(&identity));
+            }
+        });
+        Notary { jobs }
+    }
+
+    /// Begins to write `identity` down durably; what it replaces stays until then.
+    pub fn store(&self, identity: Identity) -> oneshot::Receiver<io::Result<()>> {
+        let (answer, answered) = oneshot::channel();
+        // Without its thread the answer is that nobody answers.
+        let _ = self.jobs.send((identity, answer));
+        answered
+    }
+}
+
+fn render(identity: &Identity) -> String {
+    let Identity { node_id, epoch, past } = identity;
+    let mut text = format!("{HEADER}\nnode-id {node_id}\nepoch {}\n", epoch.0);
+    if past.horizon > 0 {
+        text += &format!("horizon {}\n", past.horizon);
+    }
+    for member in &past.members {
+        text += &format!("member {member}\n");
+    }
     let check = crc16(text.as_bytes());
     format!("{text}check {check:04x}\n")
 }
@@ -143,19 +183,33 @@ fn render(identity: Identity) -> String {
 fn parse(bytes: &[u8]) -> Result<Identity, (usize, &'static str)> {
     const NODE_ID: &str = "'node-id' and 32 hexadecimal digits";
     const EPOCH: &str = "'epoch' and a number from 1";
+    const HORIZON: &str = "'horizon' and a number from 1";
     const CHECK: &str = "'check' and the checksum of the lines above";
 
     let text = std::str::from_utf8(bytes).map_err(|_| (1, "text"))?;
-    let mut lines = text.lines();
-    if lines.next() != Some(HEADER) {
+    let mut lines = (1..).zip(text.lines()).peekable();
+    if lines.next() != Some((1, HEADER)) {
         return Err((1, "'quorate identity 1'"));
     }
-    let node_id = lines.next().and_then(|l| l.strip_prefix("node-id ")).filter(|l| l.len() == 32);
-    let node_id = node_id.and_then(|l| u128::from_str_radix(l, 16).ok()).ok_or((2, NODE_ID))?;
-    let epoch = lines.next().and_then(|l| l.strip_prefix("epoch ")?.parse().ok());
-    let epoch = epoch.filter(|&e| e > 0).ok_or((3, EPOCH))?;
-    let identity = Identity { node_id: NodeId(node_id), epoch: Epoch(epoch) };
-    if text == render(identity) { Ok(identity) } else { Err((4, CHECK)) }
+    let node = |text: &str| u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32);
+    let mut value = |name: &str| {
+        let (line, _) = *lines.peek()?;
+        let (_, value) = lines.next_if(|(_, text)| text.starts_with(name))?;
+        Some((line, &value[name.len()..]))
+    };
+    let node_id = value("node-id ").and_then(|(_, l)| node(l)).ok_or((2, NODE_ID))?;
+    let epoch = value("epoch ").and_then(|(_, l)| l.parse().ok()).filter(|&e| e > 0);
+    let epoch = epoch.ok_or((3, EPOCH))?;
+    let mut past = Past::default();
+    if let Some((line, text)) = value("horizon ") {
+        past.horizon = text.parse().ok().filter(|&h| h > 0).ok_or((line, HORIZON))?;
+    }
+    while let Some((line, text)) = value("member ") {
+        past.members.push(NodeId(node(text).ok_or((line, NODE_ID))?));
+    }
+    let line = lines.next().map_or(text.lines().count() + 1, |(line, _)| line);
+    let identity = Identity { node_id: NodeId(node_id), epoch: Epoch(epoch), past };
+    if text == render(&identity) { Ok(identity) } else { Err((line, CHECK)) }
 }
 
 impl fmt::Display for DirError {
@@ -206,13 +260,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let deep = dir.path().join("a/b");
         let first = identity_in(&deep, FRESH).expect("a new directory");
-        assert_eq!(first, Identity { node_id: FRESH, epoch: Epoch(1) });
+        assert_eq!(first, Identity { node_id: FRESH, epoch: Epoch(1), past: Past::default() });
         let second = identity_in(&deep, NodeId(7)).expect("the same directory");
-        assert_eq!(second, Identity { node_id: FRESH, epoch: Epoch(2) });
+        assert_eq!((second.node_id, second.epoch), (FRESH, Epoch(2)));
         let data = DataDir::open(&deep).expect("the directory is free");
-        data.store(Identity { node_id: FRESH, epoch: Epoch(9) }).expect("writable");
+        let past = Past { horizon: 77, members: vec![NodeId(1), NodeId(u128::MAX)] };
+        let last = Identity { node_id: FRESH, epoch: Epoch(9), past };
+        data.store(&last).expect("writable");
         drop(data);
-        assert_eq!(identity_in(&deep, FRESH).expect("readable").epoch, Epoch(10));
+        let next = identity_in(&deep, FRESH).expect("readable");
+        assert_eq!(next, Identity { epoch: Epoch(10), ..last });
     }
 
     #[test]
@@ -227,7 +284,11 @@ mod tests {
     #[test]
     fn every_damage_is_reported_and_left_alone() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let good = identity_in(dir.path(), FRESH).expect("a new directory");
+        let mut good = identity_in(dir.path(), FRESH).expect("a new directory");
+        good.past = Past { horizon: u64::MAX, members: vec![NodeId(3), NodeId(4)] };
+        let data = DataDir::open(dir.path()).expect("the directory is free");
+        data.store(&good).expect("writable");
+        drop(data);
         let path = dir.path().join(FILE);
         let whole = fs::read(&path).expect("it was written");
         assert_eq!(parse(&whole), Ok(good));

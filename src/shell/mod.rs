@@ -24,19 +24,25 @@ mod log;
 #[cfg(not(madsim))]
 pub mod process;
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use crate::base::fact::LogLevel;
+use crate::base::io::Past;
 use crate::base::time::{Mono, Now, Wall};
 use crate::node::Node;
 use crate::node::config::Config;
 
 pub use self::hub::Shared;
 pub use self::listen::{BindError, Listeners, bind};
+
+/// A write under way. Nothing is held up by it.
+pub type Stored = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// What a server needs from the process around it.
 pub trait Surroundings: Send {
@@ -45,6 +51,9 @@ pub trait Surroundings: Send {
     /// # Errors
     /// The server halts then.
     fn store_epoch(&mut self, epoch: u32) -> io::Result<()>;
+
+    /// Begins to write down what the next life has to know of this one; ends once it would survive a power failure.
+    fn store_past(&mut self, past: Past) -> Stored;
 
     /// So many clients may come from now on.
     fn make_room(&mut self, clients: u32) {

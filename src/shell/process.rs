@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::identity::DataDir;
+use super::identity::{DataDir, Notary};
 use super::log::{self, LevelSwitch};
-use super::{Shared, Surroundings, host};
+use super::{Shared, Stored, Surroundings, host};
 use crate::base::fact::LogLevel;
 use crate::base::ids::{Epoch, NodeId};
+use crate::base::io::Past;
 use crate::base::mutant::Mutants;
 use crate::node::config::{Config, Identity};
 
@@ -66,7 +67,7 @@ fn run(args: &[String]) -> Result<i32, Refused> {
         );
         let seed = getrandom::u64().map_err(random)?;
         let identity = dir.next_identity(fresh_id).map_err(|e| e.to_string())?;
-        config.identity = identity;
+        config.identity = identity.clone();
         tracing::info!(
             "Quorate {} started, pid {}, node {}, epoch {}",
             env!("CARGO_PKG_VERSION"),
@@ -75,7 +76,7 @@ fn run(args: &[String]) -> Result<i32, Refused> {
             identity.epoch.0
         );
         let port = config.port;
-        let process = Box::new(Process { dir, identity, levels });
+        let process = Box::new(Process { notary: Notary::start(dir), identity, levels });
         let server = super::start(config, seed, listeners, process);
         tokio::spawn(host::report_loop(server.shared()));
         tokio::spawn(await_signals(server.shared()));
@@ -130,17 +131,22 @@ fn addresses(config: &Config) -> Vec<String> {
 
 /// What the shell needs of this process.
 struct Process {
-    dir: DataDir,
+    notary: Notary,
+    /// As it was last given to be written.
     identity: Identity,
     levels: LevelSwitch,
 }
 
 impl Surroundings for Process {
     fn store_epoch(&mut self, epoch: u32) -> io::Result<()> {
-        let next = Identity { epoch: Epoch(epoch), ..self.identity };
-        self.dir.store(next)?;
-        self.identity = next;
-        Ok(())
+        self.identity.epoch = Epoch(epoch);
+        self.notary.store(self.identity.clone()).blocking_recv().map_err(io::Error::other)?
+    }
+
+    fn store_past(&mut self, past: Past) -> Stored {
+        self.identity.past = past;
+        let answer = self.notary.store(self.identity.clone());
+        Box::pin(async { answer.await.map_err(io::Error::other)? })
     }
 
     fn make_room(&mut self, clients: u32) {

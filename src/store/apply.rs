@@ -12,7 +12,7 @@ use super::commit::{Eager, Terms};
 use super::db::Place;
 use super::merge::{Cut, Merged};
 use super::state::{ExpiryCell, View, list_key};
-use super::{Admission, Store};
+use super::{Admission, Slot, Store};
 
 impl Store {
     /// Merges one cell: commutative, associative, idempotent, total. True if anything changed.
@@ -75,15 +75,35 @@ impl Store {
         self.view(place, &change.key).is_some_and(|view| view.holds(&change.cell, stamp))
     }
 
+    /// Removes this very state of a cell, without a trace: everybody else has already. True if it was held.
+    pub fn forget(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        slot: Slot,
+        stamp: Stamp,
+        clock: UnixMs,
+        facts: &mut Facts,
+    ) -> bool {
+        let terms = self.terms(db.0, clock, stamp, Eager::No);
+        let place = Place::of(db, key, &self.hasher);
+        self.edit(place, key, terms, facts, |draft| draft.forget(slot, stamp))
+    }
+
     /// What to do with a cell that arrives outside its origin's stream: in a state transfer, or
     /// adopted by somebody. `covered`: the own vector covers the stamp, so this node has seen the
     /// write, or the outcome of it: what it does not hold of it is gone for good.
     pub fn admits(&self, change: &Change, stamp: Stamp, covered: bool) -> Admission {
+        let removes = match change.cell {
+            Cell::Tombstone { .. } | Cell::KeyCell { .. } | Cell::DatabaseTombstone => true,
+            Cell::Register { .. } | Cell::Contribution { .. } | Cell::Expiry { .. } => false,
+        };
         if self.holds(change, stamp) {
             Admission::Merge
         } else if covered {
             Admission::Ignore
-        } else if stamp.time > self.collected {
+        } else if stamp.time > self.collected || removes {
+            // What only removes brings nothing back, however old it is.
             Admission::Merge
         } else {
             Admission::BelowHorizon

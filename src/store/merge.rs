@@ -9,6 +9,7 @@ use crate::base::mutant::{Mutant, Mutants};
 use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Seen, SeenContribution};
 
+use super::Slot;
 use super::entry::needs_wide_horizon;
 use super::state::{Base, ExpiryCell, Floor, Side, View, implied_expiry, list_key};
 
@@ -105,6 +106,37 @@ impl<'h, 'v> Draft<'h, 'v> {
             },
             // Not a cell of a key; see `Store::apply`.
             Cell::DatabaseTombstone => Merged::default(),
+        }
+    }
+
+    /// Removes this very state of a cell. True if it was held.
+    pub fn forget(&mut self, slot: Slot, stamp: Stamp) -> bool {
+        match slot {
+            Slot::Register => {
+                let held = self.base.is_some_and(|base| base.live && base.stamp == stamp);
+                if held {
+                    if self.expiry == implied_expiry(self.base.as_ref()) {
+                        self.expiry = None;
+                    }
+                    self.remove_base();
+                }
+                held
+            }
+            Slot::Expiry => {
+                let held = self.expiry.is_some_and(|held| held.stamp == stamp);
+                if held {
+                    self.expiry = implied_expiry(self.base.as_ref());
+                }
+                held
+            }
+            Slot::Contribution { generation } => {
+                let Some(side) = &mut self.side else { return false };
+                let before = side.contributions.len();
+                side.contributions.retain(|c| {
+                    (c.origin, c.generation, c.last) != (stamp.origin, generation, stamp.time)
+                });
+                side.contributions.len() != before
+            }
         }
     }
 

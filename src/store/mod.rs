@@ -68,6 +68,17 @@ pub enum Admission {
     BelowHorizon,
 }
 
+/// Which cell of a key.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Slot {
+    Register,
+    Expiry,
+    /// Of the stamp's origin.
+    Contribution {
+        generation: u64,
+    },
+}
+
 /// One live key.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct LiveKey<'a> {

@@ -57,7 +57,8 @@ packed_fields! {
     Seen { list, horizon }
     SeenContribution { origin, generation, last, sum }
     Record {
-        node, run, epoch, origin, seq, brings, met_all, vector, clock, announced_to, collected, lists
+        node, run, epoch, origin, seq, brings, met_all, vector, clock, announced_to, joined,
+        collected, lists
     }
     Hello {
         node, run, epoch, origin, port, whole, brings, joining, wall, clock, vector, horizon_bound,
@@ -232,9 +233,9 @@ mod tests {
 
     fn record() -> impl Strategy<Value = Record> {
         let life = (id(), id(), any::<u32>(), origin(), number());
-        let rest = (any::<(bool, bool)>(), vector(), number(), lives(), number(), lives());
+        let rest = (any::<(bool, bool, bool)>(), vector(), number(), lives(), number(), lives());
         (life, rest).prop_map(|((node, run, epoch, origin, seq), rest)| {
-            let ((brings, met_all), vector, clock, announced_to, collected, lists) = rest;
+            let ((brings, met_all, joined), vector, clock, announced_to, collected, lists) = rest;
             Record {
                 node: NodeId(node),
                 run: RunId(run),
@@ -246,6 +247,7 @@ mod tests {
                 vector,
                 clock: UnixMs(clock),
                 announced_to,
+                joined,
                 collected,
                 lists,
             }

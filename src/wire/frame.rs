@@ -57,6 +57,8 @@ pub struct Record {
     pub clock: UnixMs,
     /// The members the node listed when it last renewed `vector` and `clock`.
     pub announced_to: Vec<(NodeId, Origin)>,
+    /// It then had all that the cluster it has joined may have collected; before, no horizon counts on `vector`.
+    pub joined: bool,
     /// The stamp time up to which the node has collected tombstones.
     pub collected: u64,
     /// The members the node knows, itself included.

@@ -185,6 +185,20 @@ impl KeyHistory {
     }
 
     fn deadline(&self, flushed: Stamp) -> Option<UnixMs> {
+        self.newest_expiry(flushed).and_then(|(_, deadline)| deadline)
+    }
+
+    /// What shows once everything up to the deadline's cell has been dropped: increments that were made without knowing
+    /// of it, perhaps.
+    pub fn after_expiry(&self, flushes: &[Stamp]) -> Option<Resolved> {
+        let flushed = flushes.iter().copied().max().unwrap_or(Stamp::ZERO);
+        let (stamp, _) = self.newest_expiry(flushed).filter(|expiry| expiry.1.is_some())?;
+        let mut left = self.clone();
+        left.floors.push((stamp, stamp.time));
+        left.resolve(flushes)
+    }
+
+    fn newest_expiry(&self, flushed: Stamp) -> Option<(Stamp, Option<UnixMs>)> {
         let floor = self.floor();
         let deleted = self.bases.iter().filter(|b| b.value.is_none()).map(|b| b.stamp).max();
         let implied =
@@ -199,7 +213,7 @@ impl KeyHistory {
                 best = Some((stamp, deadline));
             }
         }
-        best.and_then(|(_, deadline)| deadline)
+        best
     }
 
     /// The newest of the history, for evidence.

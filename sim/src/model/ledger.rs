@@ -303,6 +303,17 @@ impl Ledger {
         self.units.push(Issued { boot, conn, at, dot: unit.dot, changes, had, growth });
     }
 
+    /// Boots that have ended and had written under an origin that others wrote under too.
+    pub fn ended_sharers(&self) -> Vec<BootId> {
+        if self.shared.is_empty() {
+            return Vec::new();
+        }
+        let shared = |u: &&Issued| self.shared.contains(&u.dot.origin);
+        let ended = |boot: &BootId| !self.boots[boot.0].alive;
+        let boots: BTreeSet<BootId> = self.units.iter().filter(shared).map(|u| u.boot).collect();
+        boots.into_iter().filter(ended).collect()
+    }
+
     /// Dots of one boot strictly rise.
     fn dot_rises(&mut self, boot: BootId, dot: Stamp) {
         let last = self.boots[boot.0].last_dot;
@@ -375,14 +386,34 @@ impl Ledger {
     /// A node has collected up to `horizon`: increments that its newest base write had seen are gone
     /// for good, if both are at or below.
     fn collected(&mut self, boot: BootId, horizon: u64) {
+        // What ended with a node that wrote under another's origin has collected nothing.
+        let lost: BTreeSet<Stamp> = match self.ended_sharers() {
+            ended if ended.is_empty() => BTreeSet::new(),
+            ended => {
+                let theirs = self.units.iter().filter(|u| ended.contains(&u.boot));
+                theirs.map(|u| u.dot).collect()
+            }
+        };
         let reached = &self.boots[boot.0].reached;
-        for (history, (db, _)) in self.keys.iter_mut().zip(&self.names) {
+        // It also knows what was logged again under a dot it has.
+        let mut again: BTreeSet<(KeyId, Stamp)> = BTreeSet::new();
+        for unit in self.adopted.iter().filter(|unit| reached.covers(unit.dot)) {
+            for change in &unit.changes {
+                let id = self.ids.get(&(change.db, change.key.clone())).copied();
+                again.extend(id.map(|id| (id, change.stamp_in(unit.dot))));
+            }
+        }
+        for (at, (history, (db, _))) in self.keys.iter_mut().zip(&self.names).enumerate() {
             let open =
                 |i: &Increment| !i.gone && i.stamp.time <= horizon && reached.covers(i.stamp);
             if !history.increments.iter().any(open) {
                 continue;
             }
-            let known = history.bases.iter().filter(|b| !b.void && reached.covers(b.stamp));
+            let known = history
+                .bases
+                .iter()
+                .filter(|b| reached.covers(b.stamp) || again.contains(&(KeyId(at), b.stamp)))
+                .filter(|b| !b.void && !lost.contains(&b.stamp));
             let Some(base) = known.max_by_key(|b| b.stamp) else { continue };
             let flushed = self.flushes.iter().any(|f| f.0 == *db && f.1 > base.stamp);
             if flushed || base.stamp.time > horizon {

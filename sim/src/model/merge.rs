@@ -11,7 +11,7 @@ use quorate::base::unit::Cell;
 use quorate::base::vector::Vector;
 
 use super::key::{BaseWrite, Increment, KeyHistory, Resolved, show};
-use super::ledger::{KeyId, Ledger};
+use super::ledger::{BootId, KeyId, Ledger};
 use crate::check::{Property, Violation};
 
 /// Which cells count in the end.
@@ -23,6 +23,9 @@ pub struct Coverage {
     /// How far contributions that were logged again reach.
     reach: BTreeMap<(KeyId, Origin, u64), u64>,
     flushes: BTreeSet<(DbIndex, Stamp)>,
+    /// Cells and flushes that do not count although the vector covers them.
+    lost: BTreeSet<(KeyId, Stamp)>,
+    lost_flushes: BTreeSet<(DbIndex, Stamp)>,
 }
 
 impl Coverage {
@@ -51,16 +54,36 @@ impl Coverage {
         coverage
     }
 
+    /// Without what these boots wrote under an origin that others wrote under too: it may have gone with them, whatever
+    /// the vector says of that origin.
+    pub fn without(mut self, ledger: &Ledger, boots: &[BootId]) -> Coverage {
+        let shared = ledger.units.iter().filter(|u| ledger.shared.contains(&u.dot.origin));
+        for unit in shared.filter(|u| boots.contains(&u.boot)) {
+            for change in &unit.changes {
+                if matches!(change.cell, Cell::DatabaseTombstone) {
+                    self.lost_flushes.insert((change.db, unit.dot));
+                } else if let Some(id) = ledger.find(change.db, &change.key) {
+                    self.lost.insert((id, unit.dot));
+                }
+            }
+        }
+        self
+    }
+
     pub fn covers(&self, dot: Stamp) -> bool {
         self.vector.covers(dot)
     }
 
+    fn covers_cell(&self, id: KeyId, stamp: Stamp) -> bool {
+        self.vector.covers(stamp) && (self.lost.is_empty() || !self.lost.contains(&(id, stamp)))
+    }
+
     fn cell(&self, id: KeyId, stamp: Stamp) -> bool {
-        self.vector.covers(stamp) || (!self.again.is_empty() && self.again.contains(&(id, stamp)))
+        self.covers_cell(id, stamp) || (!self.again.is_empty() && self.again.contains(&(id, stamp)))
     }
 
     fn increment(&self, id: KeyId, increment: &Increment) -> bool {
-        self.vector.covers(increment.stamp)
+        self.covers_cell(id, increment.stamp)
             || self
                 .reach
                 .get(&(id, increment.stamp.origin, increment.generation))
@@ -69,7 +92,10 @@ impl Coverage {
 
     /// The flushes of a database that count.
     fn flushes(&self, ledger: &Ledger, db: DbIndex) -> Vec<Stamp> {
-        let issued = ledger.flushes.iter().filter(|(_, stamp)| self.vector.covers(*stamp));
+        let issued = ledger
+            .flushes
+            .iter()
+            .filter(|flush| self.vector.covers(flush.1) && !self.lost_flushes.contains(flush));
         issued.chain(&self.flushes).filter(|(at, _)| *at == db).map(|(_, s)| *s).collect()
     }
 
@@ -108,26 +134,33 @@ pub struct NodeView {
     pub keys: Vec<Shown>,
     /// Between these two the node's expiry clock stands.
     pub clock: (UnixMs, UnixMs),
+    /// It, or another of those compared, does not know yet what others may have collected: what was incremented there
+    /// meanwhile has no floor yet.
+    pub joins: bool,
 }
 
 /// The state that all covered writes make.
 #[derive(Debug)]
 pub struct Expected {
     keys: Vec<((DbIndex, Bytes), KeyId, Resolved)>,
+    /// What shows of keys with a deadline once that has passed and everybody has dropped them.
+    after: BTreeMap<KeyId, Resolved>,
 }
 
 impl Expected {
     pub fn new(ledger: &Ledger, coverage: &Coverage) -> Expected {
         let mut keys = Vec::new();
+        let mut after = BTreeMap::new();
         let mut flushed = BTreeMap::new();
         for (name, id) in ledger.sorted_keys() {
             let flushed = flushed.entry(name.0).or_insert_with(|| coverage.flushes(ledger, name.0));
             let part = coverage.part(id, &ledger.keys[id.0]);
             if let Some(resolved) = part.resolve(flushed) {
+                after.extend(part.after_expiry(flushed).map(|left| (id, left)));
                 keys.push((name.clone(), id, resolved));
             }
         }
-        Expected { keys }
+        Expected { keys, after }
     }
 
     /// Compares with what a node shows.
@@ -143,7 +176,10 @@ impl Expected {
             let fine = match (here, resolved.deadline) {
                 (None, None) => false,
                 (None, Some(deadline)) => deadline <= high,
-                (Some(_), Some(deadline)) if deadline < low => false,
+                (Some(s), Some(deadline)) if deadline < low => {
+                    let left = self.after.get(id).filter(|_| view.joins);
+                    left.is_some_and(|l| (&l.value, l.deadline) == (&s.value, s.deadline))
+                }
                 (Some(s), deadline) => s.value == resolved.value && s.deadline == deadline,
             };
             if !fine {

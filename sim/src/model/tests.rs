@@ -59,6 +59,7 @@ fn view(value: Option<&str>, deadline: Option<u64>) -> NodeView {
         name: "node1".to_owned(),
         keys: shown.into_iter().collect(),
         clock: (UnixMs(1000), UnixMs(1010)),
+        joins: false,
     }
 }
 

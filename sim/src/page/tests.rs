@@ -146,7 +146,7 @@ fn operations_on_tape_are_those_of_the_history() {
 fn a_mutant_parts_from_the_sound_run_and_a_run_never_from_itself() {
     let sound = tape_of(&plan(Profile::Smoke, 6));
     assert_eq!(parting(&sound, &tape_of(&plan(Profile::Smoke, 6))), None);
-    let mutant = Some("increment-applied-twice".to_owned());
+    let mutant = Some("clock-ignores-received".to_owned());
     let faulty = look::run(&Plan { mutant, ..plan(Profile::Smoke, 6) }, None, true);
     let parting = parting(&faulty.tape, &sound).expect("they differ");
     assert!(parting.same > 20, "the runs begin alike");

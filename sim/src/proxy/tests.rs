@@ -43,6 +43,7 @@ impl Machine for Named {
             | Input::Closed { .. }
             | Input::Host(_)
             | Input::Shutdown { .. }
+            | Input::PastStored { .. }
             | Input::Timeout => {}
         }
     }

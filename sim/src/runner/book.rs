@@ -37,7 +37,7 @@ impl Book {
         Book { boots: vec![None; hosts], trace: traced.then(Vec::new), ..Book::default() }
     }
 
-    /// A process has started; `alone`: without masters.
+    /// A process has started; `alone`: without masters and without a past in company.
     pub fn booted(&mut self, host: u16, alone: bool) -> BootId {
         let boot = self.ledger.booted(host);
         self.ledger.boots[boot.0].alone = alone;

@@ -118,7 +118,8 @@ impl Player<'_> {
         self.did(Deed::Unsayable("a copied identity"));
         let (at, other) = (self.hosts[host as usize], self.hosts[of as usize]);
         self.stop(host, false);
-        self.twins[host as usize] = Some(self.world.identity(at));
+        // With the other's luck it stays who it is, also afterwards.
+        self.twins[host as usize] = Some(copy.then(|| self.world.identity(at)));
         if copy {
             self.world.set_identity(at, self.world.identity(other));
         } else {
@@ -131,7 +132,9 @@ impl Player<'_> {
     pub(super) fn become_oneself(&mut self, host: u16) {
         let Some(own) = self.twins[host as usize].take() else { return };
         self.stop(host, false);
-        self.world.set_identity(self.hosts[host as usize], own);
+        if let Some(own) = own {
+            self.world.set_identity(self.hosts[host as usize], own);
+        }
         self.start(host);
     }
 
@@ -212,7 +215,9 @@ impl Player<'_> {
         if self.world.machine(host).is_none() {
             let masters = self.following[at as usize].clone();
             self.did(Deed::Start { host: at, masters });
-            self.book.booted(at, self.following[at as usize].is_empty());
+            // Who was a member of a cluster waits for it.
+            let remembers = !self.world.identity(host).past.members.is_empty();
+            self.book.booted(at, self.following[at as usize].is_empty() && !remembers);
             self.world.start(host, config_of(self.plan, at, &self.following[at as usize]));
         }
     }

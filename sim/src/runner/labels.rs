@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 /// Every label in the library; a test compares this list with the sources.
-pub const KNOWN: [&str; 52] = [
+pub const KNOWN: [&str; 54] = [
     "WAIT had to wait",
     "a barrier was met during a resync",
     "a barrier was not covered",
     "a cell arrived that had been collected here",
+    "a cell went because the sender no longer had it",
     "a handshake was outdated by another",
     "a handshake was refused",
     "a heartbeat was too long on its way to tell the time",
@@ -18,6 +19,7 @@ pub const KNOWN: [&str; 52] = [
     "a link was given up for its silence",
     "a live unit was met during a resync",
     "a new epoch began, because the old one was taken",
+    "a node with a past came to another cluster",
     "a paused origin overran the bound of what is held",
     "a paused origin went on",
     "a peer sent bytes that are no frame",

@@ -60,7 +60,7 @@ pub struct Player<'p> {
     /// Whom each host follows at present.
     pub(super) following: Vec<Vec<u16>>,
     /// Hosts that run as somebody else's twin: who they are themselves.
-    pub(super) twins: Vec<Option<Identity>>,
+    pub(super) twins: Vec<Option<Option<Identity>>>,
     /// What was done to the world, if somebody wants to know.
     pub deeds: Option<Deeds>,
 }

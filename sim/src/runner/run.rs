@@ -107,7 +107,7 @@ pub(super) fn converge(player: &mut Player<'_>, until: Time) -> Verdict {
         // A command that was long on its way may have come after all.
         let left = match judge::uncollected(player) {
             None if judge::has_converged(player) => break,
-            None => "a late command is not everywhere".to_owned(),
+            None => format!("not converged any more: {}", judge::stuck(player).evidence),
             Some(left) => left,
         };
         if let Some(verdict) = early(player, until) {

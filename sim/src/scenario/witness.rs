@@ -215,7 +215,7 @@ impl Witness {
                 .map(|v| Shown { db: v.db, key: v.key, value: v.value, deadline: v.deadline })
                 .collect();
             let name = world.host(host).name.clone();
-            let view = NodeView { name, keys, clock: (UnixMs(low), UnixMs(high)) };
+            let view = NodeView { name, keys, clock: (UnixMs(low), UnixMs(high)), joins: false };
             expected.compare(ledger, &view)
         })
     }

@@ -82,7 +82,7 @@ impl<M: Machine> World<M> {
 
     /// What the process on a host identifies itself by.
     pub fn identity(&self, host: HostId) -> Identity {
-        self.hosts[host.index()].identity
+        self.hosts[host.index()].identity.clone()
     }
 
     /// Gives a host another identity for its next start, as copying a data directory does.

@@ -30,7 +30,7 @@ impl<M: Machine> World<M> {
         let seed = host.next_seed.take().unwrap_or(drawn);
         host.seed = seed;
         let now = host.clock.now(self.now);
-        let machine = M::boot(&config, host.identity, seed, now);
+        let machine = M::boot(&config, host.identity.clone(), seed, now);
         let program = Program::Server(machine);
         host.process = Some(Process::new(program, M::port(&config), self.config.facts));
         host.config = Some(config);

@@ -22,7 +22,7 @@ use std::net::Ipv4Addr;
 
 use quorate::base::fact::Fact;
 use quorate::base::ids::NodeId;
-use quorate::base::io::{CloseReason, DialError};
+use quorate::base::io::{CloseReason, DialError, Past};
 use quorate::base::time::{Now, Span};
 
 use super::decide::{Decisions, Kind};
@@ -129,6 +129,12 @@ enum Event {
         host: HostId,
         boot: u32,
         dial: quorate::base::ids::DialId,
+    },
+    /// What a process wanted to be written down is.
+    PastStored {
+        host: HostId,
+        boot: u32,
+        past: Box<Past>,
     },
     Alarm(u64),
 }
@@ -312,6 +318,7 @@ impl<M: Machine> World<M> {
             Event::Flush { host, boot } => self.on_flush(host, boot),
             Event::Offer { sock, again } => self.on_offer(sock, again),
             Event::NameUnknown { host, boot, dial } => self.on_name_unknown(host, boot, dial),
+            Event::PastStored { host, boot, past } => self.on_past_stored(host, boot, *past),
             Event::Alarm(token) => {
                 self.digest.word(token);
                 self.notices.push_back(Notice::Alarm { token });

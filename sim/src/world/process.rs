@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use bytes::BytesMut;
 use quorate::base::ids::{ConnId, DialId, Epoch};
 use quorate::base::io::{
-    CloseReason, ConnOrigin, DialError, Effect, HostPort, Input, ShellSetting,
+    CloseReason, ConnOrigin, DialError, Effect, HostPort, Input, Past, ShellSetting,
 };
 use quorate::base::time::Span;
 use quorate::node::Scope;
@@ -28,6 +28,9 @@ const READ_LATE: u64 = 200_000;
 const TIMER_LATE: u64 = 1_000_000;
 /// How long the resolver takes to say that it knows no such name.
 const NAME_UNKNOWN_AFTER: Span = Span(500_000);
+/// How long it takes to write down what the next life has to know, at least, and how much longer.
+const STORED_AFTER: Span = Span(500_000);
+const STORED_LATE: u64 = 20_000_000;
 /// What a server takes before it holds anything.
 const PROCESS_BYTES: u64 = 8 << 20;
 /// What a shell shows of a process that was killed.
@@ -87,6 +90,15 @@ impl<M: Machine> World<M> {
     pub(super) fn on_name_unknown(&mut self, host: HostId, boot: u32, dial: DialId) {
         if self.hosts[host.index()].boot == boot {
             self.turn(host, Todo::DialFailed { dial, why: DialError::NameUnknown });
+        }
+    }
+
+    /// The kernel has written it, also for a process that stands still; not if the power went before.
+    pub(super) fn on_past_stored(&mut self, at: HostId, boot: u32, past: Past) {
+        let host = &mut self.hosts[at.index()];
+        if host.boot == boot && host.powered {
+            host.identity.past = past;
+            self.turn(at, Todo::PastStored);
         }
     }
 
@@ -235,6 +247,7 @@ impl<M: Machine> World<M> {
                 self.call(at, Input::DialFailed { dial, why });
             }
             Todo::Shutdown { save } => self.call(at, Input::Shutdown { save }),
+            Todo::PastStored => self.call(at, Input::PastStored { durable: true }),
             Todo::Timeout => self.deliver_timeout(at),
         }
         self.carry_out(at);
@@ -448,6 +461,12 @@ impl<M: Machine> World<M> {
             }
             Effect::Setting(ShellSetting::LogLevel(_) | ShellSetting::MaxClients(_)) => {}
             Effect::StoreEpoch { epoch } => host.identity.epoch = Epoch(epoch),
+            Effect::StorePast(past) => {
+                let boot = host.boot;
+                let takes = STORED_AFTER.0 + self.decisions.decide(Kind::Disk, STORED_LATE);
+                let when = self.now + Span(takes);
+                self.queue.push(when, Event::PastStored { host: at, boot, past: Box::new(past) });
+            }
             Effect::Halt { code, reason } => self.end_by_itself(at, code, reason, true),
         }
     }

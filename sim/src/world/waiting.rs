@@ -157,7 +157,9 @@ impl<M: Machine> World<M> {
                 Some(_) => Awaited::Chore,
                 None => Awaited::Nothing,
             },
-            Event::Flush { host, boot } | Event::NameUnknown { host, boot, .. } => {
+            Event::Flush { host, boot }
+            | Event::NameUnknown { host, boot, .. }
+            | Event::PastStored { host, boot, .. } => {
                 let same = self.hosts[host.index()].boot == *boot;
                 if same { Awaited::Chore } else { Awaited::Nothing }
             }
@@ -221,6 +223,7 @@ impl<M: Machine + fmt::Debug> World<M> {
                 | Event::Flush { .. }
                 | Event::Offer { .. }
                 | Event::NameUnknown { .. }
+                | Event::PastStored { .. }
                 | Event::Alarm(_) => None,
             };
             let text = format!("{at:?} {event:?}");

@@ -210,6 +210,7 @@ fn hello(number: u128, origin: Origin, wall: Wall, vector: Vector) -> Frame {
         vector: Vector::new(),
         clock: UnixMs(0),
         announced_to: Vec::new(),
+        joined: true,
         collected: 0,
         lists: vec![(node, origin)],
     };

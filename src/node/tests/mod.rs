@@ -204,7 +204,7 @@ impl Driver {
                 Effect::Halt { code, .. } => self.halted = Some(code),
                 Effect::Dial { dial, .. } => self.dials.push(dial),
                 Effect::CancelDial { dial } => self.dials.retain(|&asked| asked != dial),
-                Effect::StoreEpoch { .. } => {}
+                Effect::StoreEpoch { .. } | Effect::StorePast(_) => {}
             }
         }
         for conn in again {

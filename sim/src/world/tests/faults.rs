@@ -216,14 +216,14 @@ fn process_that_halts_exits_with_its_code() {
 fn identity_survives_and_the_epoch_counts_starts() {
     let (mut world, hosts) = world(12, 2);
     world.start(hosts[1], echo());
-    let first = machine(&world, hosts[1]).identity;
+    let first = machine(&world, hosts[1]).identity.clone();
     assert_eq!(first.epoch, Epoch(1));
     let conn = connect(&mut world, hosts[0], ip(3));
     world.client_send(conn, Bytes::from_static(b"epoch"));
     run(&mut world, Span::from_ms(10));
     world.kill(hosts[1]);
     world.restart(hosts[1]);
-    let second = machine(&world, hosts[1]).identity;
+    let second = machine(&world, hosts[1]).identity.clone();
     assert_eq!((second.node_id, second.epoch), (first.node_id, Epoch(51)));
     assert_eq!(world.host(hosts[1]).tcp.keepalive, Some(Span::from_secs(9)));
     world.kill(hosts[1]);
@@ -231,6 +231,23 @@ fn identity_survives_and_the_epoch_counts_starts() {
     world.set_identity(hosts[1], identity);
     world.restart(hosts[1]);
     assert_eq!(machine(&world, hosts[1]).identity.node_id, NodeId(5));
+}
+
+#[test]
+fn what_the_next_life_has_to_know_survives_once_it_is_written() {
+    let (mut world, hosts) = world(14, 2);
+    for (wait, written) in [(Span(0), false), (Span::from_ms(100), true)] {
+        world.start(hosts[1], echo());
+        let conn = connect(&mut world, hosts[0], ip(3));
+        world.client_send(conn, Bytes::from_static(b"past"));
+        while !machine(&world, hosts[1]).told.iter().any(|(_, t)| matches!(t, Told::Bytes(..))) {
+            run(&mut world, Span(100_000));
+        }
+        run(&mut world, wait);
+        world.crash(hosts[1]);
+        run(&mut world, Span::from_ms(100));
+        assert_eq!(world.identity(hosts[1]).past.horizon == 77, written);
+    }
 }
 
 #[test]

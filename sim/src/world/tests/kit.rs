@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use quorate::base::ids::{ConnId, DialId};
+use quorate::base::ids::{ConnId, DialId, NodeId};
 use quorate::base::io::{
-    CloseReason, ConnOrigin, DialError, Effect, Effects, HostPort, Input, ShellSetting,
+    CloseReason, ConnOrigin, DialError, Effect, Effects, HostPort, Input, Past, ShellSetting,
 };
 use quorate::base::time::{Mono, Now, Span};
 use quorate::node::config::Identity;
@@ -118,6 +118,9 @@ impl Machine for Echo {
                 if is("halt") {
                     out.push(Effect::Halt { code: 3, reason: "told to".into() });
                 }
+                if is("past") {
+                    out.push(Effect::StorePast(Past { horizon: 77, members: vec![NodeId(5)] }));
+                }
                 if is("epoch") {
                     out.push(Effect::StoreEpoch { epoch: 50 });
                     out.push(Effect::Setting(ShellSetting::TcpKeepalive { secs: 9 }));
@@ -139,7 +142,7 @@ impl Machine for Echo {
                 }
                 Told::Closed(conn, why)
             }
-            Input::Host(_) | Input::Refused => return,
+            Input::Host(_) | Input::Refused | Input::PastStored { .. } => return,
             Input::Shutdown { .. } => Told::Shutdown,
             Input::Timeout => {
                 self.on_timeout(now, out);

@@ -1,0 +1,95 @@
+//! Cells that came without their whole: of a transfer that broke off or lacked a paused origin, or adopted by somebody whom
+//! that had happened to. The own vector covers none of them. What made them mean nothing may have been collected
+//! by all others meanwhile, so nobody will send it any more.
+//!
+//! A complete transfer tells: its sender had seen all that its vector covers, so what it does not send of that it no
+//! longer has, and neither should this node.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::base::ids::DbIndex;
+use crate::base::stamp::Stamp;
+use crate::base::unit::{Cell, Change};
+use crate::base::vector::Vector;
+use crate::store::{Slot, WalkPosition};
+
+use super::{Active, Core};
+
+/// About how many bytes of cells are looked at in one step of a walk.
+const WALK_BYTES: usize = 64 << 10;
+
+/// Where a cell stands and which state of it.
+type Place = (DbIndex, Bytes, Slot, Stamp);
+
+/// The stray cells that were held when a transfer began, and that it has not brought so far.
+#[derive(Debug, Default)]
+pub struct Strays {
+    open: BTreeSet<Place>,
+}
+
+impl Strays {
+    /// The sender still has this cell.
+    pub fn confirm(&mut self, change: &Change, stamp: Stamp) {
+        if !self.open.is_empty()
+            && let Some(place) = place_of(change, stamp)
+        {
+            self.open.remove(&place);
+        }
+    }
+}
+
+impl Active {
+    /// A cell with a stamp of its own has been merged; the vector may never come to cover it.
+    pub(super) fn note_stray(&mut self, stamp: Stamp) {
+        self.strays |= !self.vector.covers(stamp);
+    }
+
+    /// All stray cells held now; nothing is looked at if there can be none.
+    pub(super) fn strays(&mut self, core: &Core<'_>) -> Strays {
+        let mut strays = Strays::default();
+        if !core::mem::take(&mut self.strays) {
+            return strays;
+        }
+        let mut position = Some(WalkPosition::default());
+        let mut cells: Vec<Change> = Vec::new();
+        while let Some(from) = position {
+            cells.clear();
+            position = core.store.walk(from, WALK_BYTES, &mut cells);
+            for change in cells.drain(..) {
+                if let Some(stamp) = change.stamp.filter(|&stamp| !self.vector.covers(stamp))
+                    && let Some(place) = place_of(&change, stamp)
+                {
+                    strays.open.insert(place);
+                }
+            }
+        }
+        self.strays = !strays.open.is_empty();
+        strays
+    }
+
+    /// The transfer is complete, and the sender had seen everything in `vector`: of the stray cells this covers it has not
+    /// sent, it no longer has them.
+    pub(super) fn drop_strays(&mut self, strays: Strays, vector: &Vector, core: &mut Core<'_>) {
+        let clock = self.skew.expiry(core.now);
+        for (db, key, slot, stamp) in strays.open {
+            let gone = vector.covers(stamp)
+                && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
+            if gone {
+                core.out.facts.sometimes("a cell went because the sender no longer had it");
+            }
+        }
+    }
+}
+
+/// `None` for what only removes: that stays.
+fn place_of(change: &Change, stamp: Stamp) -> Option<Place> {
+    let slot = match change.cell {
+        Cell::Register { .. } => Slot::Register,
+        Cell::Expiry { .. } => Slot::Expiry,
+        Cell::Contribution { generation, .. } => Slot::Contribution { generation },
+        Cell::Tombstone { .. } | Cell::KeyCell { .. } | Cell::DatabaseTombstone => return None,
+    };
+    Some((change.db, change.key.clone(), slot, stamp))
+}
