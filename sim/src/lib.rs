@@ -12,6 +12,7 @@ pub mod firewall;
 pub mod host;
 pub mod ids;
 pub mod lab;
+pub mod likelihood;
 pub mod linear;
 pub mod link;
 pub mod look;

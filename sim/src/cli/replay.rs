@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::args::duration;
+use super::args::{cores, duration};
 use super::source::{Found, Source};
 use super::telling::reason;
 use super::{BAD_USAGE, HELD, UNDECIDED, VIOLATED, plan};
 use crate::check::Verdict;
+use crate::likelihood::{self, Effort};
 use crate::look::{self, Look, Looked};
 use crate::plan::Plan;
 use crate::runner::book::Line;
@@ -45,6 +46,18 @@ pub struct Args {
     /// Print the verdict and the digest only
     #[arg(long)]
     quiet: bool,
+    /// Say where a failing run went wrong: rewind it to many points, draw the choices after each afresh,
+    /// and count how often the same property fails; --json writes that
+    #[arg(long, conflicts_with_all = ["html", "save", "record", "diff", "until", "quiet"])]
+    likelihood: bool,
+    /// Points to rewind to
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "likelihood",
+          value_parser = clap::value_parser!(u16).range(2..=1000))]
+    points: u16,
+    /// Runs from each point
+    #[arg(long, value_name = "N", default_value_t = 16, requires = "likelihood",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    redraws: u16,
 }
 
 #[derive(Serialize)]
@@ -63,6 +76,14 @@ pub fn run(args: Args) -> u8 {
             return BAD_USAGE;
         }
     };
+    if args.likelihood {
+        let effort = Effort {
+            points: usize::from(args.points),
+            redraws: u32::from(args.redraws),
+            jobs: cores(),
+        };
+        return likelihood::cli::run(&found.task(), effort, args.json.as_deref(), &found.command);
+    }
     match replay(&args, &found) {
         Ok(code) => code,
         Err(error) => {

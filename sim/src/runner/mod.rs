@@ -9,6 +9,7 @@ pub(crate) mod judge;
 mod labels;
 pub mod ordered;
 pub mod outcome;
+pub mod parallel;
 mod place;
 pub(crate) mod player;
 pub mod record;
