@@ -8,6 +8,7 @@ pub mod decide;
 pub mod digest;
 pub mod disk;
 pub mod explore;
+pub mod export;
 pub mod firewall;
 pub mod host;
 pub mod ids;

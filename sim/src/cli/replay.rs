@@ -11,6 +11,7 @@ use super::source::{Found, Source};
 use super::telling::reason;
 use super::{BAD_USAGE, HELD, UNDECIDED, VIOLATED, plan};
 use crate::check::Verdict;
+use crate::export::{edn, shiviz, write_text};
 use crate::likelihood::{self, Effort};
 use crate::look::{self, Look, Looked};
 use crate::plan::Plan;
@@ -30,6 +31,12 @@ pub struct Args {
     /// Write a page to look at to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write what clients asked and were told to this file, as a history in Jepsen's EDN
+    #[arg(long, value_name = "FILE")]
+    edn: Option<PathBuf>,
+    /// Write a log with vector clocks for ShiViz to this file
+    #[arg(long, value_name = "FILE")]
+    shiviz: Option<PathBuf>,
     /// Write the plan to this file, for --plan
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -48,7 +55,7 @@ pub struct Args {
     quiet: bool,
     /// Say where a failing run went wrong: rewind it to many points, draw the choices after each afresh,
     /// and count how often the same property fails; --json writes that
-    #[arg(long, conflicts_with_all = ["html", "save", "record", "diff", "until", "quiet"])]
+    #[arg(long, conflicts_with_all = ["html", "edn", "shiviz", "save", "record", "diff", "until", "quiet"])]
     likelihood: bool,
     /// Points to rewind to
     #[arg(long, value_name = "N", default_value_t = 32, requires = "likelihood",
@@ -96,7 +103,7 @@ pub fn run(args: Args) -> u8 {
 /// The exit code; what is wrong with a file that could not be written.
 fn replay(args: &Args, found: &Found) -> Result<u8, String> {
     let until = args.until.map(|d| Time(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)));
-    let on_tape = args.html.is_some() || args.diff.is_some();
+    let on_tape = args.html.is_some() || args.diff.is_some() || args.shiviz.is_some();
     let look = Look { until, on_tape, record: args.record.is_some() };
     let looked = look::run_task(found.task(), look, found.command.clone());
     let outcome = &looked.outcome;
@@ -144,6 +151,12 @@ fn write_files(
     }
     if let Some(file) = &args.record {
         Recording::new(plan, found.order(), &looked.decisions).write(file)?;
+    }
+    if let Some(file) = &args.edn {
+        write_text(file, &edn::text(plan, &looked.history))?;
+    }
+    if let Some(file) = &args.shiviz {
+        write_text(file, &shiviz::text(&looked.tape))?;
     }
     if let Some(file) = &args.html {
         look::write_page(file, looked, other)?;
