@@ -19,6 +19,7 @@ pub mod link;
 pub mod look;
 pub mod machine;
 pub mod model;
+pub mod mutants;
 pub mod page;
 pub mod plan;
 pub mod proxy;
