@@ -114,7 +114,8 @@ pub(super) fn converge(player: &mut Player<'_>, until: Time) -> Verdict {
             return verdict;
         }
         if player.world.now() >= deadline {
-            let violation = Violation { property: Property::BoundedMemory, evidence: left };
+            let evidence = format!("{left}; {}", judge::held_back(player));
+            let violation = Violation { property: Property::BoundedMemory, evidence };
             return Verdict::Violated(violation);
         }
         let next = (player.world.now() + poll).min(until);
