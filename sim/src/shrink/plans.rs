@@ -21,11 +21,17 @@ const CALMER: [fn(&mut Plan); 6] = [
     |plan| plan.password = None,
 ];
 
-/// Elements that are taken out: how many there are, and what is left of a plan with some of them.
-const PARTS: [(fn(&Plan) -> usize, fn(&Plan, &[usize]) -> Plan); 3] = [
-    (|plan| plan.faults.len(), with_faults),
-    (|plan| plan.clients.len(), with_clients),
-    (Plan::commands, with_commands),
+/// A kind of elements that are taken out.
+struct Parts {
+    count: fn(&Plan) -> usize,
+    /// What is left of a plan with some of them, told by their indexes in rising order.
+    with: fn(&Plan, &[usize]) -> Plan,
+}
+
+const PARTS: [Parts; 3] = [
+    Parts { count: |plan| plan.faults.len(), with: with_faults },
+    Parts { count: |plan| plan.clients.len(), with: with_clients },
+    Parts { count: Plan::commands, with: with_commands },
 ];
 
 /// From a plan that fails to smaller and smaller ones, step by step: whoever drives it tries each candidate out.
@@ -69,7 +75,7 @@ impl PlanShrinker {
                     self.candidate = candidate;
                     return true;
                 }
-            } else if let Some((count, with)) = PARTS.get(self.pass - CALMER.len()) {
+            } else if let Some(Parts { count, with }) = PARTS.get(self.pass - CALMER.len()) {
                 let best = &self.best;
                 let begin = || (best.clone(), Ddmin::new(count(best)));
                 let (whole, search) = self.under_way.get_or_insert_with(begin);
