@@ -118,6 +118,17 @@ impl Curve {
     }
 }
 
+impl Step {
+    /// The same step with the means of all points of a curve, in order.
+    pub(super) fn with_means(self, points: &[Point]) -> Step {
+        let at = points.partition_point(|p| p.made < self.after.made);
+        if at == 0 || at == points.len() {
+            return self;
+        }
+        Step { low: mean(&points[..at]), high: mean(&points[at..]), ..self }
+    }
+}
+
 fn mean(points: &[Point]) -> f64 {
     points.iter().map(Point::fraction).sum::<f64>() / points.len() as f64
 }

@@ -72,6 +72,7 @@ pub fn likelihood(task: &Task<'_>, effort: Effort) -> Result<Curve, NotFailing> 
         step
     });
     points.sort_by_key(|point| point.made);
+    let step = step.map(|step| step.with_means(&points));
     let (choices, redraws) = (ran.decisions.len(), effort.redraws);
     Ok(Curve { violation, digest: ran.outcome.digest, choices, redraws, points, step })
 }
