@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use super::curve::{Curve, Step};
+use super::curve::{Curve, Point, Step};
 use super::{Effort, NotFailing, likelihood};
 use crate::cli::{BAD_USAGE, UNDECIDED, VIOLATED};
 use crate::look::told_between;
@@ -15,9 +15,12 @@ use crate::trace::Recorder;
 
 /// Characters of a bar that stands for always.
 const BAR: usize = 40;
-/// Events of what happened at the step that are shown, and characters of each.
-const LINES_MAX: usize = 24;
+/// Events of what happened at a place that are shown, and characters of each.
+const EVENTS_MAX: usize = 16;
 const CHARS_MAX: usize = 150;
+
+/// When and what.
+type Events = Vec<(Time, String)>;
 
 /// Prints the curve of a run, which `command` replays; the exit code. It is 1, as the run fails, and 2 if there is
 /// nothing to look for.
@@ -33,9 +36,10 @@ pub fn run(task: &Task<'_>, effort: Effort, json: Option<&Path>, command: &str) 
             return UNDECIDED;
         }
     };
-    let events = curve.step.map_or_else(Vec::new, |step| events_at(task, &step));
+    let events = |[before, after]: [Point; 2]| events_between(task, before.at, after.at);
+    let text = text(&curve, &events, command);
     // Whoever reads may have read enough: a closed pipe is no failure.
-    let _ = std::io::stdout().lock().write_all(text(&curve, &events, command).as_bytes());
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
     if let Some(file) = json
         && let Err(error) = write_json(file, &curve.to_json())
     {
@@ -45,17 +49,17 @@ pub fn run(task: &Task<'_>, effort: Effort, json: Option<&Path>, command: &str) 
     VIOLATED
 }
 
-/// What happened in the time of the step.
-fn events_at(task: &Task<'_>, step: &Step) -> Vec<(Time, String)> {
-    let until = Some(Time(step.after.at.0 + 1));
+/// What happened in a stretch of time.
+fn events_between(task: &Task<'_>, from: Time, to: Time) -> Events {
+    let until = Some(Time(to.0 + 1));
     let recorder = Recorder::new();
     task.clone().run_with(Options { traced: false, until }, false, Some(&recorder));
-    told_between(&recorder.take(), step.before.at, step.after.at)
+    told_between(&recorder.take(), from, to)
 }
 
-/// The table, the step, and what happened there.
-pub fn text(curve: &Curve, events: &[(Time, String)], command: &str) -> String {
-    let Curve { violation, choices, redraws, points, step, .. } = curve;
+/// The table, the step, from where on the run always fails, and what happened at both places, which `events` tells.
+pub fn text(curve: &Curve, events: &dyn Fn([Point; 2]) -> Events, command: &str) -> String {
+    let Curve { violation, choices, redraws, points, step, sealed, .. } = curve;
     let mut text = format!(
         "violated: {}: {}\n{choices} choices; rewound to {} points, {redraws} runs from each\n\n\
          {:>14} {:>9}  fails again\n",
@@ -76,7 +80,13 @@ pub fn text(curve: &Curve, events: &[(Time, String)], command: &str) -> String {
             0 => String::new(),
             count => format!("  ({count} undecided)"),
         };
-        let edge = if step.is_some_and(|s| s.after.made == point.made) { " <- here" } else { "" };
+        let is_step = step.is_some_and(|s| s.after.made == point.made);
+        let is_sealed = step.is_some() && sealed.is_some_and(|[_, p]| p.made == point.made);
+        let edge = match (is_step, is_sealed) {
+            (true, _) => " <- the step",
+            (false, true) => " <- no way back",
+            (false, false) => "",
+        };
         let (at, percent) = (point.at.to_string(), 100.0 * fraction);
         let made = point.made;
         text +=
@@ -85,37 +95,50 @@ pub fn text(curve: &Curve, events: &[(Time, String)], command: &str) -> String {
         text.push('\n');
     }
     text.push('\n');
-    text += &match step {
-        Some(step) => told_step(step, events, command),
-        None => "no step: the plan makes it fail about as often whatever is drawn; look at its \
-                 faults and commands (shrink)\n"
-            .to_owned(),
-    };
-    text
+    match step {
+        Some(Step { before, after, low, high }) => {
+            let (low, high) = (100.0 * low, 100.0 * high);
+            let how = format!("{low:.0} % before, {high:.0} % after");
+            text += &told("the step", [*before, *after], &how, events);
+        }
+        None => {
+            text += "no step: the plan makes it fail about as often whatever is drawn; look at its faults \
+                     and commands (shrink)\n";
+        }
+    }
+    if let Some(place @ [before, after]) = sealed
+        && step.is_some_and(|step| (step.before, step.after) != (*before, *after))
+    {
+        text += &told("no way back", *place, "from there on every run fails", events);
+    }
+    let until = sealed.map(|[_, after]| after.at.as_ms() + 1);
+    match until {
+        Some(until) => text + &format!("{command} --until {until}ms\n"),
+        None => text + &format!("{command}\n"),
+    }
 }
 
-fn told_step(step: &Step, events: &[(Time, String)], command: &str) -> String {
-    let Step { before, after, low, high } = step;
+/// A place of the curve and what happened there.
+fn told(
+    name: &str,
+    [before, after]: [Point; 2],
+    how: &str,
+    events: &dyn Fn([Point; 2]) -> Events,
+) -> String {
     let mut text = format!(
-        "the step: between {} (choice {}) and {} (choice {}): {:.0} % before, {:.0} % after\n",
-        before.at,
-        before.made,
-        after.at,
-        after.made,
-        100.0 * low,
-        100.0 * high
+        "{name}: between {} (choice {}) and {} (choice {}): {how}\n",
+        before.at, before.made, after.at, after.made
     );
-    let shown = &events[events.len().saturating_sub(LINES_MAX)..];
-    if shown.len() < events.len() {
-        text += &format!("what happened there, the last {LINES_MAX} of {} events:\n", events.len());
-    } else {
-        text += "what happened there:\n";
-    }
+    let events = events([before, after]);
+    let shown = &events[events.len().saturating_sub(EVENTS_MAX)..];
+    text += &match events.len() - shown.len() {
+        0 => "what happened there:\n".to_owned(),
+        _ => format!("what happened there, the last {EVENTS_MAX} of {} events:\n", events.len()),
+    };
     for (at, what) in shown {
         let cut = what.char_indices().nth(CHARS_MAX).map(|(at, _)| at);
         let (what, more) = cut.map_or((what.as_str(), ""), |cut| (&what[..cut], "…"));
         text += &format!("{:>14} {what}{more}\n", at.to_string());
     }
-    let ms = after.at.0 / 1_000_000 + 1;
-    text + &format!("{command} --until {ms}ms\n")
+    text
 }

@@ -46,6 +46,9 @@ pub struct Curve {
     pub points: Vec<Point>,
     /// None: it fails about as often from the beginning as from the end.
     pub step: Option<Step>,
+    /// Two points next to each other: from the second one on all runs fail, but not from the first. None if all fail
+    /// from the beginning.
+    pub sealed: Option<[Point; 2]>,
 }
 
 /// The curve for programs. Times in ns.
@@ -58,6 +61,7 @@ struct Told<'c> {
     redraws: u32,
     points: Vec<ToldPoint>,
     step: Option<ToldStep>,
+    sealed: Option<ToldBetween>,
 }
 
 #[derive(Serialize)]
@@ -72,24 +76,33 @@ struct ToldPoint {
 
 #[derive(Serialize)]
 struct ToldStep {
+    #[serde(flatten)]
+    between: ToldBetween,
+    low: f64,
+    high: f64,
+}
+
+#[derive(Serialize)]
+struct ToldBetween {
     from_ns: u64,
     from_choices: usize,
     to_ns: u64,
     to_choices: usize,
-    low: f64,
-    high: f64,
 }
 
 impl Point {
     /// How likely the same property fails from here, of 1.
     pub fn fraction(&self) -> f64 {
-        let runs = self.same + self.other + self.held + self.undecided;
-        f64::from(self.same) / f64::from(runs.max(1))
+        f64::from(self.same) / f64::from(self.runs().max(1))
+    }
+
+    fn runs(&self) -> u32 {
+        self.same + self.other + self.held + self.undecided
     }
 }
 
 impl Curve {
-    /// As JSON: `property`, `evidence`, `digest`, `choices`, `redraws`, `points`, `step` or null.
+    /// As JSON: `property`, `evidence`, `digest`, `choices`, `redraws`, `points`, `step` or null, `sealed` or null.
     pub fn to_json(&self) -> impl Serialize + '_ {
         let point = |p: &Point| ToldPoint {
             at_ns: p.at.0,
@@ -99,13 +112,15 @@ impl Curve {
             held: p.held,
             undecided: p.undecided,
         };
-        let step = |s: &Step| ToldStep {
-            from_ns: s.before.at.0,
-            from_choices: s.before.made,
-            to_ns: s.after.at.0,
-            to_choices: s.after.made,
-            low: s.low,
-            high: s.high,
+        let between = |[before, after]: &[Point; 2]| ToldBetween {
+            from_ns: before.at.0,
+            from_choices: before.made,
+            to_ns: after.at.0,
+            to_choices: after.made,
+        };
+        let step = |s: &Step| {
+            let between = between(&[s.before, s.after]);
+            ToldStep { between, low: s.low, high: s.high }
         };
         Told {
             violation: &self.violation,
@@ -114,6 +129,7 @@ impl Curve {
             redraws: self.redraws,
             points: self.points.iter().map(point).collect(),
             step: self.step.as_ref().map(step),
+            sealed: self.sealed.as_ref().map(between),
         }
     }
 }
@@ -151,6 +167,12 @@ pub(super) fn step_of(points: &[Point]) -> Option<Step> {
     let (low, high) = (mean(&points[..at]), mean(&points[at..]));
     let step = Step { before: points[at - 1], after: points[at], low, high };
     (high - low >= RISE_MIN).then_some(step)
+}
+
+/// From where on, of points in order, all runs fail: the last point from which one does not, and the next.
+pub(super) fn sealed(points: &[Point]) -> Option<[Point; 2]> {
+    let last = points.iter().rposition(|point| point.same < point.runs())?;
+    Some([points[last], *points.get(last + 1)?])
 }
 
 /// The same step between closer points: those of one part of the curve, in order, of which the first is to be low

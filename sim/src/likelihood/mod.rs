@@ -23,7 +23,8 @@ const ZOOMS: usize = 2;
 /// How closely to look.
 #[derive(Copy, Clone, Debug)]
 pub struct Effort {
-    /// Points the run is rewound to; a quarter as many more between the two where the curve steps, twice.
+    /// Points the run is rewound to; a quarter as many more between the two where the curve steps, twice, and
+    /// between those from where on it always fails.
     pub points: usize,
     /// Runs from each point.
     pub redraws: u32,
@@ -55,26 +56,28 @@ pub fn likelihood(task: &Task<'_>, effort: Effort) -> Result<Curve, NotFailing> 
     let load_ends = Time::from_ms(task.plan.load_ms);
     let places = places(&ran.pace, ran.decisions.len(), load_ends, effort.points);
     let mut points = rewinder.points(&places);
-    let step = curve::step_of(&points).map(|mut step| {
-        for _ in 0..ZOOMS {
-            let [before, after] = [step.before, step.after];
-            let within: Vec<Pace> = ran
-                .pace
-                .iter()
-                .copied()
-                .filter(|p| before.made < p.made && p.made < after.made)
-                .collect();
-            let closer = rewinder.points(&thinned(&within, effort.points.div_ceil(4)));
-            points.extend(&closer);
-            let part: Vec<Point> = [before].into_iter().chain(closer).chain([after]).collect();
-            step = curve::edge(&part, step);
-        }
-        step
-    });
-    points.sort_by_key(|point| point.made);
+    let closer = |before: Point, after: Point| {
+        let is_within = |p: &&Pace| before.made < p.made && p.made < after.made;
+        let within: Vec<Pace> = ran.pace.iter().filter(is_within).copied().collect();
+        rewinder.points(&thinned(&within, effort.points.div_ceil(4)))
+    };
+    let mut step = curve::step_of(&points);
+    for _ in 0..ZOOMS {
+        let Some(found) = step else { break };
+        let new = closer(found.before, found.after);
+        let part: Vec<Point> =
+            [found.before].into_iter().chain(new.iter().copied()).chain([found.after]).collect();
+        step = Some(curve::edge(&part, found));
+        add(&mut points, new);
+    }
+    for _ in 0..ZOOMS {
+        let Some([before, after]) = curve::sealed(&points) else { break };
+        add(&mut points, closer(before, after));
+    }
     let step = step.map(|step| step.with_means(&points));
+    let sealed = curve::sealed(&points);
     let (choices, redraws) = (ran.decisions.len(), effort.redraws);
-    Ok(Curve { violation, digest: ran.outcome.digest, choices, redraws, points, step })
+    Ok(Curve { violation, digest: ran.outcome.digest, choices, redraws, points, step, sealed })
 }
 
 /// From the beginning to the end, about so many points with the same number of choices between them; but at
@@ -95,6 +98,12 @@ fn places(pace: &[Pace], made: usize, load_ends: Time, count: usize) -> Vec<Pace
     places.sort_unstable();
     places.dedup_by_key(|place| place.made);
     places
+}
+
+/// Puts more points among others, in the order of the run.
+fn add(points: &mut Vec<Point>, more: Vec<Point>) {
+    points.extend(more);
+    points.sort_by_key(|point| point.made);
 }
 
 /// At most so many of them, evenly.

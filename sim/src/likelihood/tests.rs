@@ -37,6 +37,9 @@ fn from_the_end_on_a_run_always_fails_and_from_the_beginning_no_more_often() {
         assert_eq!(last.same, EFFORT.redraws, "the whole run was replayed");
         assert!(first.same <= last.same);
         assert!(curve.points.is_sorted_by(|a, b| a.made < b.made && a.at <= b.at));
+        if let Some([before, after]) = curve.sealed {
+            assert!(before.same < EFFORT.redraws && after.same == EFFORT.redraws);
+        }
         if let Some(step) = curve.step {
             assert!(step.low < step.high && step.before.made < step.after.made);
         }
@@ -49,7 +52,7 @@ fn the_curve_does_not_depend_on_the_number_of_threads() {
     let told = [1, 3].map(|jobs| {
         let curve = curve(&plan, Effort { jobs, ..EFFORT });
         let json = serde_json::to_string(&curve.to_json()).expect("plain data");
-        (text(&curve, &[], "cargo sim replay"), json)
+        (text(&curve, &|_| Vec::new(), "cargo sim replay"), json)
     });
     assert_eq!(told[0], told[1]);
 }
@@ -70,4 +73,6 @@ fn the_step_is_where_two_levels_fit_best() {
     assert_eq!((closer.before.made, closer.after.made), (25, 27));
     let flat = [point(0, 15), point(10, 16), point(20, 16)];
     assert_eq!(super::curve::step_of(&flat), None);
+    assert_eq!(super::curve::sealed(&points).map(|[a, b]| (a.made, b.made)), None);
+    assert_eq!(super::curve::sealed(&flat).map(|[a, b]| (a.made, b.made)), Some((0, 10)));
 }

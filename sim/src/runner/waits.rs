@@ -164,6 +164,9 @@ impl<'a> Waits<'a> {
         let mut words = vec![match links.phase(node) {
             Some((Phase::Up, since)) => format!("link up for {}", self.ago(since)),
             Some((Phase::Suspect, since)) => format!("link suspect for {}", self.ago(since)),
+            Some((Phase::Unsure, since)) => {
+                format!("link suspect, or up again for {}", self.ago(since))
+            }
             Some((Phase::Down, since)) => format!("link down for {}", self.ago(since)),
             None => "link never up".to_owned(),
         }];
