@@ -30,8 +30,10 @@ fn likelihood_prints_a_curve_and_writes_it() {
     let dir = tempfile::tempdir().expect("a directory for files");
     let file = dir.path().join("curve.json");
     let name = file.to_string_lossy();
+    let page = dir.path().join("curve.html");
+    let page_name = page.to_string_lossy();
     let args = ["replay", "0", "--mutant", "seen-list-ignored", "--likelihood", "--points", "4"];
-    let again = [&args[..], &["--redraws", "2", "--json", &name]].concat();
+    let again = [&args[..], &["--redraws", "2", "--json", &name, "--html", &page_name]].concat();
     let output = run(&again);
     assert_eq!(output.status.code(), Some(1), "{}", error(&output));
     let text = out(&output);
@@ -41,7 +43,10 @@ fn likelihood_prints_a_curve_and_writes_it() {
     let last = points.last().expect("there are some");
     assert_eq!((&points[0]["choices"], &last["choices"]), (&Value::from(0), &curve["choices"]));
     assert_eq!((&last["same"], &curve["property"]), (&Value::from(2), &Value::from("counters")));
+    let html = read(&page);
+    assert_eq!(html.matches("<circle").count(), points.len());
     assert_eq!(out(&run(&again)), text);
+    assert_eq!(read(&page), html);
 }
 
 #[test]

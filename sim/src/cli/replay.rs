@@ -12,6 +12,7 @@ use super::telling::reason;
 use super::{BAD_USAGE, HELD, UNDECIDED, VIOLATED, plan};
 use crate::check::Verdict;
 use crate::export::{edn, shiviz, write_text};
+use crate::likelihood::cli::Files;
 use crate::likelihood::{self, Effort};
 use crate::look::{self, Look, Looked};
 use crate::plan::Plan;
@@ -54,8 +55,9 @@ pub struct Args {
     #[arg(long)]
     quiet: bool,
     /// Say where a failing run went wrong: rewind it to many points, draw the choices after each afresh,
-    /// and count how often the same property fails; --json writes that
-    #[arg(long, conflicts_with_all = ["html", "edn", "shiviz", "save", "record", "diff", "until", "quiet"])]
+    /// and count how often the same property fails; --json and
+    /// --html write that
+    #[arg(long, conflicts_with_all = ["edn", "shiviz", "save", "record", "diff", "until", "quiet"])]
     likelihood: bool,
     /// Points to rewind to
     #[arg(long, value_name = "N", default_value_t = 32, requires = "likelihood",
@@ -89,7 +91,8 @@ pub fn run(args: Args) -> u8 {
             redraws: u32::from(args.redraws),
             jobs: cores(),
         };
-        return likelihood::cli::run(&found.task(), effort, args.json.as_deref(), &found.command);
+        let files = Files { json: args.json.as_deref(), html: args.html.as_deref() };
+        return likelihood::cli::run(&found.task(), effort, files, &found.command);
     }
     match replay(&args, &found) {
         Ok(code) => code,

@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::curve::{Curve, Point, Step};
+use super::page::page;
 use super::{Effort, NotFailing, likelihood};
 use crate::cli::{BAD_USAGE, UNDECIDED, VIOLATED};
+use crate::export::write_text;
 use crate::look::told_between;
 use crate::runner::recording::write_json;
 use crate::runner::run::Options;
@@ -19,12 +21,19 @@ const BAR: usize = 40;
 const EVENTS_MAX: usize = 16;
 const CHARS_MAX: usize = 150;
 
+/// Where the curve goes besides, if it is to.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Files<'a> {
+    pub json: Option<&'a Path>,
+    pub html: Option<&'a Path>,
+}
+
 /// When and what.
-type Events = Vec<(Time, String)>;
+pub type Events = Vec<(Time, String)>;
 
 /// Prints the curve of a run, which `command` replays; the exit code. It is 1, as the run fails, and 2 if there is
 /// nothing to look for.
-pub fn run(task: &Task<'_>, effort: Effort, json: Option<&Path>, command: &str) -> u8 {
+pub fn run(task: &Task<'_>, effort: Effort, files: Files<'_>, command: &str) -> u8 {
     let curve = match likelihood(task, effort) {
         Ok(curve) => curve,
         Err(NotFailing::Holds) => {
@@ -40,13 +49,18 @@ pub fn run(task: &Task<'_>, effort: Effort, json: Option<&Path>, command: &str) 
     let text = text(&curve, &events, command);
     // Whoever reads may have read enough: a closed pipe is no failure.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    if let Some(file) = json
-        && let Err(error) = write_json(file, &curve.to_json())
-    {
-        eprintln!("{error}");
-        return BAD_USAGE;
+    let json = files.json.map_or(Ok(()), |file| write_json(file, &curve.to_json()));
+    let html = || match files.html {
+        Some(file) => write_text(file, &page(&curve, &events, command)),
+        None => Ok(()),
+    };
+    match json.and_then(|()| html()) {
+        Ok(()) => VIOLATED,
+        Err(error) => {
+            eprintln!("{error}");
+            BAD_USAGE
+        }
     }
-    VIOLATED
 }
 
 /// What happened in a stretch of time.
@@ -95,21 +109,12 @@ pub fn text(curve: &Curve, events: &dyn Fn([Point; 2]) -> Events, command: &str)
         text.push('\n');
     }
     text.push('\n');
-    match step {
-        Some(Step { before, after, low, high }) => {
-            let (low, high) = (100.0 * low, 100.0 * high);
-            let how = format!("{low:.0} % before, {high:.0} % after");
-            text += &told("the step", [*before, *after], &how, events);
-        }
-        None => {
-            text += "no step: the plan makes it fail about as often whatever is drawn; look at its faults \
-                     and commands (shrink)\n";
-        }
+    if step.is_none() {
+        text += "no step: the plan makes it fail about as often whatever is drawn; look at its faults \
+                 and commands (shrink)\n";
     }
-    if let Some(place @ [before, after]) = sealed
-        && step.is_some_and(|step| (step.before, step.after) != (*before, *after))
-    {
-        text += &told("no way back", *place, "from there on every run fails", events);
+    for place in places(curve) {
+        text += &told(&place, events);
     }
     let until = sealed.map(|[_, after]| after.at.as_ms() + 1);
     match until {
@@ -118,18 +123,33 @@ pub fn text(curve: &Curve, events: &dyn Fn([Point; 2]) -> Events, command: &str)
     }
 }
 
+/// A place of the curve that is worth a look.
+pub struct Place {
+    pub name: &'static str,
+    pub between: [Point; 2],
+    pub how: String,
+}
+
+/// The step, and from where on there is no way back, if that is another place.
+pub fn places(curve: &Curve) -> Vec<Place> {
+    let Some(Step { before, after, low, high }) = curve.step else { return Vec::new() };
+    let how = format!("{:.0} % before, {:.0} % after", 100.0 * low, 100.0 * high);
+    let mut places = vec![Place { name: "the step", between: [before, after], how }];
+    if let Some(between) = curve.sealed.filter(|sealed| *sealed != [before, after]) {
+        let how = "from there on every run fails".to_owned();
+        places.push(Place { name: "no way back", between, how });
+    }
+    places
+}
+
 /// A place of the curve and what happened there.
-fn told(
-    name: &str,
-    [before, after]: [Point; 2],
-    how: &str,
-    events: &dyn Fn([Point; 2]) -> Events,
-) -> String {
+fn told(place: &Place, events: &dyn Fn([Point; 2]) -> Events) -> String {
+    let Place { name, between: [before, after], how } = place;
     let mut text = format!(
         "{name}: between {} (choice {}) and {} (choice {}): {how}\n",
         before.at, before.made, after.at, after.made
     );
-    let events = events([before, after]);
+    let events = events(place.between);
     let shown = &events[events.len().saturating_sub(EVENTS_MAX)..];
     text += &match events.len() - shown.len() {
         0 => "what happened there:\n".to_owned(),

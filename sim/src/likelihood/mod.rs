@@ -4,6 +4,7 @@
 
 pub mod cli;
 mod curve;
+mod page;
 #[cfg(test)]
 mod tests;
 
