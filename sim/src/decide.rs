@@ -94,21 +94,30 @@ impl DecisionLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(decision);
     }
 
+    fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The choices so far; they are forgotten here.
     pub fn take(&self) -> Vec<Decision> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
+/// A stream of random numbers for each kind. They are made when first used: most worlds use few.
+#[derive(Clone, Debug)]
+struct Streams {
+    seed: u64,
+    streams: Box<[Option<Rng>; KINDS.len()]>,
+}
+
 #[derive(Clone, Debug)]
 enum Source {
-    /// Streams are made when first used: most worlds use few.
-    Seed {
-        seed: u64,
-        streams: Box<[Option<Rng>; KINDS.len()]>,
-    },
+    Seed(Streams),
     /// Per kind, in the order they were made.
     Recorded(Vec<VecDeque<u64>>),
+    /// The same, and where there are no more of a kind, drawn.
+    Rewound(Vec<VecDeque<u64>>, Streams),
     Bytes {
         bytes: Vec<u8>,
         at: usize,
@@ -124,8 +133,7 @@ enum Source {
 impl Decisions {
     /// Choices drawn from a seed.
     pub fn from_seed(seed: u64) -> Decisions {
-        let streams = Box::new([const { None }; KINDS.len()]);
-        Decisions { source: Source::Seed { seed, streams }, recording: None }
+        Decisions { source: Source::Seed(Streams::new(seed)), recording: None }
     }
 
     /// Choices as they were made before; zeros where there are no more of a kind.
@@ -137,11 +145,14 @@ impl Decisions {
     pub fn from_lists(
         recorded: impl IntoIterator<Item = (Kind, impl IntoIterator<Item = u64>)>,
     ) -> Decisions {
-        let mut lists = vec![VecDeque::new(); KINDS.len()];
-        for (kind, values) in recorded {
-            lists[kind as usize].extend(values);
-        }
-        Decisions { source: Source::Recorded(lists), recording: None }
+        Decisions { source: Source::Recorded(lists_of(recorded)), recording: None }
+    }
+
+    /// A run rewound: choices as they were made before, and where there are no more of a kind, drawn from
+    /// a seed.
+    pub fn rewound(recorded: &[Decision], seed: u64) -> Decisions {
+        let lists = lists_of(recorded.iter().map(|d| (d.kind, [d.value])));
+        Decisions { source: Source::Rewound(lists, Streams::new(seed)), recording: None }
     }
 
     /// Choices read off a fuzzer's bytes; zeros after their end.
@@ -160,6 +171,11 @@ impl Decisions {
     /// From now on choices are kept in this log, too.
     pub fn record(&mut self, log: &DecisionLog) {
         self.recording = Some(log.clone());
+    }
+
+    /// How many choices have been kept so far; 0, if none are.
+    pub fn kept(&self) -> usize {
+        self.recording.as_ref().map_or(0, DecisionLog::count)
     }
 
     /// A choice among `0..n`. A choice among one thing is none and draws nothing.
@@ -191,18 +207,40 @@ impl Decisions {
     }
 }
 
+fn lists_of(
+    recorded: impl IntoIterator<Item = (Kind, impl IntoIterator<Item = u64>)>,
+) -> Vec<VecDeque<u64>> {
+    let mut lists = vec![VecDeque::new(); KINDS.len()];
+    for (kind, values) in recorded {
+        lists[kind as usize].extend(values);
+    }
+    lists
+}
+
+impl Streams {
+    fn new(seed: u64) -> Streams {
+        Streams { seed, streams: Box::new([const { None }; KINDS.len()]) }
+    }
+
+    #[inline]
+    fn draw(&mut self, kind: Kind, n: u64) -> u64 {
+        let at = kind as usize;
+        self.streams[at].get_or_insert_with(|| Rng::fork(self.seed, KINDS[at].1)).below(n)
+    }
+}
+
 impl Source {
     #[inline]
     fn draw(&mut self, kind: Kind, n: u64) -> u64 {
         assert!(n > 0, "a choice among nothing");
         match self {
-            Source::Seed { seed, streams } => {
-                let at = kind as usize;
-                let stream = streams[at].get_or_insert_with(|| Rng::fork(*seed, KINDS[at].1));
-                stream.below(n)
-            }
+            Source::Seed(streams) => streams.draw(kind, n),
             // A recording may have been cut by a shrinker, or n may have changed with the code.
             Source::Recorded(lists) => lists[kind as usize].pop_front().unwrap_or(0) % n,
+            Source::Rewound(lists, streams) => match lists[kind as usize].pop_front() {
+                Some(value) => value % n,
+                None => streams.draw(kind, n),
+            },
             Source::Order { order, .. } if kind == Kind::Order => {
                 order.pop_front().unwrap_or(0) % n
             }
@@ -259,6 +297,22 @@ mod tests {
         assert_eq!(made, again);
         assert_eq!(b.decide(Kind::Chunk, 100), 0);
         assert!(!b.chance(Kind::Chunk, 2));
+    }
+
+    #[test]
+    fn a_rewound_run_goes_on_with_fresh_choices() {
+        let mut a = Decisions::from_seed(3);
+        let log = DecisionLog::default();
+        a.record(&log);
+        let made: Vec<u64> = (0..20).map(|_| a.decide(Kind::Chunk, 1 << 40)).collect();
+        assert_eq!(a.kept(), 20);
+        let mut b = Decisions::rewound(&log.take()[..8], 4);
+        let mut drawn = Decisions::from_seed(4);
+        assert_eq!(drawn.decide(Kind::Loss, 99), b.decide(Kind::Loss, 99));
+        let again: Vec<u64> = (0..20).map(|_| b.decide(Kind::Chunk, 1 << 40)).collect();
+        assert_eq!(again[..8], made[..8]);
+        let fresh: Vec<u64> = (8..20).map(|_| drawn.decide(Kind::Chunk, 1 << 40)).collect();
+        assert_eq!(again[8..], fresh);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::runner::summary::digest_text;
 use crate::runner::task::{Ran, Task};
 use crate::scenario::{self, outcome};
 use crate::time::Time;
-use crate::trace::parting::{Column, Event};
-use crate::trace::{End, Recorder, Tape, parting};
+use crate::trace::parting::{Column, Event, in_order};
+use crate::trace::{End, MessageKind, Recorder, Tape, parting};
 use crate::workload::history::History;
 
 /// A run that was recorded.
@@ -56,7 +56,7 @@ pub fn run_task(task: Task<'_>, look: Look, command: String) -> Looked<Outcome> 
     let tape = on_tape.then_some(&recorder);
     let label = label_of(task.plan);
     let ran = task.run_with(Options { traced: true, until }, record, tape);
-    let Ran { outcome, lines, history, decisions } = ran;
+    let Ran { outcome, lines, history, decisions, pace: _ } = ran;
     let mut tape = recorder.take();
     tape.finish(end_of(&outcome));
     Looked { outcome, lines, history, decisions, tape, label, command }
@@ -128,6 +128,17 @@ pub fn parting_text<O>(left: &Looked<O>, right: &Looked<O>) -> String {
         right.label,
         side(right, parting.right),
     )
+}
+
+/// What a tape tells of a stretch of time, both ends included: when and what. Acknowledgements are left out.
+pub fn told_between(tape: &Tape, from: Time, until: Time) -> Vec<(Time, String)> {
+    let is_ack = |event: &Event| match event.column {
+        Column::Message => tape.messages[event.index].kind == MessageKind::TcpAck,
+        Column::Mark | Column::Op => false,
+    };
+    let within = |event: &Event| (from.0..=until.0).contains(&event.at) && !is_ack(event);
+    let events = in_order(tape).into_iter().filter(within);
+    events.map(|event| (Time(event.at), event_text(tape, event))).collect()
 }
 
 fn event_text(tape: &Tape, event: Event) -> String {

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::args::duration;
+use super::args::{cores, duration};
 use super::source::{Found, Source};
 use super::telling::reason;
 use super::{BAD_USAGE, HELD, UNDECIDED, VIOLATED, plan};
 use crate::check::Verdict;
+use crate::export::{edn, shiviz, write_text};
+use crate::likelihood::cli::Files;
+use crate::likelihood::{self, Effort};
 use crate::look::{self, Look, Looked};
 use crate::plan::Plan;
 use crate::runner::book::Line;
@@ -29,6 +32,12 @@ pub struct Args {
     /// Write a page to look at to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write what clients asked and were told to this file, as a history in Jepsen's EDN
+    #[arg(long, value_name = "FILE")]
+    edn: Option<PathBuf>,
+    /// Write a log with vector clocks for ShiViz to this file
+    #[arg(long, value_name = "FILE")]
+    shiviz: Option<PathBuf>,
     /// Write the plan to this file, for --plan
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -45,6 +54,19 @@ pub struct Args {
     /// Print the verdict and the digest only
     #[arg(long)]
     quiet: bool,
+    /// Say where a failing run went wrong: rewind it to many points, draw the choices after each afresh,
+    /// and count how often the same property fails; --json and
+    /// --html write that
+    #[arg(long, conflicts_with_all = ["edn", "shiviz", "save", "record", "diff", "until", "quiet"])]
+    likelihood: bool,
+    /// Points to rewind to
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "likelihood",
+          value_parser = clap::value_parser!(u16).range(2..=1000))]
+    points: u16,
+    /// Runs from each point
+    #[arg(long, value_name = "N", default_value_t = 16, requires = "likelihood",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    redraws: u16,
 }
 
 #[derive(Serialize)]
@@ -63,6 +85,15 @@ pub fn run(args: Args) -> u8 {
             return BAD_USAGE;
         }
     };
+    if args.likelihood {
+        let effort = Effort {
+            points: usize::from(args.points),
+            redraws: u32::from(args.redraws),
+            jobs: cores(),
+        };
+        let files = Files { json: args.json.as_deref(), html: args.html.as_deref() };
+        return likelihood::cli::run(&found.task(), effort, files, &found.command);
+    }
     match replay(&args, &found) {
         Ok(code) => code,
         Err(error) => {
@@ -75,7 +106,7 @@ pub fn run(args: Args) -> u8 {
 /// The exit code; what is wrong with a file that could not be written.
 fn replay(args: &Args, found: &Found) -> Result<u8, String> {
     let until = args.until.map(|d| Time(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)));
-    let on_tape = args.html.is_some() || args.diff.is_some();
+    let on_tape = args.html.is_some() || args.diff.is_some() || args.shiviz.is_some();
     let look = Look { until, on_tape, record: args.record.is_some() };
     let looked = look::run_task(found.task(), look, found.command.clone());
     let outcome = &looked.outcome;
@@ -123,6 +154,12 @@ fn write_files(
     }
     if let Some(file) = &args.record {
         Recording::new(plan, found.order(), &looked.decisions).write(file)?;
+    }
+    if let Some(file) = &args.edn {
+        write_text(file, &edn::text(plan, &looked.history))?;
+    }
+    if let Some(file) = &args.shiviz {
+        write_text(file, &shiviz::text(&looked.tape))?;
     }
     if let Some(file) = &args.html {
         look::write_page(file, looked, other)?;

@@ -104,6 +104,15 @@ fn describe(recorded: &Recorded, report: &Report, took: Duration) -> String {
             counted(recorded.skipped, "entry")
         );
     }
+    if recorded.commands > 0 {
+        let keys = recorded.touched.len();
+        let _ = writeln!(
+            text,
+            "left out {} that other commands than reads and writes may have changed, with {}",
+            counted(keys, "key"),
+            counted(recorded.commands, "entry")
+        );
+    }
     if let Some(event) = recorded.time_steps_back() {
         let line = recorded.lines[event];
         let _ = writeln!(text, "note: :time steps back on line {line}; the order of lines counts");

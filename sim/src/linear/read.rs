@@ -1,8 +1,13 @@
 //! Recorded histories: EDN maps, or lines of Jepsen's log. Nothing is skipped without being counted.
 
+use std::collections::BTreeSet;
+
 use super::edn::{Form, Located, Malformed, Reader};
 use super::history::{Event, Function, History, Process, Stage};
 use super::value::{Value, brief};
+
+/// What commands do that are neither reads nor writes of one key: `:f :command`.
+pub const COMMAND: &str = "command";
 
 /// How a file writes a history.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -34,6 +39,10 @@ pub struct Recorded {
     pub lines: Vec<usize>,
     /// Events of no client (the nemesis) and log lines of other loggers.
     pub skipped: usize,
+    /// Entries of commands that no model knows, and the keys that they may have changed. Nothing can be said of such
+    /// keys: their events are left out and counted here, too.
+    pub commands: usize,
+    pub touched: BTreeSet<Value>,
 }
 
 impl Recorded {
@@ -58,6 +67,20 @@ impl Recorded {
             None => self.skipped += 1,
         }
     }
+
+    fn leave_out_touched(&mut self) {
+        let Recorded { history, lines, touched, commands, .. } = self;
+        let known: Vec<bool> = history
+            .events
+            .iter()
+            .map(|event| event.key.as_ref().is_none_or(|key| !touched.contains(key)))
+            .collect();
+        *commands += known.iter().filter(|known| !**known).count();
+        let mut of = known.iter();
+        history.events.retain(|_| of.next().is_some_and(|known| *known));
+        let mut of = known.iter();
+        lines.retain(|_| of.next().is_some_and(|known| *known));
+    }
 }
 
 /// Reads a history. A text without any event is malformed.
@@ -79,6 +102,12 @@ pub fn read(text: &str, notation: Notation) -> Result<Recorded, Malformed> {
             }
         }
     }
+    recorded.leave_out_touched();
+    if recorded.history.events.is_empty() && recorded.commands > 0 {
+        let lines = text.lines().count().max(1);
+        let expected = "at least one key that only reads and writes touch";
+        return Err(Malformed::new(lines, expected, "other commands on every key"));
+    }
     if recorded.history.events.is_empty() {
         let lines = text.lines().count().max(1);
         return Err(Malformed::new(lines, "at least one operation of a client", "none"));
@@ -89,8 +118,13 @@ pub fn read(text: &str, notation: Notation) -> Result<Recorded, Malformed> {
 fn edn_events(form: &Located, into: &mut Recorded) -> Result<(), Malformed> {
     match &form.form {
         Form::Map(pairs) => {
-            let event = Fields { line: form.line, pairs }.event()?;
-            into.push(form.line, event);
+            let fields = Fields { line: form.line, pairs };
+            if let Some(touched) = fields.touched()? {
+                into.commands += 1;
+                into.touched.extend(touched);
+            } else {
+                into.push(form.line, fields.event()?);
+            }
             Ok(())
         }
         Form::Vector(parts) => parts.iter().try_for_each(|part| edn_events(part, into)),
@@ -126,6 +160,22 @@ impl Fields<'_> {
 
     fn value(&self, name: &str) -> Result<Value, Malformed> {
         self.get(name)?.map_or(Ok(Value::Nil), Located::value)
+    }
+
+    /// The keys that a command may have changed which no model knows (`:f :command, :touches [keys]`); None if the
+    /// event is of another kind.
+    fn touched(&self) -> Result<Option<Vec<Value>>, Malformed> {
+        let Some(function) = self.get("f")? else { return Ok(None) };
+        if function.form != Form::Scalar(Value::Keyword(COMMAND.to_owned())) {
+            return Ok(None);
+        }
+        let keys = self.need("touches")?;
+        match keys.value()? {
+            Value::Vector(keys) => Ok(Some(keys)),
+            Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Keyword(_) | Value::Str(_) => {
+                Err(Malformed::new(keys.line, "a vector of keys", keys.describe()))
+            }
+        }
     }
 
     fn event(&self) -> Result<Option<Event>, Malformed> {

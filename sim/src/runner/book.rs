@@ -4,6 +4,7 @@ use quorate::base::fact::Fact;
 use serde::Serialize;
 
 use super::labels::{LabelSet, Labels};
+use super::links::Links;
 use super::outcome::Counts;
 use crate::ids::HostId;
 use crate::model::ledger::{BootId, Ledger};
@@ -28,13 +29,20 @@ pub struct Book {
     pub counts: Counts,
     pub labels: LabelSet,
     known: Labels,
+    /// What each host's present process has told of its links.
+    pub links: Vec<Links>,
     /// Lines, if anybody wants them.
     pub trace: Option<Vec<Line>>,
 }
 
 impl Book {
     pub fn new(hosts: usize, traced: bool) -> Book {
-        Book { boots: vec![None; hosts], trace: traced.then(Vec::new), ..Book::default() }
+        Book {
+            boots: vec![None; hosts],
+            links: vec![Links::default(); hosts],
+            trace: traced.then(Vec::new),
+            ..Book::default()
+        }
     }
 
     /// A process has started; `alone`: without masters and without a past in company.
@@ -42,6 +50,9 @@ impl Book {
         let boot = self.ledger.booted(host);
         self.ledger.boots[boot.0].alone = alone;
         self.boots[host as usize] = Some(boot);
+        if let Some(links) = self.links.get_mut(host as usize) {
+            *links = Links::default();
+        }
         boot
     }
 
@@ -62,6 +73,9 @@ impl Book {
 impl Observer for Book {
     fn on_fact(&mut self, host: HostId, at: Time, fact: Fact) {
         let Some(boot) = self.boots.get(host.index()).copied().flatten() else { return };
+        if let Some(links) = self.links.get_mut(host.index()) {
+            links.fact(at, &fact);
+        }
         match &fact {
             Fact::Sometimes(label) => self.known.note(&mut self.labels, label),
             Fact::ResyncEnded { complete: true, .. } => self.counts.resyncs += 1,

@@ -1,14 +1,14 @@
 //! Judges a world whose load has ended: what the core must have reached, and why it has not.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use quorate::base::ids::Origin;
 use quorate::base::time::{Span, UnixMs};
 use quorate::base::vector::Vector;
 use quorate::node::Inspection;
 
+use super::members::{Member, lagging, members};
 use super::player::{Player, name_of};
+use super::waits::Waits;
 use crate::check::loss::lost_unit;
 use crate::check::sessions::{match_units, stale_read};
 use crate::check::{Property, Violation};
@@ -23,30 +23,6 @@ const HEARTBEATS_TO_COLLECT: u64 = 40;
 /// So many boots that wrote under a shared origin are taken into account.
 const SHARERS_MAX: usize = 6;
 
-/// One host of the core, looked into.
-struct Member {
-    host: u16,
-    boot: BootId,
-    replica: bool,
-    inspection: Inspection,
-}
-
-fn members(player: &Player<'_>) -> Option<Vec<Member>> {
-    player
-        .plan
-        .core()
-        .into_iter()
-        .map(|host| {
-            let boot = player.boot(host)?;
-            let id = player.hosts[host as usize];
-            let machine = player.world.machine(id)?;
-            let inspection = machine.node.inspect(player.world.now_at(id));
-            let replica = player.plan.nodes[host as usize].replica;
-            Some(Member { host, boot, replica, inspection })
-        })
-        .collect()
-}
-
 /// Whether the core shows one and the same data, all of it has all that any of it has, and nobody holds what the others
 /// are not about to get.
 pub fn has_converged(player: &Player<'_>) -> bool {
@@ -54,83 +30,50 @@ pub fn has_converged(player: &Player<'_>) -> bool {
     let digest = members[0].inspection.digest;
     members.iter().all(|m| m.inspection.digest == digest)
         && members.iter().all(|m| !m.inspection.unlogged)
-        && lagging(player, &members).is_none()
+        && lagging(player, &members).next().is_none()
         && (!player.plan.heals_all()
             || members.iter().all(|m| m.inspection.masters_up == m.inspection.masters))
 }
 
-/// The newest unit of each origin that the core is to have: issued by a living master of it, or
-/// covered by the vector of one. (What a plain replica wrote while it was none goes with its data.)
-fn wanted(player: &Player<'_>, members: &[Member]) -> BTreeMap<Origin, u64> {
-    let mut wanted = BTreeMap::new();
-    for unit in &player.book.ledger.units {
-        let held = members
-            .iter()
-            .any(|m| !m.replica && (m.boot == unit.boot || m.inspection.vector.covers(unit.dot)));
-        if held {
-            let newest = wanted.entry(unit.dot.origin).or_insert(0);
-            *newest = unit.dot.time.max(*newest);
-        }
-    }
-    wanted
-}
-
-/// A member that does not have all that the core has, and the origin it lacks.
-fn lagging(player: &Player<'_>, members: &[Member]) -> Option<(u16, Origin, u64)> {
-    for (origin, time) in wanted(player, members) {
-        for member in members {
-            let has = member.inspection.vector.get(origin);
-            if has < time {
-                return Some((member.host, origin, has));
-            }
-        }
-    }
-    None
-}
-
-/// Why the core has not converged within its bound: what waits for what.
+/// Why the core has not converged within its bound: what waits for what, and what every member has.
 pub fn stuck(player: &Player<'_>) -> Violation {
     let property = Property::Convergence;
     let bound = player.plan.bound_ms / 1000;
     let mut evidence = format!("the core has not converged within {bound} s;");
     let Some(members) = members(player) else {
-        evidence.push_str(" a host of the core does not run");
+        let down = player.plan.core().into_iter().filter(|&host| player.boot(host).is_none());
+        let down: Vec<String> = down.map(name_of).collect();
+        let _ = write!(evidence, " {} of the core does not run", down.join(", "));
         return Violation { property, evidence };
     };
-    if let Some((host, origin, has)) = lagging(player, &members) {
-        let _ = write!(
-            evidence,
-            " {} waits for units of origin {origin} (has {has:x}, there are newer ones);",
-            name_of(host)
-        );
+    let waits = Waits::new(player, &members);
+    let _ = write!(evidence, " {};", waits.headline());
+    for line in waits.lines() {
+        let _ = write!(evidence, "\n  {line}");
     }
     for member in &members {
         let i = &member.inspection;
+        let vector = i.vector.iter().map(|(o, t)| format!("{o} {}", short_time(t)));
         let _ = write!(
             evidence,
-            " {}: digest {:016x}, {} of {} masters up, paused {:?}, vector {:x?};",
+            "\n  {}: digest {:016x}, {} of {} masters up, horizon {}, vector [{}]",
             name_of(member.host),
             i.digest,
             i.masters_up,
             i.masters,
-            i.paused,
-            i.vector.iter().map(|(o, t)| (o.0, t)).collect::<Vec<_>>()
+            short_time(i.collected),
+            vector.collect::<Vec<_>>().join(", ")
         );
     }
     if let Some(differs) = compared(player, &members) {
-        let _ = write!(evidence, " {};", differs.evidence);
+        let _ = write!(evidence, "\n  {}", differs.evidence);
     }
     let key = evidence.split("for key \"").nth(1).and_then(|rest| rest.split('"').next());
     let key = key.map(str::to_owned);
     for member in &members {
         let id = player.hosts[member.host as usize];
         let Some(machine) = player.world.machine(id) else { continue };
-        let _ = write!(
-            evidence,
-            " {} (horizon {}) holds",
-            name_of(member.host),
-            short_time(member.inspection.collected)
-        );
+        let _ = write!(evidence, "\n  {} holds", name_of(member.host));
         for cell in machine.node.cells() {
             let name = String::from_utf8_lossy(&cell.key);
             if key.as_deref().is_none_or(|key| key == name) {
@@ -138,7 +81,6 @@ pub fn stuck(player: &Player<'_>) -> Violation {
                 let _ = write!(evidence, " [{name} {stamp} {}]", show_cell(&cell.cell));
             }
         }
-        evidence.push(';');
     }
     Violation { property, evidence }
 }
@@ -235,7 +177,7 @@ pub fn collection_bound(plan: &Plan) -> Span {
 /// What a member still holds that it should have let go.
 pub fn uncollected(player: &Player<'_>) -> Option<String> {
     members(player)?.into_iter().find_map(|member| {
-        let Inspection { stats, backlog_bytes, collected, .. } = member.inspection;
+        let Inspection { stats, backlog_bytes, .. } = member.inspection;
         let name = name_of(member.host);
         if backlog_bytes > player.plan.backlog_bytes {
             let bound = player.plan.backlog_bytes;
@@ -243,9 +185,17 @@ pub fn uncollected(player: &Player<'_>) -> Option<String> {
         }
         (stats.tombstones + stats.hidden > 0).then(|| {
             format!(
-                "{name}: {} tombstones and {} expired keys are left, horizon {collected:x}",
+                "{name}: {} tombstones and {} expired keys are left",
                 stats.tombstones, stats.hidden
             )
         })
     })
+}
+
+/// What holds the horizon of the core back, and with it whatever is to be collected.
+pub fn held_back(player: &Player<'_>) -> String {
+    match members(player) {
+        Some(members) => Waits::new(player, &members).horizon(),
+        None => "a host of the core does not run".to_owned(),
+    }
 }

@@ -92,6 +92,7 @@ impl<'p> Ordered<'p> {
         let until = until.unwrap_or(Time::NEVER);
         loop {
             let choices = self.choices();
+            self.player.keep_pace();
             if let Some(verdict) = early(&mut self.player, until) {
                 return verdict;
             }

@@ -63,6 +63,15 @@ pub struct Player<'p> {
     pub(super) twins: Vec<Option<Option<Identity>>>,
     /// What was done to the world, if somebody wants to know.
     pub deeds: Option<Deeds>,
+    /// How choices were made over time, if somebody wants to know.
+    pub pace: Option<Vec<Pace>>,
+}
+
+/// Up to a time so many choices had been made.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Pace {
+    pub made: usize,
+    pub at: Time,
 }
 
 impl Token {
@@ -164,6 +173,7 @@ impl<'p> Player<'p> {
             broken: None,
             healed: false,
             deeds: None,
+            pace: None,
         };
         for index in 0..count {
             player.arm(index);
@@ -180,7 +190,18 @@ impl<'p> Player<'p> {
     pub fn run(&mut self, until: Time) {
         while self.broken.is_none() {
             let Some(notice) = self.world.next(until, &mut self.book) else { break };
+            self.keep_pace();
             self.on_notice(notice);
+        }
+        self.keep_pace();
+    }
+
+    /// Notes how many choices have been made by now.
+    pub(super) fn keep_pace(&mut self) {
+        let Some(pace) = &mut self.pace else { return };
+        let (made, at) = (self.world.decisions().kept(), self.world.now());
+        if pace.last().is_none_or(|last| last.made < made) {
+            pace.push(Pace { made, at });
         }
     }
 

@@ -105,17 +105,23 @@ pub(super) fn converge(player: &mut Player<'_>, until: Time) -> Verdict {
     let deadline = player.world.now() + judge::collection_bound(player.plan);
     loop {
         // A command that was long on its way may have come after all.
-        let left = match judge::uncollected(player) {
-            None if judge::has_converged(player) => break,
-            None => format!("not converged any more: {}", judge::stuck(player).evidence),
-            Some(left) => left,
-        };
+        let left = judge::uncollected(player);
+        if left.is_none() && judge::has_converged(player) {
+            break;
+        }
         if let Some(verdict) = early(player, until) {
             return verdict;
         }
         if player.world.now() >= deadline {
-            let violation = Violation { property: Property::BoundedMemory, evidence: left };
-            return Verdict::Violated(violation);
+            let property = Property::BoundedMemory;
+            return Verdict::Violated(match left {
+                Some(left) => {
+                    let evidence = format!("{left}; {}", judge::held_back(player));
+                    Violation { property, evidence }
+                }
+                // It had converged, and does not any more.
+                None => judge::stuck(player),
+            });
         }
         let next = (player.world.now() + poll).min(until);
         player.run(next);

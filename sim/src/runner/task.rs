@@ -4,7 +4,7 @@ use super::book::Line;
 use super::campaign::guarded_mut;
 use super::ordered::{Bounds, Ordered};
 use super::outcome::Outcome;
-use super::player::Player;
+use super::player::{Pace, Player};
 use super::recording::Recording;
 use super::run::{Options, outcome_of, run_player};
 use crate::decide::{Decision, DecisionLog, Decisions};
@@ -30,6 +30,8 @@ pub struct Ran {
     pub history: History,
     /// The choices made in it, if they were recorded.
     pub decisions: Vec<Decision>,
+    /// How they were made over time, if they were recorded.
+    pub pace: Vec<Pace>,
 }
 
 /// A run under way.
@@ -62,10 +64,17 @@ impl<'p> Task<'p> {
         let (seed, mut task, mut running) = (self.plan.seed, Some(self), None);
         let outcome = guarded_mut(seed, &mut || {
             let task = task.take().expect("it is run once");
-            running.insert(Running::new(task, options.traced, tape)).run(options)
+            let running = running.insert(Running::new(task, options.traced, tape));
+            running.player_mut().pace = record.then(Vec::new);
+            running.run(options)
         });
-        let mut ran =
-            Ran { outcome, lines: Vec::new(), history: History::default(), decisions: log.take() };
+        let mut ran = Ran {
+            outcome,
+            lines: Vec::new(),
+            history: History::default(),
+            decisions: log.take(),
+            pace: Vec::new(),
+        };
         if let Some(running) = running {
             let player = running.into_player();
             if let Some(tape) = tape {
@@ -73,6 +82,7 @@ impl<'p> Task<'p> {
             }
             ran.lines = player.book.trace.unwrap_or_default();
             ran.history = player.history;
+            ran.pace = player.pace.unwrap_or_default();
         }
         ran
     }
@@ -94,6 +104,13 @@ impl<'p> Running<'p> {
                 let verdict = ordered.run(options.until);
                 outcome_of(&ordered.player, verdict)
             }
+        }
+    }
+
+    fn player_mut(&mut self) -> &mut Player<'p> {
+        match self {
+            Running::Timed(player) => player,
+            Running::Ordered(ordered) => &mut ordered.player,
         }
     }
 

@@ -1,35 +1,81 @@
 //! Delta debugging: from a list that fails to a part of it that fails, of which nothing can go.
 
+/// The search, step by step: whoever drives it tries each candidate out.
+///
+/// Source: Zeller, Hildebrandt, "Simplifying and isolating failure-inducing input", without the step to subsets.
+#[derive(Clone, Debug)]
+pub struct Ddmin {
+    kept: Vec<usize>,
+    candidate: Vec<usize>,
+    /// Elements that are taken out at once, and the end of those that were last.
+    chunk: usize,
+    end: usize,
+    /// Nothing of all has been tried.
+    begun: bool,
+    /// Something went in this round.
+    shrunk: bool,
+}
+
+impl Ddmin {
+    /// A search in all indexes below `count`, which are taken to fail.
+    pub fn new(count: usize) -> Ddmin {
+        Ddmin {
+            kept: (0..count).collect(),
+            candidate: Vec::new(),
+            chunk: count.div_ceil(2),
+            end: count,
+            begun: false,
+            shrunk: false,
+        }
+    }
+
+    /// The next indexes to try, in rising order; None if no more can go.
+    pub fn candidate(&mut self) -> Option<&[usize]> {
+        if self.kept.is_empty() {
+            return None;
+        }
+        if !self.begun {
+            self.begun = true;
+            self.candidate.clear();
+            return Some(&self.candidate);
+        }
+        loop {
+            // From the end: what comes last is needed least by what comes before.
+            while self.end > 0 {
+                let start = self.end.saturating_sub(self.chunk);
+                self.candidate = [&self.kept[..start], &self.kept[self.end..]].concat();
+                self.end = start;
+                if !self.candidate.is_empty() {
+                    return Some(&self.candidate);
+                }
+            }
+            if self.chunk > 1 {
+                self.chunk = self.chunk.div_ceil(2);
+            } else if !self.shrunk {
+                return None;
+            }
+            (self.end, self.shrunk) = (self.kept.len(), false);
+        }
+    }
+
+    /// The last candidate fails: the search goes on from it.
+    pub fn accept(&mut self) {
+        self.kept = std::mem::take(&mut self.candidate);
+        self.shrunk = true;
+    }
+}
+
 /// The indexes below `count` that are left when everything that is not needed for `fails` has gone, in rising
 /// order. `fails` is taken to hold for all of them; it need not be monotonic: what is left fails, and does not
 /// without any one of its elements.
-///
-/// Source: Zeller, Hildebrandt, "Simplifying and isolating failure-inducing input", without the step to subsets.
 pub fn ddmin(count: usize, fails: &mut dyn FnMut(&[usize]) -> bool) -> Vec<usize> {
-    let mut kept: Vec<usize> = (0..count).collect();
-    if kept.is_empty() || fails(&[]) {
-        return Vec::new();
-    }
-    let mut chunk = kept.len().div_ceil(2);
-    loop {
-        let mut shrunk = false;
-        // From the end: what comes last is needed least by what comes before.
-        let mut end = kept.len();
-        while end > 0 {
-            let start = end.saturating_sub(chunk);
-            let rest: Vec<usize> = [&kept[..start], &kept[end..]].concat();
-            if !rest.is_empty() && fails(&rest) {
-                kept = rest;
-                shrunk = true;
-            }
-            end = start;
-        }
-        if chunk > 1 {
-            chunk = chunk.div_ceil(2);
-        } else if !shrunk {
-            return kept;
+    let mut search = Ddmin::new(count);
+    while let Some(candidate) = search.candidate() {
+        if fails(candidate) {
+            search.accept();
         }
     }
+    search.kept
 }
 
 #[cfg(test)]

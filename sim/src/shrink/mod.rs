@@ -7,6 +7,8 @@ mod ddmin;
 mod draft;
 mod passes;
 mod plans;
+#[cfg(feature = "proptest")]
+pub mod strategy;
 
 use std::time::Duration;
 

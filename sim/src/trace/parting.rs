@@ -44,7 +44,7 @@ pub fn parting(left: &Tape, right: &Tape) -> Option<Parting> {
 }
 
 /// All events but those of values, which follow from the others.
-fn in_order(tape: &Tape) -> Vec<Event> {
+pub fn in_order(tape: &Tape) -> Vec<Event> {
     let marks = tape.marks.iter().map(|m| m.at).enumerate();
     let messages = tape.messages.iter().map(|m| m.sent).enumerate();
     let ops = tape.ops.iter().map(|o| o.sent).enumerate();

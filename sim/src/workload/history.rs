@@ -30,6 +30,10 @@ pub struct Attempt {
     /// Simulated times, ns.
     pub sent: u64,
     pub done: u64,
+    /// Which of all sendings and answers of the run these were: their order, also within one moment. Without an
+    /// answer both are the sending.
+    pub sent_nth: u64,
+    pub done_nth: u64,
     pub outcome: Outcome,
 }
 
@@ -49,6 +53,8 @@ pub struct Session {
 pub struct History {
     pub sessions: Vec<Session>,
     pub attempts: Vec<Attempt>,
+    /// Sendings and answers so far.
+    events: u64,
 }
 
 impl History {
@@ -62,7 +68,17 @@ impl History {
         let index = self.attempts.len();
         let client = self.sessions[session.0].client;
         let outcome = Outcome::InDoubt;
-        self.attempts.push(Attempt { client, command, session, sent: at, done: at, outcome });
+        let nth = self.next_nth();
+        self.attempts.push(Attempt {
+            client,
+            command,
+            session,
+            sent: at,
+            done: at,
+            sent_nth: nth,
+            done_nth: nth,
+            outcome,
+        });
         self.sessions[session.0].attempts.push(index);
         index
     }
@@ -73,16 +89,22 @@ impl History {
             let Session { client, host, accepted, attempts } = session;
             let _ = write!(out, "\n{client} {host} {accepted:?}");
             for &attempt in attempts {
-                let Attempt { client: _, command, session: _, sent, done, outcome } =
-                    &self.attempts[attempt];
+                let Attempt { command, sent, done, outcome, .. } = &self.attempts[attempt];
                 let _ = write!(out, " {command} {sent} {done} {outcome:?}");
             }
         }
     }
 
     pub fn reply(&mut self, attempt: usize, at: u64, reply: Reply) {
+        let nth = self.next_nth();
         let attempt = &mut self.attempts[attempt];
         attempt.done = at;
+        attempt.done_nth = nth;
         attempt.outcome = Outcome::Replied(reply);
+    }
+
+    fn next_nth(&mut self) -> u64 {
+        self.events += 1;
+        self.events
     }
 }
