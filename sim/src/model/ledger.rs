@@ -12,7 +12,7 @@ use quorate::base::unit::{Cell, Change, Unit};
 use quorate::base::vector::Vector;
 
 use super::key::{BaseWrite, Increment, KeyHistory, show};
-use super::moved::Moved;
+use super::moved::{Kind, Moved};
 use crate::check::{Property, Violation};
 
 /// One boot of one host, counted over the whole run.
@@ -398,7 +398,7 @@ impl Ledger {
         // It also knows what was logged again under a dot it has.
         let mut again: BTreeSet<(KeyId, Stamp)> = BTreeSet::new();
         for unit in self.adopted.iter().filter(|unit| reached.covers(unit.dot)) {
-            for change in &unit.changes {
+            for change in unit.changes.iter().filter(|c| Kind::of(&c.cell) == Kind::Base) {
                 let id = self.ids.get(&(change.db, change.key.clone())).copied();
                 again.extend(id.map(|id| (id, change.stamp_in(unit.dot))));
             }

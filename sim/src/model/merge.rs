@@ -12,6 +12,7 @@ use quorate::base::vector::Vector;
 
 use super::key::{BaseWrite, Increment, KeyHistory, Resolved, show};
 use super::ledger::{BootId, KeyId, Ledger};
+use super::moved::Kind;
 use crate::check::{Property, Violation};
 
 /// Which cells count in the end.
@@ -19,7 +20,7 @@ use crate::check::{Property, Violation};
 pub struct Coverage {
     vector: Vector,
     /// Cells that were logged again under a covered dot.
-    again: BTreeSet<(KeyId, Stamp)>,
+    again: BTreeSet<(KeyId, Stamp, Kind)>,
     /// How far contributions that were logged again reach.
     reach: BTreeMap<(KeyId, Origin, u64), u64>,
     flushes: BTreeSet<(DbIndex, Stamp)>,
@@ -47,7 +48,7 @@ impl Coverage {
                     let reach = coverage.reach.entry((id, stamp.origin, generation)).or_default();
                     *reach = stamp.time.max(*reach);
                 } else {
-                    coverage.again.insert((id, stamp));
+                    coverage.again.insert((id, stamp, Kind::of(&change.cell)));
                 }
             }
         }
@@ -78,8 +79,9 @@ impl Coverage {
         self.vector.covers(stamp) && (self.lost.is_empty() || !self.lost.contains(&(id, stamp)))
     }
 
-    fn cell(&self, id: KeyId, stamp: Stamp) -> bool {
-        self.covers_cell(id, stamp) || (!self.again.is_empty() && self.again.contains(&(id, stamp)))
+    fn cell(&self, id: KeyId, stamp: Stamp, kind: Kind) -> bool {
+        self.covers_cell(id, stamp)
+            || (!self.again.is_empty() && self.again.contains(&(id, stamp, kind)))
     }
 
     fn increment(&self, id: KeyId, increment: &Increment) -> bool {
@@ -101,17 +103,27 @@ impl Coverage {
 
     /// The part of a key's history that counts.
     fn part(&self, id: KeyId, history: &KeyHistory) -> KeyHistory {
-        let kept = |stamp: Stamp| self.cell(id, stamp);
+        let kept = |stamp: Stamp, kind: Kind| self.cell(id, stamp, kind);
         KeyHistory {
-            bases: history.bases.iter().filter(|b| !b.void && kept(b.stamp)).cloned().collect(),
-            expiries: history.expiries.iter().filter(|e| kept(e.0)).copied().collect(),
+            bases: history
+                .bases
+                .iter()
+                .filter(|b| !b.void && kept(b.stamp, Kind::Base))
+                .cloned()
+                .collect(),
+            expiries: history
+                .expiries
+                .iter()
+                .filter(|e| kept(e.0, Kind::Expiry))
+                .copied()
+                .collect(),
             increments: history
                 .increments
                 .iter()
                 .filter(|i| self.increment(id, i))
                 .copied()
                 .collect(),
-            floors: history.floors.iter().filter(|f| kept(f.0)).copied().collect(),
+            floors: history.floors.iter().filter(|f| kept(f.0, Kind::Floor)).copied().collect(),
             mortal: history.mortal,
             counted: history.counted,
         }

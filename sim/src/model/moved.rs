@@ -139,8 +139,8 @@ impl Ledger {
 }
 
 /// What a cell is a part of.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Kind {
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Kind {
     Base,
     Contribution,
     Expiry,
@@ -149,7 +149,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(cell: &Cell) -> Kind {
+    pub(super) fn of(cell: &Cell) -> Kind {
         match cell {
             Cell::Register { .. } | Cell::Tombstone { .. } => Kind::Base,
             Cell::Contribution { .. } => Kind::Contribution,
