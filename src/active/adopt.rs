@@ -18,8 +18,10 @@ impl Active {
     pub(super) fn keep_unlogged(&mut self, conn: ConnId, core: &mut Core<'_>) {
         let Some(mut peer) = self.peers.remove(conn) else { return };
         if let Side::Master { inbound, .. } = &mut peer.side
-            && core::mem::take(&mut inbound.unlogged)
+            && inbound.holds_unlogged()
         {
+            inbound.unlogged = false;
+            inbound.beyond.clear();
             if self.leaves_unlogged() {
                 inbound.unlogged = true;
             } else {

@@ -10,15 +10,16 @@ use crate::base::time::UnixMs;
 use crate::base::unit::{Cell, Change, Seen, Unit};
 use crate::store::WalkPosition;
 
+use super::peer::{Peer, Side};
 use super::{Active, Core};
 
 /// About how many bytes of cells are looked at in one step of a walk.
 const WALK_BYTES: usize = 64 << 10;
 
 impl Active {
-    /// Own cells at or below the horizon of the cluster joined, written in ignorance of it: a newer delete may have been
-    /// collected at some of its nodes and not at others. Those that have survived the merge with all the cluster
-    /// has up to there are written again, above it.
+    /// Own cells at or below the horizon of the cluster joined, written in ignorance of it, and what was brought along of
+    /// lives that have ended: a newer delete may have been collected at some of its nodes and not at others, so they
+    /// refuse them. Those that have survived the merge with all the cluster has up to there are written again, above it.
     fn lift(&mut self, horizon: u64, core: &mut Core<'_>) {
         let own = core.clock.origin();
         let mut position = Some(WalkPosition::default());
@@ -26,9 +27,18 @@ impl Active {
         while let Some(from) = position {
             cells.clear();
             position = core.store.walk(from, WALK_BYTES, &mut cells);
+            let ended = |cell: &Change| {
+                let stamp = cell.stamp.filter(|&stamp| self.brought.covers(stamp));
+                let counts = matches!(cell.cell, Cell::Contribution { .. });
+                // (Of an increment nobody could tell who else writes it again.)
+                stamp.is_some_and(|s| !self.members.is_current(s.origin)) && !counts
+            };
             let mut changes: Vec<Change> = Vec::new();
             for key in cells.chunk_by(|a, b| (a.db, &a.key) == (b.db, &b.key)) {
-                changes.extend(key.iter().filter_map(|cell| lifted(cell, key, horizon, own)));
+                changes.extend(key.iter().filter_map(|cell| {
+                    let mine = cell.stamp.is_some_and(|stamp| stamp.origin == own) || ended(cell);
+                    lifted(cell, key, horizon, own).filter(|_| mine)
+                }));
             }
             if !changes.is_empty() {
                 core.out.facts.sometimes("cells from below the horizon were lifted");
@@ -113,11 +123,21 @@ impl Active {
     /// Everything below the horizon of the cluster joined has arrived: from now on a key that is not held here is known to
     /// be gone. Increments that created such keys meanwhile get the floor they could not have.
     ///
-    /// It has once all members have announced something to all, this one included, and that has arrived here: nobody
+    /// It has once all others have announced something to all (to this node too), and that has arrived here: nobody
     /// announces while holding what no vector covers.
     pub(super) fn take_over_horizon(&mut self, core: &mut Core<'_>) {
         let Some(horizon) = core.store.inherited() else { return };
-        if !self.members.is_complete() || !self.members.everyone_announced_to_everyone() {
+        // Nobody writes below it any more, as far as is known; and nothing is on its way.
+        let covered = |origin| self.vector.get(origin) >= horizon;
+        let resyncs = |peer: &Peer| match &peer.side {
+            Side::Master { inbound, .. } => inbound.is_resyncing(),
+            Side::Guest | Side::Replica(_) | Side::Greeting { .. } => false,
+        };
+        if !self.members.is_complete()
+            || !self.members.everyone_announced_to_everyone()
+            || !self.members.bringing_origins().all(covered)
+            || self.peers.iter().any(resyncs)
+        {
             return;
         }
         core.store.take_over();
@@ -138,7 +158,7 @@ impl Active {
 /// What a cell of `key` is written as above the horizon; `None` if it may stay as it is.
 fn lifted(cell: &Change, key: &[Change], horizon: u64, own: Origin) -> Option<Change> {
     let stamp = cell.stamp?;
-    if stamp.time > horizon || stamp.origin != own {
+    if stamp.time > horizon {
         return None;
     }
     let again = match &cell.cell {

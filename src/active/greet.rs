@@ -7,7 +7,7 @@ use bytes::{Buf, BytesMut};
 use crate::base::fact::LogLevel;
 use crate::base::ids::{ConnId, Epoch};
 use crate::base::vector::Vector;
-use crate::wire::frame::{Frame, FrameError, Hello, PEER_VERSION, Refusal};
+use crate::wire::frame::{Frame, FrameError, Hello, PEER_VERSION, Record, Refusal};
 
 use super::dial::{Source, Trouble};
 use super::inbound::Inbound;
@@ -154,6 +154,15 @@ impl Active {
             peer.closing = true;
             return;
         }
+        if self.met_nobody && self.is_origin_of_another(hello, core) {
+            // Nobody has anything under it yet: this node gives way, and comes again.
+            core.out.facts.sometimes("two nodes drew one origin");
+            if let Some(next) = self.life.epoch.0.checked_add(1) {
+                self.become_epoch(Epoch(next), core);
+            }
+            peer.closing = true;
+            return;
+        }
         if let Some(refusal) = self.refusal(peer, hello, core) {
             self.refuse(peer, hello, &refusal, core);
             return;
@@ -213,6 +222,13 @@ impl Active {
             }
             Side::Replica(_) | Side::Master { .. } => {}
         }
+    }
+
+    /// Whether this node's origin is another's who says hello or is known there.
+    fn is_origin_of_another(&self, hello: &Hello, core: &Core<'_>) -> bool {
+        let (me, origin) = (self.life.node, core.clock.origin());
+        let known = |r: &Record| r.origin == origin && r.node != me;
+        hello.node != me && (hello.origin == origin || hello.members.iter().any(known))
     }
 
     /// Why the handshake cannot go on, if so.
@@ -294,6 +310,7 @@ impl Active {
             && let Some(next) = newest.0.checked_add(1)
         {
             core.out.facts.sometimes("a new epoch began, because the old one was taken");
+            self.members.distrust_past();
             self.become_epoch(Epoch(next), core);
         }
         if let Side::Greeting { master, .. } = peer.side {

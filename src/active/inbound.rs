@@ -30,6 +30,9 @@ pub struct Inbound {
     pub(super) wants_resync: bool,
     /// The store has cells or units of this stream that the log does not have yet.
     pub unlogged: bool,
+    /// Of whom a transfer has brought cells that its sender's vector did not cover: they are in no log that counts
+    /// until this node's does.
+    pub beyond: Vector,
     /// At how many sweeps on end it was so and no transfer was under way.
     sweeps_waited: u32,
     /// Bytes of units held for the resync, and for paused origins.
@@ -81,10 +84,22 @@ impl Inbound {
         self.resync.as_ref().is_some_and(|resync| resync.blocked)
     }
 
+    /// Whether the store has cells of this stream that neither the vector covers nor the log has.
+    pub fn holds_unlogged(&self) -> bool {
+        self.unlogged || !self.beyond.is_empty()
+    }
+
+    /// What was met beyond the sender's vector is gone from the account once `vector` covers it.
+    pub fn settle(&mut self, vector: &Vector) {
+        if !self.beyond.is_empty() && vector.covers_all(&self.beyond) {
+            self.beyond.clear();
+        }
+    }
+
     /// Whether what is not in the log should not wait any longer for the resync that brings it; called at every sweep.
     pub fn stands_still(&mut self) -> bool {
         // (What is too far ahead here may be so elsewhere: there it would keep this node's own units waiting.)
-        let waits = self.unlogged && !self.has_begun() && self.paused.is_empty();
+        let waits = self.holds_unlogged() && !self.has_begun() && self.paused.is_empty();
         self.sweeps_waited = if waits { self.sweeps_waited + 1 } else { 0 };
         self.is_blocked() || self.sweeps_waited > SWEEPS_WAITED_MAX
     }
@@ -412,6 +427,7 @@ impl Active {
         self.vector = Vector::new();
         self.vector.raise(core.clock.origin(), core.clock.last());
         self.log.restart(&self.vector);
+        self.members.unsettle();
         // A plain replica of this one must not keep what is gone here: at the next handshake it sees that.
         let follows =
             |peer: &Peer| matches!(&peer.side, Side::Replica(outbound) if !outbound.keeps);
@@ -444,6 +460,11 @@ impl Active {
             stream.inbound.unlogged = true;
             if let Some(resync) = &mut stream.inbound.resync {
                 resync.strays.confirm(change, stamp);
+                let covered = resync.begun.as_ref().is_some_and(|vector| vector.covers(stamp));
+                if !covered && !self.vector.covers(stamp) {
+                    stream.inbound.beyond.raise(stamp.origin, stamp.time);
+                    self.strays = true;
+                }
             }
             if self.admits(change, stamp, core) {
                 core.store.apply(change, stamp, clock, &mut core.out.facts);
@@ -519,7 +540,8 @@ impl Active {
         let (Side::Master { inbound, .. }, Some(node)) = (&mut peer.side, peer.node) else {
             return;
         };
-        let unlogged = inbound.unlogged;
+        inbound.settle(&self.vector);
+        let unlogged = inbound.holds_unlogged();
         self.needs_whole |= inbound.resync.as_ref().is_some_and(|resync| resync.replaces);
         *inbound = Inbound::default();
         if unlogged {

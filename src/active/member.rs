@@ -167,6 +167,9 @@ impl Members {
         self.me.epoch = epoch;
         self.me.origin = origin;
         self.me.vector = Vector::new();
+        self.me.clock = UnixMs(0);
+        self.me.announced_to = Vec::new();
+        self.me.joined = false;
         self.relist();
         self.news = true;
     }
@@ -200,7 +203,9 @@ impl Members {
         }
         let drafted = self.drafted.as_ref().map_or(0, |draft| self.floor_of(&draft.vector));
         let horizon = self.kept.horizon.max(drafted).max(bound);
-        let members: BTreeSet<NodeId> = self.others.keys().chain(&self.awaited).copied().collect();
+        // A plain replica brings nothing that anybody would have to wait for.
+        let bring = self.others.values().filter(|m| m.record.brings).map(|m| m.record.node);
+        let members: BTreeSet<NodeId> = bring.chain(self.awaited.iter().copied()).collect();
         let past = Past { horizon, members: members.into_iter().collect() };
         if past == self.kept {
             self.publish();
@@ -283,6 +288,14 @@ impl Members {
                 }
                 member.pending.take_up(&member.record);
             }
+        }
+    }
+
+    /// This node has nothing any more: no announcement is covered.
+    pub fn unsettle(&mut self) {
+        for member in self.others.values_mut() {
+            member.settled.clear();
+            member.pending.clear();
         }
     }
 
@@ -394,8 +407,8 @@ impl Members {
     /// 1. A horizon needs an announcement of every member, made knowing every member's present life.
     /// 2. So an announcement made knowing this life moves none without it;
     /// 3. nor does one made to somebody who had announced nothing yet when he listed this life.
-    /// 4. What has been collected already may have been in earlier lives: each of them has left how far, if there
-    ///    was any.
+    /// 4. What has been collected already may have been in earlier lives: the latest has left how far, unless its file
+    ///    was lost or is not the latest.
     pub fn joining_bound(&self, hello: &Hello) -> u64 {
         if self.recalls(hello) {
             return 0;
@@ -413,7 +426,9 @@ impl Members {
             !record.vector.is_empty() && !record.announced_to.iter().any(of_me)
         };
         let records = || hello.members.iter().filter(|record| record.node != me.0);
-        let collected = records().any(|record| record.collected > 0);
+        // Nobody there has said anything in this life: then it is a past that tells of a bound.
+        let silent = records().all(|record| record.vector.is_empty());
+        let collected = silent || records().any(|record| record.collected > 0);
         let speaks_for_me =
             |record: &Record| record.node == hello.node && record.announced_to.contains(&me);
         if records().any(speaks_for_me) || (!collected && !records().any(|r| without_me(&r))) {
@@ -447,16 +462,31 @@ impl Members {
         self.recalls = false;
     }
 
-    /// Whether a hello comes from the cluster this node was in in its last life, too.
-    pub fn recalls(&self, hello: &Hello) -> bool {
+    /// Whether any of the records in a hello is of a node that is or was a member.
+    fn knows_any(&self, hello: &Hello) -> bool {
         let known =
             |r: &Record| self.others.contains_key(&r.node) || self.awaited.contains(&r.node);
-        self.recalls && hello.members.iter().any(known)
+        hello.members.iter().any(known)
+    }
+
+    /// Whether a hello comes from the cluster this node was in in its last life, too, and nothing there says that an
+    /// older past has been put in place of what that life left.
+    pub fn recalls(&self, hello: &Hello) -> bool {
+        let is_newer = |r: &Record| {
+            let floor = r.announced_to.iter().map(|&(_, origin)| r.vector.get(origin)).min();
+            r.node == self.me.node && floor.is_some_and(|floor| floor > self.kept.horizon)
+        };
+        self.recalls && self.knows_any(hello) && !hello.members.iter().any(is_newer)
+    }
+
+    /// The past was not that of the latest life.
+    pub fn distrust_past(&mut self) {
+        self.recalls = false;
     }
 
     /// Whether a hello comes from another cluster than the one this node was in in its last life.
     pub fn is_elsewhere(&self, hello: &Hello) -> bool {
-        self.recalls && hello.horizon_bound > 0 && !self.recalls(hello)
+        self.recalls && hello.horizon_bound > 0 && !self.knows_any(hello)
     }
 
     pub fn get(&self, node: NodeId) -> Option<&Member> {

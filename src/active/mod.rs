@@ -79,6 +79,8 @@ pub struct Active {
     met_nobody: bool,
     /// The origins this life has gone by before its present one.
     past_origins: Vec<Origin>,
+    /// What this life had of whom when it learned that others may have collected: they may refuse it.
+    brought: Vector,
     /// Cells may be held that the vector does not cover.
     strays: bool,
     units_taken: u64,
@@ -106,7 +108,9 @@ impl Active {
         let mutants = config.mutants;
         // What is written from now on lies above whatever anybody may have collected counting on an earlier life.
         core.clock.advance(past.horizon);
-        core.store.inherit(past.horizon);
+        if !mutants.has(Mutant::HorizonNotInherited) {
+            core.store.inherit(past.horizon);
+        }
         let mut active = Active {
             mutants,
             life,
@@ -146,6 +150,7 @@ impl Active {
             alone: true,
             met_nobody: true,
             past_origins: Vec::new(),
+            brought: Vector::new(),
             strays: false,
             units_taken: 0,
             resyncs_complete: 0,
@@ -417,7 +422,13 @@ impl Active {
                 }
                 self.add_master(to, core);
             }
-            ReplicaOf::NoOne => self.remove_masters(|_| true, core),
+            ReplicaOf::NoOne => {
+                self.remove_masters(|_| true, core);
+                if !plain_before {
+                    // Whoever says so does not wait for members of an earlier life either.
+                    self.members.forget_past();
+                }
+            }
             ReplicaOf::Remove(to) => {
                 if !self.masters.iter().any(|master| master.to == to) {
                     return Err(ReplicaOfError::Unknown);

@@ -36,6 +36,7 @@ impl Active {
         } else if learns && !self.is_plain() {
             // (What a plain replica writes reaches nobody: it takes what its master makes of it.)
             core.out.facts.sometimes("a joiner had met others before it met the cluster");
+            self.brought.clone_from(&self.vector);
             // Who has not got what the log holds gets the state as it is from now on.
             self.log.restart(&self.vector);
             self.put_floors(bound, core);

@@ -94,7 +94,7 @@ impl Active {
     /// about. (Nobody gets a plain replica's.)
     pub fn holds_unlogged(&self) -> bool {
         let unlogged = |peer: &Peer| match &peer.side {
-            Side::Master { inbound, .. } => inbound.unlogged,
+            Side::Master { inbound, .. } => inbound.holds_unlogged(),
             Side::Guest | Side::Replica(_) | Side::Greeting { .. } => false,
         };
         !self.is_plain() && self.peers.iter().any(unlogged)
@@ -142,7 +142,10 @@ impl Active {
                 let silent =
                     core.now.mono.since(peer.last_heard) >= self.config.limits.suspect_after;
                 let still = match &mut peer.side {
-                    Side::Master { inbound, .. } => inbound.stands_still() || silent,
+                    Side::Master { inbound, .. } => {
+                        inbound.settle(&self.vector);
+                        inbound.stands_still() || silent
+                    }
                     Side::Guest | Side::Replica(_) | Side::Greeting { .. } => false,
                 };
                 self.put_back(peer, core);

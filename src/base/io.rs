@@ -61,8 +61,7 @@ pub struct HostStats {
 /// alone.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Past {
-    /// Stamp time; nobody can have collected beyond it counting on what this life has announced, and all up to it
-    /// had been here.
+    /// Stamp time; nobody can have collected beyond it counting on what this life has announced, or before it joined.
     pub horizon: u64,
     /// The other nodes of the cluster, rising.
     pub members: Vec<NodeId>,

@@ -68,10 +68,16 @@ impl Shared {
 /// Tells the node how the write went.
 async fn await_stored(shared: Arc<Shared>, stored: Stored) {
     let result = stored.await;
-    if let Err(e) = &result {
-        tracing::warn!("The node's past cannot be written down, tombstones are kept: {e}");
+    let mut hub = shared.lock();
+    match (&result, hub.past_lost) {
+        (Err(e), false) => {
+            tracing::warn!("node.id cannot be written: traces of deletes stay until it can: {e}");
+        }
+        (Ok(()), true) => tracing::warn!("node.id can be written again"),
+        (Err(_), true) | (Ok(()), false) => {}
     }
-    shared.lock().input(Input::PastStored { durable: result.is_ok() });
+    hub.past_lost = result.is_err();
+    hub.input(Input::PastStored { durable: result.is_ok() });
 }
 
 /// Everything the tasks share.
@@ -97,6 +103,8 @@ pub(super) struct Hub {
     /// The latest turn led to something to carry out.
     progressed: bool,
     ended: Option<Ended>,
+    /// The latest write of what the next life has to know failed.
+    past_lost: bool,
     surroundings: Box<dyn Surroundings>,
     maxclients: u32,
     pub(super) keepalive_secs: u32,
@@ -126,6 +134,7 @@ impl Hub {
             armed: None,
             progressed: false,
             ended: None,
+            past_lost: false,
             surroundings,
             maxclients,
             keepalive_secs,

@@ -20,8 +20,6 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use tokio::sync::oneshot;
-
 use crate::base::checksum::crc16;
 use crate::base::ids::{Epoch, NodeId};
 use crate::base::io::Past;
@@ -138,31 +136,49 @@ impl DataDir {
     }
 }
 
+/// Whoever waits for the end of a write.
+pub type Answer = Box<dyn FnOnce(io::Result<()>) + Send>;
+
 /// Writes identities down on a thread of its own, one after the other: a disk takes its time.
 #[derive(Debug)]
 pub struct Notary {
-    jobs: mpsc::Sender<(Identity, oneshot::Sender<io::Result<()>>)>,
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Job {
+    identity: Identity,
+    answer: Answer,
 }
 
 impl Notary {
     /// Takes the directory; it stays locked until the notary is dropped.
     pub fn start(dir: DataDir) -> Notary {
-        let (jobs, inbox) = mpsc::channel::<(Identity, oneshot::Sender<io::Result<()>>)>();
+        let (jobs, inbox) = mpsc::channel::<Job>();
         std::thread::spawn(move || {
-            for (identity, answer) in inbox {
-                // Who no longer waits for the answer needs none.
-                let _ = answer.send(dir.store(&identity));
+            for Job { identity, answer } in inbox {
+                answer(dir.store(&identity));
             }
         });
         Notary { jobs }
     }
 
-    /// Begins to write `identity` down durably; what it replaces stays until then.
-    pub fn store(&self, identity: Identity) -> oneshot::Receiver<io::Result<()>> {
-        let (answer, answered) = oneshot::channel();
-        // Without its thread the answer is that nobody answers.
-        let _ = self.jobs.send((identity, answer));
-        answered
+    /// Begins to write `identity` down durably; what it replaces stays until then. `answer` is called on the notary's
+    /// thread.
+    pub fn begin(&self, identity: Identity, answer: Answer) {
+        if let Err(mpsc::SendError(job)) = self.jobs.send(Job { identity, answer }) {
+            (job.answer)(Err(io::Error::other("the thread that writes identities has ended")));
+        }
+    }
+
+    /// Writes `identity` down durably and waits for that: what was begun before is done then, too.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn store(&self, identity: Identity) -> io::Result<()> {
+        let (tell, told) = mpsc::sync_channel(1);
+        // Nobody has gone away: this thread waits for it.
+        self.begin(identity, Box::new(move |result| drop(tell.send(result))));
+        told.recv().map_err(io::Error::other)?
     }
 }
 
@@ -270,6 +286,24 @@ mod tests {
         drop(data);
         let next = identity_in(&deep, FRESH).expect("readable");
         assert_eq!(next, Identity { epoch: Epoch(10), ..last });
+    }
+
+    #[test]
+    fn notary_writes_in_order_and_says_when() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let notary = Notary::start(DataDir::open(dir.path()).expect("the directory is free"));
+        let identity = |epoch| {
+            let past = Past { horizon: 7, members: vec![NodeId(2)] };
+            Identity { node_id: FRESH, epoch: Epoch(epoch), past }
+        };
+        let (tell, told) = mpsc::channel();
+        notary.begin(
+            identity(1),
+            Box::new(move |result| tell.send(result.is_ok()).expect("it waits")),
+        );
+        notary.store(identity(2)).expect("writable");
+        assert_eq!(told.try_recv(), Ok(true), "the first was done before the second");
+        assert_eq!(parse(&fs::read(dir.path().join(FILE)).expect("readable")), Ok(identity(2)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::identity::{DataDir, Notary};
 use super::log::{self, LevelSwitch};
@@ -140,13 +141,16 @@ struct Process {
 impl Surroundings for Process {
     fn store_epoch(&mut self, epoch: u32) -> io::Result<()> {
         self.identity.epoch = Epoch(epoch);
-        self.notary.store(self.identity.clone()).blocking_recv().map_err(io::Error::other)?
+        self.notary.store(self.identity.clone())
     }
 
     fn store_past(&mut self, past: Past) -> Stored {
         self.identity.past = past;
-        let answer = self.notary.store(self.identity.clone());
-        Box::pin(async { answer.await.map_err(io::Error::other)? })
+        let (tell, told) = oneshot::channel();
+        // Who no longer waits for the answer needs none.
+        let answer = Box::new(move |result| drop(tell.send(result)));
+        self.notary.begin(self.identity.clone(), answer);
+        Box::pin(async { told.await.map_err(io::Error::other)? })
     }
 
     fn make_room(&mut self, clients: u32) {

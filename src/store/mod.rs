@@ -63,8 +63,8 @@ pub enum Admission {
     Merge,
     /// It was seen here once, and has been deleted or superseded, and collected, since.
     Ignore,
-    /// Never seen here, and at or below what has been collected: merged as it is, it might bring back what a newer
-    /// delete had removed. Its bringer should have given it a new stamp when it joined.
+    /// Never seen here, and at or below what has been collected: it might bring back what a newer delete had removed, so
+    /// it does not come in.
     BelowHorizon,
 }
 

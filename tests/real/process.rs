@@ -292,3 +292,47 @@ fn a_copied_data_directory_is_refused_by_the_other_node() {
         assert!(ask(server, "INFO replication").contains("master_link_status:down"));
     }
 }
+
+#[test]
+fn a_replica_is_promoted_and_becomes_a_replica_again() {
+    if !have_redis_cli() {
+        return;
+    }
+    let dir = temporary();
+    let flags = ["--requirepass", "mypass", "--masterauth", "mypass"];
+    let master = Server::start(&dir.path().join("master"), free_port(), &flags);
+    let replica = Server::start(&dir.path().join("replica"), free_port(), &flags);
+    assert_eq!(ask(&master, "SET key value"), "OK");
+    let follow = format!("REPLICAOF 127.0.0.1 {}", master.port);
+    for epoch in [2, 4] {
+        assert_eq!(ask(&replica, &follow), "OK");
+        await_answer(&replica, "GET key", "value");
+        assert_eq!(ask(&replica, "REPLICAOF NO ONE"), "OK");
+        assert_eq!(ask(&replica, "GET key"), "value", "a promoted replica keeps what it has");
+        assert_eq!(ask(&replica, "SET own 1"), "OK");
+        // What it writes as a master it writes in another epoch than what it wrote as a replica.
+        let line = format!("epoch {}", epoch + 1);
+        assert_eq!(identity_line(&replica.dir, "epoch"), line);
+    }
+}
+
+#[test]
+fn a_node_keeps_who_the_members_were_and_how_far_they_may_have_collected() {
+    if !have_redis_cli() {
+        return;
+    }
+    let dir = temporary();
+    let (a, b) = two_masters(dir.path());
+    await_links(&[&a, &b]);
+    let lines = |server: &Server, name: &str| {
+        let text = fs::read_to_string(server.dir.join("node.id")).expect("it is there");
+        text.lines().find(|l| l.starts_with(name)).map(str::to_owned)
+    };
+    let other = identity_line(&b.dir, "node-id").replace("node-id", "member");
+    wait_for("the other's id in the file", || (lines(&a, "member")? == other).then_some(()));
+    let horizon = wait_for("a horizon in the file", || lines(&a, "horizon"));
+    assert_ne!(horizon, "horizon 0");
+    a.stop("-KILL");
+    let text = fs::read_to_string(dir.path().join("a/node.id")).expect("it is there");
+    assert!(text.contains(&other) && text.contains("horizon "), "{text}");
+}

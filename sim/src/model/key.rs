@@ -47,6 +47,8 @@ pub struct KeyHistory {
     pub floors: Vec<(Stamp, u64)>,
     /// It has had a deadline at least once.
     pub mortal: bool,
+    /// Two nodes that drew one origin have given one stamp to two writes of it: nothing tells these apart.
+    pub blurred: bool,
     /// It has been incremented at least once, though perhaps nobody bears a trace of it any more.
     pub counted: bool,
 }
@@ -188,14 +190,16 @@ impl KeyHistory {
         self.newest_expiry(flushed).and_then(|(_, deadline)| deadline)
     }
 
-    /// What shows once everything up to the deadline's cell has been dropped: increments that were made without knowing
-    /// of it, perhaps.
-    pub fn after_expiry(&self, flushes: &[Stamp]) -> Option<Resolved> {
-        let flushed = flushes.iter().copied().max().unwrap_or(Stamp::ZERO);
-        let (stamp, _) = self.newest_expiry(flushed).filter(|expiry| expiry.1.is_some())?;
-        let mut left = self.clone();
-        left.floors.push((stamp, stamp.time));
-        left.resolve(flushes)
+    /// What shows where everything up to a deadline's cell has been dropped, for each deadline there ever was: increments
+    /// that were made without knowing of it, perhaps.
+    pub fn after_expiries(&self, flushes: &[Stamp]) -> Vec<(UnixMs, Resolved)> {
+        let deadlines = self.expiries.iter().filter_map(|&(stamp, d)| Some((stamp, d?)));
+        let after = |(stamp, deadline): (Stamp, UnixMs)| {
+            let mut left = self.clone();
+            left.floors.push((stamp, stamp.time));
+            left.resolve(flushes).map(|resolved| (deadline, resolved))
+        };
+        deadlines.filter_map(after).collect()
     }
 
     fn newest_expiry(&self, flushed: Stamp) -> Option<(Stamp, Option<UnixMs>)> {

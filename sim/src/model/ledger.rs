@@ -299,8 +299,25 @@ impl Ledger {
         if *self.writers.entry(origin).or_insert(boot) != boot {
             self.shared.insert(origin);
         }
+        if self.shared.contains(&origin) {
+            self.blur(boot, unit);
+        }
         let changes = unit.changes.clone();
         self.units.push(Issued { boot, conn, at, dot: unit.dot, changes, had, growth });
+    }
+
+    /// Marks the keys of which another boot has given the very dot of this unit to a write.
+    fn blur(&mut self, boot: BootId, unit: &Unit) {
+        let same = self.units.iter().filter(|u| u.dot == unit.dot && u.boot != boot);
+        let names: Vec<_> = same.flat_map(|u| &u.changes).map(|c| (c.db, c.key.clone())).collect();
+        for change in &unit.changes {
+            let name = (change.db, change.key.clone());
+            if names.contains(&name)
+                && let Some(id) = self.ids.get(&name)
+            {
+                self.keys[id.0].blurred = true;
+            }
+        }
     }
 
     /// Boots that have ended and had written under an origin that others wrote under too.

@@ -125,6 +125,7 @@ impl Coverage {
                 .collect(),
             floors: history.floors.iter().filter(|f| kept(f.0, Kind::Floor)).copied().collect(),
             mortal: history.mortal,
+            blurred: history.blurred,
             counted: history.counted,
         }
     }
@@ -155,8 +156,8 @@ pub struct NodeView {
 #[derive(Debug)]
 pub struct Expected {
     keys: Vec<((DbIndex, Bytes), KeyId, Resolved)>,
-    /// What shows of keys with a deadline once that has passed and everybody has dropped them.
-    after: BTreeMap<KeyId, Resolved>,
+    /// What shows of keys that had a deadline once that has passed and everybody has dropped them.
+    after: BTreeMap<KeyId, Vec<(UnixMs, Resolved)>>,
 }
 
 impl Expected {
@@ -164,11 +165,13 @@ impl Expected {
         let mut keys = Vec::new();
         let mut after = BTreeMap::new();
         let mut flushed = BTreeMap::new();
-        for (name, id) in ledger.sorted_keys() {
+        for (name, id) in ledger.sorted_keys().filter(|(_, id)| !ledger.keys[id.0].blurred) {
             let flushed = flushed.entry(name.0).or_insert_with(|| coverage.flushes(ledger, name.0));
             let part = coverage.part(id, &ledger.keys[id.0]);
             if let Some(resolved) = part.resolve(flushed) {
-                after.extend(part.after_expiry(flushed).map(|left| (id, left)));
+                if part.mortal && part.counted {
+                    after.insert(id, part.after_expiries(flushed));
+                }
                 keys.push((name.clone(), id, resolved));
             }
         }
@@ -177,7 +180,9 @@ impl Expected {
 
     /// Compares with what a node shows.
     pub fn compare(&self, ledger: &Ledger, view: &NodeView) -> Option<Violation> {
-        let mut shown = view.keys.iter().peekable();
+        let is_blurred =
+            |s: &&Shown| ledger.find(s.db, &s.key).is_some_and(|id| ledger.keys[id.0].blurred);
+        let mut shown = view.keys.iter().filter(|s| !is_blurred(s)).peekable();
         for (name, id, resolved) in &self.keys {
             if let Some(extra) = shown.next_if(|s| (s.db, &s.key) < (name.0, &name.1)) {
                 return Some(self.differs(ledger, view, None, Some(extra)));
@@ -188,13 +193,17 @@ impl Expected {
             let fine = match (here, resolved.deadline) {
                 (None, None) => false,
                 (None, Some(deadline)) => deadline <= high,
-                (Some(s), Some(deadline)) if deadline < low => {
-                    let left = self.after.get(id).filter(|_| view.joins);
-                    left.is_some_and(|l| (&l.value, l.deadline) == (&s.value, s.deadline))
-                }
+                (Some(_), Some(deadline)) if deadline < low => false,
                 (Some(s), deadline) => s.value == resolved.value && s.deadline == deadline,
             };
-            if !fine {
+            let dropped = || {
+                let after = self.after.get(id).filter(|_| view.joins)?;
+                let mut past = after.iter().filter(|(deadline, _)| *deadline <= high);
+                past.find(|(_, l)| {
+                    here.is_some_and(|s| s.value == l.value && s.deadline == l.deadline)
+                })
+            };
+            if !fine && dropped().is_none() {
                 return Some(self.differs(ledger, view, wanted, here));
             }
         }
@@ -244,7 +253,7 @@ impl Expected {
 pub fn dishonest_list(ledger: &Ledger) -> Option<Violation> {
     for (name, id) in ledger.sorted_keys() {
         let history = &ledger.keys[id.0];
-        if history.increments.is_empty() {
+        if history.increments.is_empty() || history.blurred {
             continue;
         }
         for base in history.bases.iter().filter(|base| !base.void) {

@@ -101,12 +101,19 @@ impl Ledger {
         let Moved { from, to, times, .. } = *map;
         // Another node may have drawn the very same origin: that is one reason to move.
         let mut own = BTreeSet::new();
+        // By key: two nodes that drew one origin may even have given one stamp.
+        let mut cells: BTreeMap<KeyId, BTreeSet<Stamp>> = BTreeMap::new();
         for unit in self.units.iter_mut().filter(|u| u.boot == boot) {
             own.insert(unit.dot);
+            for change in &unit.changes {
+                if let Some(&id) = self.ids.get(&(change.db, change.key.clone())) {
+                    cells.entry(id).or_default().insert(unit.dot);
+                }
+            }
             map.stamp(&mut unit.dot);
         }
-        for history in &mut self.keys {
-            map.history(history, &own);
+        for (id, own) in &cells {
+            map.history(&mut self.keys[id.0], own);
         }
         self.flushes.retain_mut(|(_, stamp)| !own.contains(stamp) || map.stamp(stamp));
         for unit in self.adopted.iter_mut().filter(|unit| own.contains(&unit.dot)) {

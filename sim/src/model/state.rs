@@ -62,8 +62,8 @@ impl Ledger {
 }
 
 fn write_key(key: &KeyHistory, out: &mut String) {
-    let KeyHistory { bases, expiries, increments, floors, mortal, counted } = key;
-    let _ = write!(out, " {mortal} {counted}");
+    let KeyHistory { bases, expiries, increments, floors, mortal, blurred, counted } = key;
+    let _ = write!(out, " {mortal} {blurred} {counted}");
     sorted(bases.iter().map(|base| format!("{base:?}")), out);
     sorted(expiries.iter().map(|expiry| format!("{expiry:?}")), out);
     sorted(increments.iter().map(|increment| format!("{increment:?}")), out);

@@ -32,7 +32,9 @@ pub fn has_converged(player: &Player<'_>) -> bool {
         && members.iter().all(|m| !m.inspection.unlogged)
         && lagging(player, &members).next().is_none()
         && (!player.plan.heals_all()
-            || members.iter().all(|m| m.inspection.masters_up == m.inspection.masters))
+            || members
+                .iter()
+                .all(|m| m.inspection.masters_up == m.inspection.masters && !m.inspection.joins))
 }
 
 /// Why the core has not converged within its bound: what waits for what, and what every member has.
