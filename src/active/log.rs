@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::base::stamp::Stamp;
-use crate::base::unit::Unit;
+use crate::base::unit::{Cell, Unit};
 use crate::base::vector::Vector;
 use crate::wire::frame::Frame;
 
@@ -160,6 +160,18 @@ impl Entry {
             }
         }
     }
+}
+
+/// Whether a unit is what an APPEND makes.
+pub fn is_append(unit: &Unit) -> bool {
+    unit.changes.iter().any(|change| match &change.cell {
+        Cell::Register { resets, .. } => !resets,
+        Cell::Tombstone { .. }
+        | Cell::Contribution { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone => false,
+    })
 }
 
 #[cfg(test)]

@@ -30,13 +30,13 @@ use crate::base::mutant::{Mutant, Mutants};
 use crate::base::rng::Rng;
 use crate::base::stamp::Stamp;
 use crate::base::time::{Mono, Now, Span, UnixMs, Wall};
-use crate::base::unit::{Cell, Unit};
+use crate::base::unit::Unit;
 use crate::base::vector::Vector;
 use crate::store::Store;
 use crate::wire::frame::{Frame, Heard, Heartbeat, News, Record};
 
 use self::dial::Master;
-use self::log::Log;
+use self::log::{Log, is_append};
 use self::member::Members;
 use self::peer::{Peer, Peers, Side};
 use self::skew::SkewedClock;
@@ -590,15 +590,4 @@ impl Active {
     fn newest_known(&self, clock: &HybridClock) -> u64 {
         self.vector.iter().map(|e| e.1).fold(clock.last(), u64::max)
     }
-}
-
-fn is_append(unit: &Unit) -> bool {
-    unit.changes.iter().any(|change| match &change.cell {
-        Cell::Register { resets, .. } => !resets,
-        Cell::Tombstone { .. }
-        | Cell::Contribution { .. }
-        | Cell::Expiry { .. }
-        | Cell::KeyCell { .. }
-        | Cell::DatabaseTombstone => false,
-    })
 }
