@@ -120,7 +120,8 @@ pub enum FaultKind {
     /// What the node sends to its clients is dropped.
     DeafClients { host: u16 },
     /// From the start until it ends the node is no part of the cluster: it has no masters, and nobody
-    /// follows it. Then it is added with `REPLICAOF`, as are those who follow it.
+    /// follows it, but for others that come at the same time. Then it is added with `REPLICAOF`, as are those who
+    /// follow it.
     Newcomer { host: u16 },
     /// `REPLICAOF REMOVE` (of a plain replica `NO ONE`), and `REPLICAOF` at the end.
     Unfollow { host: u16, master: u16 },

@@ -81,7 +81,9 @@ impl Player<'_> {
                     let masters = &self.plan.nodes[other as usize].masters;
                     if other == host {
                         self.following[other as usize].clone_from(masters);
-                    } else if masters.contains(&host) {
+                    } else if masters.contains(&host)
+                        && !self.following[other as usize].contains(&host)
+                    {
                         self.following[other as usize].push(host);
                     }
                     self.follow(other);

@@ -130,11 +130,15 @@ impl<'p> Player<'p> {
             world.clock(host, ClockChange::DriftMono(node.drift_ppm));
         }
         let mut following: Vec<Vec<u16>> = plan.nodes.iter().map(|n| n.masters.clone()).collect();
+        // Those that come at one time have been a cluster of their own before.
+        let mut comes: Vec<Option<u64>> = vec![None; plan.nodes.len()];
         for fault in &plan.faults {
             if let FaultKind::Newcomer { host } = fault.kind {
-                following[host as usize].clear();
-                following.iter_mut().for_each(|masters| masters.retain(|&m| m != host));
+                comes[host as usize] = Some(fault.until_ms);
             }
+        }
+        for (host, masters) in following.iter_mut().enumerate() {
+            masters.retain(|&master| comes[master as usize] == comes[host]);
         }
         let mut book = Book::new(hosts.len(), traced);
         for (index, &host) in hosts.iter().enumerate() {
