@@ -10,6 +10,7 @@ mod inbound;
 mod log;
 mod member;
 mod moving;
+mod others;
 mod outbound;
 mod paused;
 mod peer;

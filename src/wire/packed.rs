@@ -323,7 +323,8 @@ fn put_u64(out: &mut Vec<u8>, value: u64) {
     }
 }
 
-/// All bytes are made at once, and as many as the value takes are written.
+/// All bytes are made and appended at once, and what the value does not take goes again: so many bytes as
+/// are known beforehand are copied without a call.
 fn put_long(out: &mut Vec<u8>, value: u64) {
     let mut made = [0u8; VARINT_64];
     made[..8].copy_from_slice(&(spread(value) | MORE).to_le_bytes());
@@ -331,7 +332,9 @@ fn put_long(out: &mut Vec<u8>, value: u64) {
     made[9] = (value >> 63) as u8;
     let bytes = (64 - value.leading_zeros() as usize).div_ceil(7);
     made[bytes - 1] &= 0x7f;
-    out.extend_from_slice(&made[..bytes]);
+    let end = out.len() + bytes;
+    out.extend_from_slice(&made);
+    out.truncate(end);
 }
 
 fn put_u128(out: &mut Vec<u8>, value: u128) {
@@ -344,7 +347,9 @@ fn put_u128(out: &mut Vec<u8>, value: u128) {
     }
     let bytes = (128 - value.leading_zeros() as usize).div_ceil(7);
     made[bytes - 1] &= 0x7f;
-    out.extend_from_slice(&made[..bytes]);
+    let end = out.len() + bytes;
+    out.extend_from_slice(&made);
+    out.truncate(end);
 }
 
 /// The low seven bits of each byte, side by side.
