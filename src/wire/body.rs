@@ -56,16 +56,90 @@ packed_fields! {
     Change { db, key, stamp, cell }
     Seen { list, horizon }
     SeenContribution { origin, generation, last, sum }
-    Record {
-        node, run, epoch, origin, seq, brings, met_all, vector, clock, announced_to, joined,
-        collected, lists
-    }
     Hello {
         node, run, epoch, origin, port, whole, brings, joining, wall, clock, vector, horizon_bound,
         members
     }
     Pulse { wall, sent, echo, caught_up }
     News { vector, members }
+}
+
+/// Its fields in their order. A cluster at rest announces to those it lists: of two equal lists one is packed.
+impl Packed for Record {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Record { node, run, epoch, origin, seq, brings, met_all, vector, clock, .. } = self;
+        let Record { announced_to, joined, collected, lists, .. } = self;
+        node.put(out);
+        run.put(out);
+        epoch.put(out);
+        origin.put(out);
+        seq.put(out);
+        brings.put(out);
+        met_all.put(out);
+        vector.put(out);
+        clock.put(out);
+        let start = out.len();
+        announced_to.put(out);
+        let end = out.len();
+        joined.put(out);
+        collected.put(out);
+        if lists == announced_to {
+            out.extend_from_within(start..end);
+        } else {
+            lists.put(out);
+        }
+    }
+
+    fn take(from: &mut Reader<'_>) -> Read<Record> {
+        let (node, run, epoch, origin) = (from.take()?, from.take()?, from.take()?, from.take()?);
+        let (seq, brings, met_all) = (from.take()?, from.take()?, from.take()?);
+        let (vector, clock) = (from.take()?, from.take()?);
+        let before = from.rest();
+        let announced_to: Vec<(NodeId, Origin)> = from.take()?;
+        let taken = &before[..before.len() - from.rest().len()];
+        let (joined, collected) = (from.take()?, from.take()?);
+        let lists = if from.skip(taken) { announced_to.clone() } else { from.take()? };
+        Ok(Record {
+            node,
+            run,
+            epoch,
+            origin,
+            seq,
+            brings,
+            met_all,
+            vector,
+            clock,
+            announced_to,
+            joined,
+            collected,
+            lists,
+        })
+    }
+
+    fn retake(&mut self, from: &mut Reader<'_>) -> Read<()> {
+        let Record { node, run, epoch, origin, seq, brings, met_all, vector, clock, .. } = self;
+        let Record { announced_to, joined, collected, lists, .. } = self;
+        node.retake(from)?;
+        run.retake(from)?;
+        epoch.retake(from)?;
+        origin.retake(from)?;
+        seq.retake(from)?;
+        brings.retake(from)?;
+        met_all.retake(from)?;
+        vector.retake(from)?;
+        clock.retake(from)?;
+        let before = from.rest();
+        announced_to.retake(from)?;
+        let taken = &before[..before.len() - from.rest().len()];
+        joined.retake(from)?;
+        collected.retake(from)?;
+        if from.skip(taken) {
+            lists.clone_from(announced_to);
+            Ok(())
+        } else {
+            lists.retake(from)
+        }
+    }
 }
 
 impl Packed for Vector {

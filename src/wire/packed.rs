@@ -56,6 +56,17 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
+    /// Passes over these bytes, if they come next.
+    pub fn skip(&mut self, bytes: &[u8]) -> bool {
+        match self.rest.strip_prefix(bytes) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Passes over the rest.
     pub fn skip_rest(&mut self) {
         self.rest = &[];
