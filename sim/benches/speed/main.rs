@@ -3,7 +3,7 @@
 //!     cargo bench -p quorate-sim
 //!     RUSTFLAGS="--cfg madsim" cargo bench -p quorate-sim --target-dir target/madsim
 //!
-//! Each figure is the median of five. The first three have targets; the others have one to be compared with.
+//! Each figure is the median of five. The first three have targets, the others are to be compared.
 
 mod engine;
 #[cfg(madsim)]
@@ -96,6 +96,7 @@ fn main() {
     }
     #[cfg(not(madsim))]
     println!(
-        "madsim: SKIPPED, it is there with\n    RUSTFLAGS=\"--cfg madsim\" cargo bench -p quorate-sim --target-dir target/madsim"
+        "madsim: SKIPPED, it is there with\n    \
+         RUSTFLAGS=\"--cfg madsim\" cargo bench -p quorate-sim --target-dir target/madsim"
     );
 }
