@@ -40,8 +40,14 @@ impl Clock {
             return None;
         }
         let needed = value - self.value;
-        let rate = (1_000_000 + i64::from(self.drift_ppm)) as u128;
-        let mut span = (u128::from(needed) * 1_000_000).div_ceil(rate) as u64;
+        if self.drift_ppm == 0 {
+            return Some(Time(self.anchor.0.saturating_add(needed)));
+        }
+        let rate = (1_000_000 + i64::from(self.drift_ppm)) as u64;
+        let mut span = match needed.checked_mul(1_000_000) {
+            Some(product) => product.div_ceil(rate),
+            None => (u128::from(needed) * 1_000_000).div_ceil(u128::from(rate)) as u64,
+        };
         while self.elapsed(span) < needed {
             span += 1;
         }

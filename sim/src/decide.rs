@@ -187,7 +187,11 @@ impl Decisions {
         if n == 1 {
             return 0;
         }
-        let value = self.source.draw(kind, n);
+        let value = if let Source::Seed(streams) = &mut self.source {
+            streams.draw(kind, n)
+        } else {
+            self.source.draw(kind, n)
+        };
         if let Some(recording) = &self.recording {
             recording.push(Decision { kind, n, value });
         }
@@ -224,13 +228,20 @@ impl Streams {
 
     #[inline]
     fn draw(&mut self, kind: Kind, n: u64) -> u64 {
+        match &mut self.streams[kind as usize] {
+            Some(stream) => stream.below(n),
+            None => self.begin(kind).below(n),
+        }
+    }
+
+    #[cold]
+    fn begin(&mut self, kind: Kind) -> &mut Rng {
         let at = kind as usize;
-        self.streams[at].get_or_insert_with(|| Rng::fork(self.seed, KINDS[at].1)).below(n)
+        self.streams[at].insert(Rng::fork(self.seed, KINDS[at].1))
     }
 }
 
 impl Source {
-    #[inline]
     fn draw(&mut self, kind: Kind, n: u64) -> u64 {
         assert!(n > 0, "a choice among nothing");
         match self {

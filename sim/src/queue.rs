@@ -10,14 +10,18 @@ const SEQUENCE_BITS: u32 = 40;
 /// What comes so soon after the last event is near, if not too much is: segments on their way, mostly.
 const NEAR_NS: u64 = 1_000_000;
 const NEAR_MAX: usize = 32;
+/// So many others are kept in order too: below that a list costs less than a heap.
+const FAR_MAX: usize = 64;
 
 /// Events in the order of their times, and of their arrival within one time.
 #[derive(Debug)]
 pub struct Queue<E> {
     /// Keys of events that come soon, the next one last: a short list is kept in order sooner than a heap.
     near: Vec<u128>,
-    /// All other keys. time (64 bits) | sequence (40) | slot (24).
-    far: BinaryHeap<Reverse<u128>>,
+    /// The same of later ones: time (64 bits) | sequence (40) | slot (24).
+    far: Vec<u128>,
+    /// Those for which both lists had no room.
+    rest: BinaryHeap<Reverse<u128>>,
     slots: Vec<Option<E>>,
     free: Vec<u32>,
     sequence: u64,
@@ -29,7 +33,8 @@ impl<E> Queue<E> {
     pub fn new() -> Queue<E> {
         Queue {
             near: Vec::with_capacity(NEAR_MAX),
-            far: BinaryHeap::new(),
+            far: Vec::with_capacity(FAR_MAX),
+            rest: BinaryHeap::new(),
             slots: Vec::new(),
             free: Vec::new(),
             sequence: 0,
@@ -59,8 +64,11 @@ impl<E> Queue<E> {
         if self.near.len() < NEAR_MAX && at.0.saturating_sub(self.last) < NEAR_NS {
             let sooner = self.near.iter().rev().take_while(|&&other| other < key).count();
             self.near.insert(self.near.len() - sooner, key);
+        } else if self.far.len() < FAR_MAX {
+            let place = self.far.partition_point(|&other| other > key);
+            self.far.insert(place, key);
         } else {
-            self.far.push(Reverse(key));
+            self.rest.push(Reverse(key));
         }
     }
 
@@ -74,8 +82,10 @@ impl<E> Queue<E> {
         }
         if self.near.last() == Some(&key) {
             self.near.pop();
-        } else {
+        } else if self.far.last() == Some(&key) {
             self.far.pop();
+        } else {
+            self.rest.pop();
         }
         self.last = at.0;
         let slot = slot_of(key);
@@ -87,7 +97,8 @@ impl<E> Queue<E> {
     /// All that waits, in no order, with the keys by which [`Queue::take`] knows them: smaller ones are
     /// due first.
     pub fn iter(&self) -> impl Iterator<Item = (u128, Time, &E)> {
-        let keys = self.near.iter().copied().chain(self.far.iter().map(|&Reverse(key)| key));
+        let listed = self.near.iter().chain(&self.far).copied();
+        let keys = listed.chain(self.rest.iter().map(|&Reverse(key)| key));
         keys.filter_map(|key| Some((key, time_of(key), self.slots[slot_of(key)].as_ref()?)))
     }
 
@@ -95,7 +106,8 @@ impl<E> Queue<E> {
     pub fn take(&mut self, key: u128) -> Option<E> {
         let before = self.len();
         self.near.retain(|&other| other != key);
-        self.far.retain(|&Reverse(other)| other != key);
+        self.far.retain(|&other| other != key);
+        self.rest.retain(|&Reverse(other)| other != key);
         if self.len() == before {
             return None;
         }
@@ -114,20 +126,23 @@ impl<E> Queue<E> {
     }
 
     pub fn len(&self) -> usize {
-        self.near.len() + self.far.len()
+        self.near.len() + self.far.len() + self.rest.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.near.is_empty() && self.far.is_empty()
+        self.len() == 0
     }
 
     #[inline]
     fn next_key(&self) -> Option<u128> {
-        match (self.near.last(), self.far.peek()) {
-            (Some(&near), Some(&Reverse(far))) => Some(near.min(far)),
-            (Some(&near), None) => Some(near),
-            (None, Some(&Reverse(far))) => Some(far),
-            (None, None) => None,
+        let listed = match (self.near.last(), self.far.last()) {
+            (Some(&near), Some(&far)) => Some(near.min(far)),
+            (near, far) => near.or(far).copied(),
+        };
+        match (listed, self.rest.peek()) {
+            (Some(listed), Some(&Reverse(rest))) => Some(listed.min(rest)),
+            (Some(listed), None) => Some(listed),
+            (None, rest) => rest.map(|&Reverse(rest)| rest),
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::base::time::UnixMs;
 use crate::base::vector::Vector;
 use crate::wire::frame::{Hello, Record};
 
+use super::others::Others;
+
 /// One other node of the cluster, as far as gossip tells.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -55,7 +57,7 @@ impl Announcement {
 #[derive(Clone, Debug)]
 pub struct Members {
     me: Record,
-    others: BTreeMap<NodeId, Member>,
+    others: Others,
     /// Origins whose writes nobody else gets: plain replicas'. They never appear in what is announced.
     barren: BTreeSet<Origin>,
     /// Who has gone by origins that are past, as far as this node has seen them change.
@@ -89,7 +91,7 @@ pub enum Learned {
 impl Members {
     pub fn new(me: Record, past: &Past) -> Members {
         Members {
-            others: BTreeMap::new(),
+            others: Others::default(),
             barren: BTreeSet::new(),
             retired: BTreeMap::new(),
             count_on_me: BTreeSet::new(),
@@ -109,7 +111,7 @@ impl Members {
         if record.node == self.me.node {
             return Learned::Nothing;
         }
-        let learned = match self.others.get(&record.node) {
+        let learned = match self.others.get(record.node) {
             None => Learned::NewOrigin,
             Some(known) => {
                 let (old, new) = (&known.record, record);
@@ -131,14 +133,14 @@ impl Members {
                 let none = Announcement::default();
                 let member =
                     Member { record: record.clone(), settled: none.clone(), pending: none };
-                if let Some(past) = self.others.insert(record.node, member) {
+                if let Some(past) = self.others.insert(member) {
                     self.retired.insert(past.record.origin, record.node);
                 }
                 self.news = true;
                 self.relist();
             }
             Learned::Newer | Learned::Nothing => {
-                if let Some(member) = self.others.get_mut(&record.node) {
+                if let Some(member) = self.others.get_mut(record.node) {
                     self.news |= member.record.lists != record.lists;
                     renew(&mut member.record, record);
                 }
@@ -149,7 +151,7 @@ impl Members {
 
     fn relist(&mut self) {
         let me = (self.me.node, self.me.origin);
-        let others = self.others.values().map(|m| (m.record.node, m.record.origin));
+        let others = self.others.iter().map(|m| (m.record.node, m.record.origin));
         self.me.lists = others.chain([me]).collect();
         self.me.lists.sort_unstable();
         self.me.seq += 1;
@@ -204,9 +206,11 @@ impl Members {
         let drafted = self.drafted.as_ref().map_or(0, |draft| self.floor_of(&draft.vector));
         let horizon = self.kept.horizon.max(drafted).max(bound);
         // A plain replica brings nothing that anybody would have to wait for.
-        let bring = self.others.values().filter(|m| m.record.brings).map(|m| m.record.node);
-        let members: BTreeSet<NodeId> = bring.chain(self.awaited.iter().copied()).collect();
-        let past = Past { horizon, members: members.into_iter().collect() };
+        let bring = self.others.iter().filter(|m| m.record.brings).map(|m| m.record.node);
+        let mut members: Vec<NodeId> = bring.chain(self.awaited.iter().copied()).collect();
+        members.sort_unstable();
+        members.dedup();
+        let past = Past { horizon, members };
         if past == self.kept {
             self.publish();
             return None;
@@ -261,20 +265,20 @@ impl Members {
         if self.others.is_empty() || !self.me.met_all {
             return false;
         }
-        self.others.values().all(|member| {
+        self.others.iter().all(|member| {
             let lists = &member.record.lists;
             member.record.met_all
                 && lists.contains(&(self.me.node, self.me.origin))
                 && self
                     .others
-                    .values()
+                    .iter()
                     .all(|other| lists.contains(&(other.record.node, other.record.origin)))
         })
     }
 
     /// Takes notice that this node now has `vector`: announcements it covers are settled.
     pub fn settle(&mut self, vector: &Vector) {
-        for member in self.others.values_mut() {
+        for member in self.others.iter_mut() {
             if member.settled.seq == member.record.seq {
                 continue;
             }
@@ -293,7 +297,7 @@ impl Members {
 
     /// This node has nothing any more: no announcement is covered.
     pub fn unsettle(&mut self) {
-        for member in self.others.values_mut() {
+        for member in self.others.iter_mut() {
             member.settled.clear();
             member.pending.clear();
         }
@@ -301,7 +305,7 @@ impl Members {
 
     /// The deliberate fault that announcements count before what they tell of has arrived.
     pub fn settle_all(&mut self) {
-        for member in self.others.values_mut() {
+        for member in self.others.iter_mut() {
             member.settled.take_up(&member.record);
         }
     }
@@ -311,14 +315,14 @@ impl Members {
     pub fn everyone_announced_to_everyone(&self) -> bool {
         let current = |to: &[(NodeId, Origin)]| {
             to.contains(&(self.me.node, self.me.origin))
-                && self.others.values().all(|m| to.contains(&(m.record.node, m.record.origin)))
+                && self.others.iter().all(|m| to.contains(&(m.record.node, m.record.origin)))
         };
-        self.others.values().all(|member| current(&member.settled.to))
+        self.others.iter().all(|member| current(&member.settled.to))
     }
 
     /// The same, and all have what the cluster may have collected before.
     fn everyone_has_joined(&self) -> bool {
-        self.everyone_announced_to_everyone() && self.others.values().all(|m| m.settled.joined)
+        self.everyone_announced_to_everyone() && self.others.iter().all(|m| m.settled.joined)
     }
 
     /// The stable horizon, given what this node has: per origin the minimum over all members, over all origins
@@ -330,7 +334,7 @@ impl Members {
         }
         let own = self.outgoing(own);
         let mut origins: Vec<Origin> = own.iter().map(|e| e.0).collect();
-        for member in self.others.values() {
+        for member in self.others.iter() {
             let bringing = member.record.brings.then_some(member.record.origin);
             for origin in member.settled.vector.iter().map(|e| e.0).chain(bringing) {
                 if !origins.contains(&origin) {
@@ -339,7 +343,7 @@ impl Members {
             }
         }
         let current = |origin: Origin| {
-            origin == self.me.origin || self.others.values().any(|m| m.record.origin == origin)
+            origin == self.me.origin || self.others.iter().any(|m| m.record.origin == origin)
         };
         let mut horizon = u64::MAX;
         for origin in origins {
@@ -349,7 +353,7 @@ impl Members {
             let mine = own.get(origin);
             let mut least = mine;
             let mut equal = true;
-            for member in self.others.values() {
+            for member in self.others.iter() {
                 let theirs = member.settled.vector.get(origin);
                 equal &= theirs == mine;
                 least = least.min(theirs);
@@ -368,20 +372,20 @@ impl Members {
         let vector = self.outgoing(vector);
         let equal = |origin: Origin| {
             let time = vector.get(origin);
-            self.others.values().all(|member| member.settled.vector.get(origin) == time)
+            self.others.iter().all(|member| member.settled.vector.get(origin) == time)
         };
-        let settled = self.others.values().flat_map(|member| member.settled.vector.iter());
+        let settled = self.others.iter().flat_map(|member| member.settled.vector.iter());
         let mut past = settled.chain(vector.iter()).map(|e| e.0).filter(|&o| !self.is_current(o));
         if !self.everyone_has_joined() || !past.all(equal) {
             return UnixMs(0);
         }
-        self.others.values().map(|m| m.settled.clock).fold(own, UnixMs::min)
+        self.others.iter().map(|m| m.settled.clock).fold(own, UnixMs::min)
     }
 
     /// The current origins of all members whose writes reach others.
     pub fn bringing_origins(&self) -> impl Iterator<Item = Origin> + '_ {
         let me = self.me.brings.then_some(self.me.origin);
-        let others = self.others.values().filter(|m| m.record.brings).map(|m| m.record.origin);
+        let others = self.others.iter().filter(|m| m.record.brings).map(|m| m.record.origin);
         others.chain(me)
     }
 
@@ -391,7 +395,7 @@ impl Members {
         if self.others.is_empty() {
             return 0;
         }
-        self.others.values().map(|m| m.record.collected).fold(self.announced_floor, u64::max)
+        self.others.iter().map(|m| m.record.collected).fold(self.announced_floor, u64::max)
     }
 
     /// Whether the node of this record had announced nothing before it knew of this one.
@@ -444,7 +448,7 @@ impl Members {
 
     /// Whether `origin` is the one a known member has at present, and not that of a past life or unknown.
     pub fn is_current(&self, origin: Origin) -> bool {
-        origin == self.me.origin || self.others.values().any(|m| m.record.origin == origin)
+        origin == self.me.origin || self.others.iter().any(|m| m.record.origin == origin)
     }
 
     pub fn is_alone(&self) -> bool {
@@ -464,8 +468,7 @@ impl Members {
 
     /// Whether any of the records in a hello is of a node that is or was a member.
     fn knows_any(&self, hello: &Hello) -> bool {
-        let known =
-            |r: &Record| self.others.contains_key(&r.node) || self.awaited.contains(&r.node);
+        let known = |r: &Record| self.others.contains(r.node) || self.awaited.contains(&r.node);
         hello.members.iter().any(known)
     }
 
@@ -490,17 +493,17 @@ impl Members {
     }
 
     pub fn get(&self, node: NodeId) -> Option<&Member> {
-        self.others.get(&node)
+        self.others.get(node)
     }
 
     /// Who has this origin now, or had it, if that was another node.
     pub fn owner(&self, origin: Origin) -> Option<NodeId> {
-        let now = self.others.values().find(|m| m.record.origin == origin).map(|m| m.record.node);
+        let now = self.others.iter().find(|m| m.record.origin == origin).map(|m| m.record.node);
         now.or_else(|| self.retired.get(&origin).copied())
     }
 
     pub fn others(&self) -> impl Iterator<Item = &Record> + '_ {
-        self.others.values().map(|m| &m.record)
+        self.others.iter().map(|m| &m.record)
     }
 
     pub fn len(&self) -> usize {

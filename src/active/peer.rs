@@ -220,18 +220,23 @@ impl Peer {
     }
 
     /// Hands over what was gathered.
+    #[inline]
     pub fn flush(&mut self, out: &mut Effects) {
         if !self.gathered.is_empty() {
-            let bytes = if self.gathered.len() <= COPIED_BYTES_MAX {
-                let copy = Bytes::copy_from_slice(&self.gathered);
-                self.gathered.clear();
-                copy
-            } else {
-                Bytes::from(core::mem::take(&mut self.gathered))
-            };
-            self.sent_bytes += bytes.len() as u64;
-            out.push(Effect::Send { conn: self.conn, bytes });
+            self.hand_over(out);
         }
+    }
+
+    fn hand_over(&mut self, out: &mut Effects) {
+        let bytes = if self.gathered.len() <= COPIED_BYTES_MAX {
+            let copy = Bytes::copy_from_slice(&self.gathered);
+            self.gathered.clear();
+            copy
+        } else {
+            Bytes::from(core::mem::take(&mut self.gathered))
+        };
+        self.sent_bytes += bytes.len() as u64;
+        out.push(Effect::Send { conn: self.conn, bytes });
     }
 
     /// Bytes gathered or handed over and not yet written out.

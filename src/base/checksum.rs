@@ -91,11 +91,19 @@ pub fn fixed_hash(data: &[u8]) -> u64 {
         let word = u64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]);
         hash = mix(hash ^ word);
     }
-    let mut tail = 0u64;
-    for (i, &byte) in chunks.remainder().iter().enumerate() {
-        tail |= u64::from(byte) << (8 * i);
+    mix(hash ^ tail_of(data))
+}
+
+/// What is left of data after its last whole word, as the low bytes of one.
+#[inline]
+fn tail_of(data: &[u8]) -> u64 {
+    let left = data.len() % 8;
+    match data.last_chunk::<8>() {
+        // The last eight bytes without those that belong to the word before.
+        Some(_) if left == 0 => 0,
+        Some(&last) => u64::from_le_bytes(last) >> (64 - 8 * left),
+        None => data.iter().rev().fold(0, |tail, &byte| tail << 8 | u64::from(byte)),
     }
-    mix(hash ^ tail)
 }
 
 /// A bijection that spreads every input bit over the whole word (finaliser of SplitMix64).
@@ -117,6 +125,16 @@ mod tests {
         assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"{user1000}.followers"));
         assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") & 0x3fff);
         assert_eq!(partition_of(b"foo").0, 12182 / 4);
+    }
+
+    #[test]
+    fn tail_is_the_bytes_after_the_last_whole_word() {
+        let data: Vec<u8> = (1..40).collect();
+        for len in 0..data.len() {
+            let mut tail = [0; 8];
+            tail[..len % 8].copy_from_slice(&data[len / 8 * 8..len]);
+            assert_eq!(tail_of(&data[..len]), u64::from_le_bytes(tail), "{len}");
+        }
     }
 
     #[test]

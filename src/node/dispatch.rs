@@ -98,7 +98,9 @@ impl Node {
                 self.server.stats.clients_blocked = self.blocked.len() as u64;
             }
             State::Peer => {
-                self.links.insert(conn);
+                if let Err(place) = self.links.binary_search(&conn) {
+                    self.links.insert(place, conn);
+                }
                 let (server, mut core) = self.core(now, out);
                 server.active.on_bytes(conn, buf, &mut core);
                 self.after_merges(now, out);

@@ -78,8 +78,8 @@ pub struct Node {
     listed: Vec<ConnId>,
     /// Sessions blocked by WAIT.
     blocked: BTreeSet<ConnId>,
-    /// Sessions that have become links of peers, accepted here.
-    links: BTreeSet<ConnId>,
+    /// Sessions that have become links of peers, accepted here: few, in order.
+    links: Vec<ConnId>,
     timers: Timers,
     /// The origin of the clients' last writes.
     origin: Origin,
@@ -154,7 +154,7 @@ impl Node {
             sessions: Sessions::default(),
             listed: Vec::new(),
             blocked: BTreeSet::new(),
-            links: BTreeSet::new(),
+            links: Vec::new(),
             timers: Timers { clock_seen: (now.mono, now.wall.ms()), ..Timers::default() },
             origin: life.origin,
             halted: false,
@@ -319,7 +319,7 @@ impl Node {
         self.server.watch.unwatch(conn, &mut session.watched, &mut self.data.store);
         self.server.stats.clients -= 1;
         self.blocked.remove(&conn);
-        self.links.remove(&conn);
+        self.links.retain(|&link| link != conn);
         self.server.stats.clients_blocked = self.blocked.len() as u64;
     }
 

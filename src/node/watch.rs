@@ -83,6 +83,9 @@ impl WatchTable {
 
     /// Only clients that watch are dirty, and no key is kept that nobody watches.
     pub fn dirty_clients_watch(&self) {
+        if self.keys.is_empty() && self.dirty.is_empty() {
+            return;
+        }
         for conn in &self.dirty {
             let watches = self.keys.values().any(|conns| conns.contains(conn));
             assert!(watches, "{conn:?} is dirty and watches nothing");

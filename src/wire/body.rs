@@ -1,9 +1,10 @@
 //! What frames say, in the format of [`super::packed`]: the fields in their order, nothing else.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::frame::{Heard, Heartbeat, Hello, News, Pulse, Record, Refusal};
-use super::packed::{Malformed, Packed, Read, Reader};
+use super::packed::{Malformed, Packed, Read, Reader, put_list};
 use crate::base::ids::{DbIndex, Epoch, NodeId, Origin, RunId};
 use crate::base::stamp::Stamp;
 use crate::base::time::{Mono, Span, UnixMs, Wall};
@@ -65,7 +66,126 @@ packed_fields! {
         members
     }
     Pulse { wall, sent, echo, caught_up }
-    News { vector, members }
+}
+
+impl Packed for News {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_news(out, &self.vector, self.members.len(), self.members.iter());
+    }
+
+    fn take(from: &mut Reader<'_>) -> Read<News> {
+        Ok(News { vector: from.take()?, members: from.take()? })
+    }
+
+    fn retake(&mut self, from: &mut Reader<'_>) -> Read<()> {
+        self.vector.retake(from)?;
+        let count: u64 = from.take()?;
+        self.members.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        let mut last = LastRead::default();
+        for record in &mut self.members {
+            last.retake_record(record, from)?;
+        }
+        for _ in self.members.len() as u64..count {
+            self.members.push(from.take()?);
+        }
+        Ok(())
+    }
+}
+
+/// Appends [`News`] of so many members.
+pub fn put_news<'a>(
+    out: &mut Vec<u8>,
+    vector: &Vector,
+    count: usize,
+    members: impl Iterator<Item = &'a Record>,
+) {
+    vector.put(out);
+    (count as u64).put(out);
+    let (mut last, mut written) = (LastPut::default(), 0);
+    for record in members {
+        last.put_record(record, out);
+        written += 1;
+    }
+    assert_eq!(written, count, "as many members as were counted");
+}
+
+/// The list of lives that was written last, and where: in a cluster at rest all lists of all records are alike, and
+/// what is written already is copied.
+#[derive(Default)]
+struct LastPut<'a> {
+    list: &'a [(NodeId, Origin)],
+    at: Range<usize>,
+}
+
+impl<'a> LastPut<'a> {
+    /// As [`Record::put`].
+    fn put_record(&mut self, record: &'a Record, out: &mut Vec<u8>) {
+        let Record { node, run, epoch, origin, seq, brings, met_all, .. } = record;
+        let Record { vector, clock, announced_to, joined, collected, lists, .. } = record;
+        node.put(out);
+        run.put(out);
+        epoch.put(out);
+        origin.put(out);
+        seq.put(out);
+        brings.put(out);
+        met_all.put(out);
+        vector.put(out);
+        clock.put(out);
+        self.put(announced_to, out);
+        joined.put(out);
+        collected.put(out);
+        self.put(lists, out);
+    }
+
+    fn put(&mut self, list: &'a [(NodeId, Origin)], out: &mut Vec<u8>) {
+        if !self.at.is_empty() && self.list == list {
+            out.extend_from_within(self.at.clone());
+        } else {
+            let start = out.len();
+            put_list(out, list.len(), list);
+            *self = LastPut { list, at: start..out.len() };
+        }
+    }
+}
+
+/// The same when reading: the bytes of the list that was read last, and what they say.
+#[derive(Default)]
+struct LastRead<'a> {
+    bytes: &'a [u8],
+    list: Vec<(NodeId, Origin)>,
+}
+
+impl<'a> LastRead<'a> {
+    /// As [`Record::retake`].
+    fn retake_record(&mut self, record: &mut Record, from: &mut Reader<'a>) -> Read<()> {
+        let Record { node, run, epoch, origin, seq, brings, met_all, .. } = record;
+        node.retake(from)?;
+        run.retake(from)?;
+        epoch.retake(from)?;
+        origin.retake(from)?;
+        seq.retake(from)?;
+        brings.retake(from)?;
+        met_all.retake(from)?;
+        let Record { vector, clock, announced_to, joined, collected, lists, .. } = record;
+        vector.retake(from)?;
+        clock.retake(from)?;
+        self.retake(announced_to, from)?;
+        joined.retake(from)?;
+        collected.retake(from)?;
+        self.retake(lists, from)
+    }
+
+    fn retake(&mut self, list: &mut Vec<(NodeId, Origin)>, from: &mut Reader<'a>) -> Read<()> {
+        if !self.bytes.is_empty() && from.skip(self.bytes) {
+            list.clone_from(&self.list);
+        } else {
+            let before = from.rest();
+            list.retake(from)?;
+            self.bytes = &before[..before.len() - from.rest().len()];
+            self.list.clone_from(list);
+        }
+        Ok(())
+    }
 }
 
 impl Packed for Vector {

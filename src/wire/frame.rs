@@ -12,8 +12,8 @@ use crate::base::time::{Mono, Span, UnixMs, Wall};
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
 
-use super::body::take_heartbeat;
-use super::packed::{Malformed, Packed, Read, Reader, put_list};
+use super::body::{put_news, take_heartbeat};
+use super::packed::{Malformed, Packed, Read, Reader};
 use super::sane::is_sane;
 
 /// Version of the peer protocol this build speaks.
@@ -227,8 +227,7 @@ impl Frame {
         members: impl Iterator<Item = &'a Record>,
     ) -> Vec<u8> {
         let mut news = Vec::with_capacity(NEWS_BYTES + RECORD_BYTES * count);
-        vector.put(&mut news);
-        put_list(&mut news, count, members);
+        put_news(&mut news, vector, count, members);
         news
     }
 

@@ -56,6 +56,17 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
+    /// Passes over these bytes, if they come next.
+    pub fn skip(&mut self, bytes: &[u8]) -> bool {
+        match self.rest.strip_prefix(bytes) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Passes over the rest.
     pub fn skip_rest(&mut self) {
         self.rest = &[];
@@ -323,15 +334,31 @@ fn put_u64(out: &mut Vec<u8>, value: u64) {
     }
 }
 
-/// All bytes are made at once, and as many as the value takes are written.
+/// All bytes are made and appended at once, and what the value does not take goes again: so many bytes as
+/// are known beforehand are copied without a call.
 fn put_long(out: &mut Vec<u8>, value: u64) {
-    let mut made = [0u8; VARINT_64];
-    made[..8].copy_from_slice(&(spread(value) | MORE).to_le_bytes());
-    made[8] = (value >> 56) as u8 | 0x80;
-    made[9] = (value >> 63) as u8;
-    let bytes = (64 - value.leading_zeros() as usize).div_ceil(7);
-    made[bytes - 1] &= 0x7f;
-    out.extend_from_slice(&made[..bytes]);
+    let word = spread(value) | MORE;
+    match value.leading_zeros() {
+        8.. => {
+            let bytes = (64 - value.leading_zeros() as usize).div_ceil(7);
+            let word = word ^ 0x80 << (8 * (bytes - 1));
+            let end = out.len() + bytes;
+            out.extend_from_slice(&word.to_le_bytes());
+            out.truncate(end);
+        }
+        // A stamp's time takes nine.
+        1..8 => {
+            let mut made = [(value >> 56) as u8; 9];
+            made[..8].copy_from_slice(&word.to_le_bytes());
+            out.extend_from_slice(&made);
+        }
+        0 => {
+            let mut made = [1; VARINT_64];
+            made[..8].copy_from_slice(&word.to_le_bytes());
+            made[8] = (value >> 56) as u8 | 0x80;
+            out.extend_from_slice(&made);
+        }
+    }
 }
 
 fn put_u128(out: &mut Vec<u8>, value: u128) {
@@ -344,7 +371,9 @@ fn put_u128(out: &mut Vec<u8>, value: u128) {
     }
     let bytes = (128 - value.leading_zeros() as usize).div_ceil(7);
     made[bytes - 1] &= 0x7f;
-    out.extend_from_slice(&made[..bytes]);
+    let end = out.len() + bytes;
+    out.extend_from_slice(&made);
+    out.truncate(end);
 }
 
 /// The low seven bits of each byte, side by side.

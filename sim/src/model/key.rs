@@ -63,7 +63,7 @@ pub struct Resolved {
 impl BaseWrite {
     /// Whether this write had seen the increment: it lists it, or it comes from a node that had
     /// collected past its whole contribution, which reaches up to `last`, or its writer had it.
-    fn has_seen(&self, increment: &Increment, last: u64) -> bool {
+    pub(super) fn has_seen(&self, increment: &Increment, last: u64) -> bool {
         if last <= self.seen.horizon && !self.lists(increment) {
             return true;
         }

@@ -303,6 +303,10 @@ fn forgotten<'a>(
     let reaches = |stamp: Stamp| {
         stamp < base.stamp && (had.covers(stamp) || stamp.origin == base.stamp.origin)
     };
+    let seen_before = |i: &Increment| {
+        let last = history.last_of(i.stamp.origin, i.generation).time;
+        history.bases.iter().any(|b| reaches(b.stamp) && b.has_seen(i, last))
+    };
     history.increments.iter().find(|i| {
         reaches(i.stamp)
             // Another node may have made it, before one of the two went on under another origin.
@@ -310,7 +314,7 @@ fn forgotten<'a>(
             && !i.gone
             && base.listed_last(i).is_none_or(|last| last < i.stamp.time)
             && i.stamp.time > base.seen.horizon
-            && !history.bases.iter().any(|b| reaches(b.stamp) && history.has_seen(b, i))
+            && !seen_before(i)
             && !history.floors.iter().any(|f| reaches(f.0) && i.stamp.time <= f.1)
             // A flush may have come within a resync, before the vector covered it.
             && !ledger.flushes.iter().any(|f| f.0 == db && i.stamp < f.1)

@@ -3,7 +3,7 @@
 use quorate::base::fact::Fact;
 use serde::Serialize;
 
-use super::labels::{LabelSet, Labels};
+use super::labels::LabelSet;
 use super::links::Links;
 use super::outcome::Counts;
 use crate::ids::HostId;
@@ -28,7 +28,6 @@ pub struct Book {
     pub boots: Vec<Option<BootId>>,
     pub counts: Counts,
     pub labels: LabelSet,
-    known: Labels,
     /// What each host's present process has told of its links.
     pub links: Vec<Links>,
     /// Lines, if anybody wants them.
@@ -77,7 +76,7 @@ impl Observer for Book {
             links.fact(at, &fact);
         }
         match &fact {
-            Fact::Sometimes(label) => self.known.note(&mut self.labels, label),
+            Fact::Sometimes(label) => self.labels.note(label),
             Fact::ResyncEnded { complete: true, .. } => self.counts.resyncs += 1,
             Fact::ResyncEnded { complete: false, .. } => self.counts.resyncs_broken += 1,
             Fact::CellsAdopted { .. } => self.counts.adopted += 1,

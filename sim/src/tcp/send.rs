@@ -69,6 +69,15 @@ impl Sock {
         more
     }
 
+    /// Whether [`Sock::transmit`] and [`Sock::take_accepted`] would do nothing: all that the owner gave is sent and
+    /// accepted.
+    #[inline]
+    pub fn has_nothing_to_do(&self) -> bool {
+        self.unsent.is_empty()
+            && self.fin_queued == self.fin_sent
+            && self.accepted == self.snd_nxt - u64::from(self.fin_sent)
+    }
+
     /// Sends what the peer's window has room for.
     pub fn transmit(
         &mut self,

@@ -55,6 +55,9 @@ impl<M: Machine> World<M> {
         let Some(sock) = self.socks.get_mut(at) else {
             return;
         };
+        if sock.has_nothing_to_do() {
+            return self.arm(at);
+        }
         let host = &mut self.hosts[sock.host.index()];
         sock.transmit(self.now, &host.tcp, &mut self.decisions, &mut self.outbox);
         let accepted = sock.take_accepted(&host.tcp);
