@@ -133,7 +133,8 @@ impl Active {
             Side::Master { inbound, .. } => inbound.is_resyncing(),
             Side::Guest | Side::Replica(_) | Side::Greeting { .. } => false,
         };
-        if !self.members.is_complete()
+        if self.members.is_alone()
+            || !self.members.is_complete()
             || !self.members.everyone_announced_to_everyone()
             || !self.members.bringing_origins().all(covered)
             || self.peers.iter().any(resyncs)
