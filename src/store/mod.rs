@@ -38,6 +38,7 @@ use self::table::KeyHasher;
 use self::txn::{OpenUnit, Ttl};
 
 pub use self::state::parse_integer;
+pub use crate::base::unit::Slot;
 
 /// What a store is made with.
 #[derive(Clone, Debug)]
@@ -66,17 +67,6 @@ pub enum Admission {
     /// Never seen here, and at or below what has been collected: merged as it is, it might bring back what a newer
     /// delete had removed. Its bringer should have given it a new stamp when it joined.
     BelowHorizon,
-}
-
-/// Which cell of a key.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Slot {
-    Register,
-    Expiry,
-    /// Of the stamp's origin.
-    Contribution {
-        generation: u64,
-    },
 }
 
 /// One live key.
