@@ -9,6 +9,7 @@ use crate::base::stamp::Stamp;
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
 use crate::store::Admission;
+use crate::wal::{Journal, Record};
 use crate::wire::frame::Frame;
 
 use super::adopt::unit_bytes;
@@ -235,13 +236,14 @@ impl Active {
         }
         let waits = stream.inbound.is_blocked();
         let unit = if waits { Active::without_held(unit, core) } else { unit };
-        self.merge_unit(&unit, core);
+        let left_out = self.merge_unit(&unit, core);
         let inbound = &mut *stream.inbound;
         let log_at_once = self.mutants.has(Mutant::LiveUnitLoggedInResync);
         if let Some(resync) = &mut inbound.resync
             && !log_at_once
         {
             core.out.facts.sometimes("a live unit was met during a resync");
+            journal_cells(&unit, &left_out, core.journal);
             if resync.blocked && !self.leaves_unlogged() {
                 // The next transfer brings it again; others get it at once, and once only.
                 self.adopt_unit(unit, core);
@@ -262,23 +264,28 @@ impl Active {
             }
             return;
         }
+        journal_unit(&unit, &left_out, core.journal);
         self.count_unit(stream.conn, &unit, core);
     }
 
-    /// Merges all changes of a unit. Those with a stamp of their own may concern cells that were collected here.
-    fn merge_unit(&mut self, unit: &Unit, core: &mut Core<'_>) {
+    /// Merges all changes of a unit. Those with a stamp of their own may concern cells that were collected here: which were
+    /// not let in is returned, by their places.
+    fn merge_unit(&mut self, unit: &Unit, core: &mut Core<'_>) -> Vec<usize> {
         core.clock.observe(unit.newest_time());
         let clock = self.skew.expiry(core.now);
-        for change in &unit.changes {
+        let mut left_out = Vec::new();
+        for (at, change) in unit.changes.iter().enumerate() {
             let stamp = change.stamp_in(unit.dot);
             if change.stamp.is_some() {
                 if !self.admits(change, stamp, core) {
+                    left_out.push(at);
                     continue;
                 }
                 self.note_stray(stamp);
             }
             core.store.apply(change, stamp, clock, &mut core.out.facts);
         }
+        left_out
     }
 
     pub(super) fn admits(&self, change: &Change, stamp: Stamp, core: &mut Core<'_>) -> bool {
@@ -352,6 +359,7 @@ impl Active {
             }
         }
         if !moved.is_empty() {
+            core.journal.vector(&moved);
             let vector = &self.vector;
             core.out.fact(|| Fact::VectorMoved { vector: vector.clone() });
         }
@@ -411,6 +419,8 @@ impl Active {
         core.out.fact(|| Fact::DataDropped);
         self.vector = Vector::new();
         self.vector.raise(core.clock.origin(), core.clock.last());
+        core.journal.put(&Record::Dropped);
+        core.journal.vector(&self.vector);
         self.log.restart(&self.vector);
         // A plain replica of this one must not keep what is gone here: at the next handshake it sees that.
         let follows =
@@ -428,6 +438,7 @@ impl Active {
             return;
         }
         let clock = self.skew.expiry(core.now);
+        let mut merged = Vec::new();
         for change in changes {
             let Some(stamp) = change.stamp else { continue };
             let paused = self.is_stamp_too_far_ahead(core, stamp);
@@ -447,8 +458,12 @@ impl Active {
             }
             if self.admits(change, stamp, core) {
                 core.store.apply(change, stamp, clock, &mut core.out.facts);
+                if core.journal.is_on() {
+                    merged.push(change.clone());
+                }
             }
         }
+        core.journal.cells(merged);
     }
 
     /// The transfer is complete: the vector moves, a barrier stands in the log, and what was held counts.
@@ -496,6 +511,8 @@ impl Active {
             match next {
                 Held::Unit(unit) => {
                     if !self.vector.covers(unit.dot) {
+                        // Its cells were merged when it came.
+                        core.journal.vector(&Vector::from(vec![(unit.dot.origin, unit.dot.time)]));
                         self.count_unit(stream.conn, &unit, core);
                     }
                 }
@@ -539,4 +556,27 @@ impl Active {
     fn held_bytes_max(&self) -> usize {
         self.config.limits.held_bytes_max
     }
+}
+
+/// A unit that counts now enters the log, but for the changes that were not let in.
+fn journal_unit(unit: &Unit, left_out: &[usize], journal: &mut Journal) {
+    if left_out.is_empty() || !journal.is_on() {
+        journal.unit(unit);
+    } else {
+        journal.unit(&Unit { dot: unit.dot, changes: let_in(unit, left_out).collect() });
+    }
+}
+
+/// A unit that may count later enters the log as the cells that were merged.
+fn journal_cells(unit: &Unit, left_out: &[usize], journal: &mut Journal) {
+    if journal.is_on() {
+        let stamped = |c: Change| Change { stamp: Some(c.stamp_in(unit.dot)), ..c };
+        journal.cells(let_in(unit, left_out).map(stamped).collect());
+    }
+}
+
+fn let_in<'u>(unit: &'u Unit, left_out: &[usize]) -> impl Iterator<Item = Change> + 'u {
+    let left_out = left_out.to_vec();
+    let let_in = move |(at, _): &(usize, &Change)| !left_out.contains(at);
+    unit.changes.iter().enumerate().filter(let_in).map(|(_, change)| change.clone())
 }

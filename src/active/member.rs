@@ -441,6 +441,11 @@ impl Members {
         self.awaited.is_empty()
     }
 
+    /// Whether the lives before have left members.
+    pub fn has_past(&self) -> bool {
+        self.recalls
+    }
+
     /// Nobody of the last life's members is waited for any more: this life has come to another cluster.
     pub fn forget_past(&mut self) {
         self.awaited.clear();

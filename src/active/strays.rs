@@ -14,6 +14,7 @@ use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Change};
 use crate::base::vector::Vector;
 use crate::store::{Slot, WalkPosition};
+use crate::wal as journal;
 
 use super::{Active, Core};
 
@@ -77,6 +78,7 @@ impl Active {
             let gone = vector.covers(stamp)
                 && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
             if gone {
+                core.journal.put(&journal::Record::Forgotten { db, key, slot, stamp });
                 core.out.facts.sometimes("a cell went because the sender no longer had it");
             }
         }

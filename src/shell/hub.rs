@@ -308,6 +308,9 @@ impl Hub {
                 let stored = self.surroundings.store_past(past);
                 tokio::spawn(await_stored(shared.clone(), stored));
             }
+            Effect::Append { .. } | Effect::Sync { .. } => {
+                unreachable!("no log is kept without a disk")
+            }
             Effect::Halt { code, reason } => {
                 self.ended.get_or_insert(Ended { code, reason });
             }

@@ -253,6 +253,11 @@ impl Store {
         self.collected = self.collected.max(self.inherited);
     }
 
+    /// An earlier life has collected up to here.
+    pub fn resume_collected(&mut self, horizon: u64) {
+        self.collected = self.collected.max(horizon);
+    }
+
     /// The stamp time up to which anything has been collected (H); 0 if nothing ever was.
     pub fn collected(&self) -> u64 {
         self.collected

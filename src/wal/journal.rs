@@ -235,12 +235,12 @@ impl Journal {
     /// The record that has to be on the device before what is said now leaves.
     #[inline]
     pub fn holds(&self) -> Option<Lsn> {
-        let waits = match self.policy {
+        let wanted = match self.policy {
             None => return None,
-            Some(SyncPolicy::Always) => true,
-            Some(SyncPolicy::EverySec | SyncPolicy::No) => self.barrier > self.synced,
+            Some(SyncPolicy::Always) => self.last,
+            Some(SyncPolicy::EverySec | SyncPolicy::No) => self.barrier,
         };
-        (waits && self.last > self.synced).then_some(self.last)
+        (wanted > self.synced).then_some(wanted)
     }
 
     /// The last record made.

@@ -467,6 +467,7 @@ impl<M: Machine> World<M> {
                 let when = self.now + Span(takes);
                 self.queue.push(when, Event::PastStored { host: at, boot, past: Box::new(past) });
             }
+            Effect::Append { .. } | Effect::Sync { .. } => {}
             Effect::Halt { code, reason } => self.end_by_itself(at, code, reason, true),
         }
     }

@@ -1,0 +1,38 @@
+//! Named invariants of active mode.
+
+use crate::base::clock::HybridClock;
+use crate::store::Store;
+
+use super::Active;
+
+impl Active {
+    /// # Panics
+    /// If a named invariant does not hold.
+    pub fn check_invariants(&self, store: &Store, clock: &HybridClock) {
+        self.backlog_stays_within_its_bound();
+        self.own_entry_never_passes_the_clock(clock);
+        self.log_start_is_covered();
+        assert!(
+            store.collected() <= self.newest_known(clock),
+            "collected beyond what this node has given or seen"
+        );
+    }
+
+    fn backlog_stays_within_its_bound(&self) {
+        assert!(self.log.bytes() <= self.log.bytes_max(), "the backlog outgrew its bound");
+    }
+
+    fn own_entry_never_passes_the_clock(&self, clock: &HybridClock) {
+        let own = self.vector.get(clock.origin());
+        assert!(own <= clock.last(), "the vector's own entry passed the clock");
+    }
+
+    fn log_start_is_covered(&self) {
+        assert!(self.vector.covers_all(self.log.start()), "the log begins beyond the vector");
+    }
+
+    /// The newest stamp time given or heard of here.
+    fn newest_known(&self, clock: &HybridClock) -> u64 {
+        self.vector.iter().map(|e| e.1).fold(clock.last(), u64::max)
+    }
+}
