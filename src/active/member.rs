@@ -452,11 +452,14 @@ impl Members {
         self.recalls = false;
     }
 
+    /// Whether a node is a member, or was one of the last life and is waited for.
+    pub fn knows(&self, node: NodeId) -> bool {
+        self.others.contains_key(&node) || self.awaited.contains(&node)
+    }
+
     /// Whether a hello comes from the cluster this node was in in its last life, too.
     pub fn recalls(&self, hello: &Hello) -> bool {
-        let known =
-            |r: &Record| self.others.contains_key(&r.node) || self.awaited.contains(&r.node);
-        self.recalls && hello.members.iter().any(known)
+        self.recalls && hello.members.iter().any(|r| self.knows(r.node))
     }
 
     /// Whether a hello comes from another cluster than the one this node was in in its last life.

@@ -109,17 +109,28 @@ impl Active {
             return;
         }
         core.clock.advance(hello.clock);
-        for (origin, times) in lives {
+        // The newest life first, to what lies above the others: none is moved twice.
+        let mut above: u64 = lives.iter().map(|(_, times)| times.len() as u64).sum();
+        let base = core.clock.last();
+        for (origin, times) in lives.into_iter().rev() {
+            above -= times.len() as u64;
             if origin != own {
                 self.vector.remove(origin);
             }
-            self.move_stamps(origin, own, &times, core);
+            self.move_stamps(origin, own, &times, base + above, core);
         }
     }
 
-    /// Gives every stamp in `times` (all of origin `from`, rising) a new one of origin `to` above the clock.
-    fn move_stamps(&mut self, from: Origin, to: Origin, times: &[u64], core: &mut Core<'_>) {
-        let base = core.clock.last();
+    /// Gives every stamp in `times` (all of origin `from`, rising) a new one of origin `to` above `base`, which is not below
+    /// any stamp there is.
+    fn move_stamps(
+        &mut self,
+        from: Origin,
+        to: Origin,
+        times: &[u64],
+        base: u64,
+        core: &mut Core<'_>,
+    ) {
         let pairs: Vec<(u64, u64)> =
             times.iter().zip(base + 1..).map(|(&old, new)| (old, new)).collect();
         core.clock.advance(base + times.len() as u64);
@@ -149,7 +160,7 @@ impl Active {
         if self.met_nobody {
             let times = core.store.stamp_times(from);
             self.vector.remove(from);
-            self.move_stamps(from, to, &times, core);
+            self.move_stamps(from, to, &times, core.clock.last(), core);
         }
         self.vector.raise(to, core.clock.last());
         if self.is_alone() {

@@ -1,7 +1,7 @@
 //! What earlier lives have left in the log: applied in order to an empty store, then taken over by the new life. Nothing is
 //! collected and nothing expires meanwhile, so that every record meets what it met when it was written, or more.
 
-use crate::base::fact::Facts;
+use crate::base::fact::{Fact, Facts, LogLevel};
 use crate::base::ids::{Epoch, Origin};
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
@@ -112,6 +112,10 @@ impl Active {
         self.has_met = replay.has_met || self.members.has_past();
         self.is_unbroken = first_epoch == Epoch(1) && !self.has_met;
         self.vector = replay.vector;
+        if !self.vector.is_empty() {
+            let vector = &self.vector;
+            core.out.fact(|| Fact::VectorMoved { vector: vector.clone() });
+        }
         let uncovered = replay.has_strays && self.has_uncovered(core.store);
         self.strays |= uncovered;
         if self.is_plain() {
@@ -125,7 +129,8 @@ impl Active {
         core.store.set_alone(self.alone);
         self.collecting = true;
         if uncovered && !self.is_plain() {
-            core.out.facts.sometimes("cells that did not count were adopted at the start");
+            let text = "Cells of the log that did not count are logged anew";
+            core.out.facts.log(LogLevel::Notice, text);
             self.adopt_uncovered(core);
         }
     }

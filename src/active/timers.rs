@@ -4,7 +4,6 @@ use crate::base::fact::Fact;
 use crate::base::io::Effect;
 use crate::base::mutant::Mutant;
 use crate::base::time::{Mono, UnixMs};
-use crate::wal::Record;
 use crate::wire::frame::{Frame, Pulse};
 
 use super::dial::Master;
@@ -142,7 +141,7 @@ impl Active {
             core.out.fact(|| Fact::Collected { horizon });
             // What one that is alone collects nobody else has ever had.
             if !self.alone {
-                core.journal.put(&Record::Collected(horizon));
+                core.journal.collected(horizon);
             }
         }
         for conn in self.peers.conns(|peer| matches!(peer.side, Side::Master { .. })) {

@@ -16,6 +16,8 @@ mod listen;
 mod socket;
 
 #[cfg(not(madsim))]
+pub mod check;
+#[cfg(not(madsim))]
 mod disk;
 #[cfg(not(madsim))]
 mod host;

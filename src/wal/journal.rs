@@ -51,6 +51,8 @@ pub struct Journal {
     synced: Lsn,
     /// The last place that a record in the log names as synced.
     named: Lsn,
+    /// Up to where has been collected since a record last said so: not worth a record of its own.
+    collected: u64,
     /// A sync is under way, through this.
     asked: Option<Lsn>,
     asked_at: Mono,
@@ -76,6 +78,7 @@ impl Journal {
             appended: Lsn(0),
             synced: Lsn(0),
             named: Lsn(0),
+            collected: 0,
             asked: None,
             asked_at: Mono(0),
             barrier: Lsn(0),
@@ -130,6 +133,11 @@ impl Journal {
         }
     }
 
+    /// [`Record::Collected`], with the next record that is made: whoever does not know it collects again.
+    pub fn collected(&mut self, horizon: u64) {
+        self.collected = horizon;
+    }
+
     pub fn put(&mut self, record: &Record) {
         self.write(|out| record.put(out));
     }
@@ -148,6 +156,10 @@ impl Journal {
             self.named = self.synced;
             let through = self.synced;
             self.frame(|out| Record::Synced { through }.put(out));
+        }
+        if self.collected > 0 {
+            let horizon = std::mem::take(&mut self.collected);
+            self.frame(|out| Record::Collected(horizon).put(out));
         }
         self.frame(put);
     }

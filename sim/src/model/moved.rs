@@ -8,7 +8,7 @@ use quorate::base::stamp::Stamp;
 use quorate::base::unit::{Cell, Change, Seen};
 
 use super::key::KeyHistory;
-use super::ledger::{Boot, BootId, KeyId, Ledger};
+use super::ledger::{Boot, BootId, Issued, KeyId, Ledger};
 
 impl Ledger {
     /// Of what a node wrote while nobody else had anything, nothing counts but what it holds now: what went left
@@ -101,7 +101,13 @@ impl Ledger {
         let Moved { from, to, times, .. } = *map;
         // Another node may have drawn the very same origin: that is one reason to move.
         let mut own = BTreeSet::new();
-        for unit in self.units.iter_mut().filter(|u| u.boot == boot) {
+        // What earlier boots of the host have left on its disk is this one's.
+        let boots = &self.boots;
+        let (host, reached) = (boots[boot.0].host, &boots[boot.0].reached);
+        let is_own = |unit: &&mut Issued| {
+            unit.boot == boot || (boots[unit.boot.0].host == host && reached.covers(unit.dot))
+        };
+        for unit in self.units.iter_mut().filter(is_own) {
             own.insert(unit.dot);
             map.stamp(&mut unit.dot);
         }
@@ -228,7 +234,7 @@ impl Moved<'_> {
         }
         // Of a contribution only the first and the newest stamp are borne by a cell.
         history.increments.retain_mut(|increment| {
-            if !own.contains(&increment.stamp) {
+            if !own.contains(&increment.stamp) || increment.stamp.origin != self.from {
                 return true;
             }
             let origin = increment.stamp.origin;
