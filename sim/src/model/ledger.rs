@@ -37,6 +37,8 @@ pub struct Issued {
     pub had: Rc<Vector>,
     /// By how much each contribution grew, in the order of `changes`.
     pub growth: Vec<(KeyId, i128)>,
+    /// Its host went on without it, and nobody else had it.
+    pub lost: bool,
 }
 
 /// What is known of one boot of a node.
@@ -300,7 +302,16 @@ impl Ledger {
             self.shared.insert(origin);
         }
         let changes = unit.changes.clone();
-        self.units.push(Issued { boot, conn, at, dot: unit.dot, changes, had, growth });
+        self.units.push(Issued {
+            boot,
+            conn,
+            at,
+            dot: unit.dot,
+            changes,
+            had,
+            growth,
+            lost: false,
+        });
     }
 
     /// Boots that have ended and had written under an origin that others wrote under too.

@@ -101,17 +101,25 @@ impl Ledger {
         let Moved { from, to, times, .. } = *map;
         // Another node may have drawn the very same origin: that is one reason to move.
         let mut own = BTreeSet::new();
-        // What earlier boots of the host have left on its disk is this one's.
+        // What earlier boots of the host have left on its disk is this one's; what they have not is gone, and with the rest
+        // out of the way of nobody.
         let boots = &self.boots;
         let (host, reached) = (boots[boot.0].host, &boots[boot.0].reached);
         let is_own = |unit: &&mut Issued| {
-            unit.boot == boot || (boots[unit.boot.0].host == host && reached.covers(unit.dot))
+            let earlier = boots[unit.boot.0].host == host;
+            unit.boot == boot || (earlier && (unit.dot.origin == from || reached.covers(unit.dot)))
         };
+        let mut lost = BTreeSet::new();
         for unit in self.units.iter_mut().filter(is_own) {
+            if unit.boot != boot && unit.dot.origin == from && !reached.covers(unit.dot) {
+                unit.lost = true;
+                lost.insert(unit.dot);
+            }
             own.insert(unit.dot);
             map.stamp(&mut unit.dot);
         }
         for history in &mut self.keys {
+            history.increments.retain(|increment| !lost.contains(&increment.stamp));
             map.history(history, &own);
         }
         self.flushes.retain_mut(|(_, stamp)| !own.contains(stamp) || map.stamp(stamp));
@@ -229,7 +237,9 @@ impl Moved<'_> {
                     seen.origin = self.to;
                 }
             }
-            base.seen.horizon = base.seen.horizon.max(self.horizon);
+            if base.stamp.origin == self.from {
+                base.seen.horizon = base.seen.horizon.max(self.horizon);
+            }
             base.void |= !self.stamp(&mut base.stamp);
         }
         // Of a contribution only the first and the newest stamp are borne by a cell.
