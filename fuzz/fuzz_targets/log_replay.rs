@@ -46,7 +46,11 @@ fuzz_target!(|data: &[u8]| {
     node.flush(at(2), &mut out);
     node.check_invariants(Scope::All);
     let (conn, ip) = (ConnId(1), IpAddr::V4(Ipv4Addr::LOCALHOST));
-    node.handle(at(3), Input::Opened { conn, origin: ConnOrigin::Accepted { ip, port: 9 } }, &mut out);
+    node.handle(
+        at(3),
+        Input::Opened { conn, origin: ConnOrigin::Accepted { ip, port: 9 } },
+        &mut out,
+    );
     let mut commands = BytesMut::from(&b"SET k v\r\nINCR n\r\nDEL k\r\nGET k\r\nDBSIZE\r\n"[..]);
     node.handle(at(3), Input::Bytes { conn, buf: &mut commands }, &mut out);
     for ms in [200, 1500, 3000] {
