@@ -1,5 +1,5 @@
-//! The log of the real binary: kill -9 under load loses nothing that was acknowledged, damage is refused, a full device is
-//! survived.
+//! The log of the real binary: kill -9 under load loses nothing that was acknowledged, a clean stop nothing at
+//! all, damage is refused.
 
 // Real processes take real time, and that has to be waited for.
 #![allow(clippy::disallowed_methods)]
