@@ -107,7 +107,7 @@ impl Ledger {
         let (host, reached) = (boots[boot.0].host, &boots[boot.0].reached);
         let is_own = |unit: &&mut Issued| {
             let earlier = boots[unit.boot.0].host == host;
-            unit.boot == boot || (earlier && (unit.dot.origin == from || reached.covers(unit.dot)))
+            unit.boot == boot || (earlier && (from != to || reached.covers(unit.dot)))
         };
         let mut lost = BTreeSet::new();
         for unit in self.units.iter_mut().filter(is_own) {
