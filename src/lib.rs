@@ -9,4 +9,5 @@ pub mod rdb;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod store;
+pub mod wal;
 pub mod wire;

@@ -10,6 +10,7 @@ fn main() -> std::process::ExitCode {
 
     match cli::Cli::parse().command {
         cli::Command::Server { args } => quorate::shell::process::serve(&args),
+        cli::Command::Check { file, fix } => quorate::shell::check::run(&file, fix),
     }
 }
 
@@ -40,6 +41,14 @@ mod cli {
                 value_name = "FILE.conf | --directive value"
             )]
             args: Vec<String>,
+        },
+        /// Inspect a file of the log; cut off what is torn or damaged
+        Check {
+            /// One of the files log-….qlog in a data directory
+            file: std::path::PathBuf,
+            /// Cut the file off where it can no longer be read; what stood there is kept beside it
+            #[arg(long)]
+            fix: bool,
         },
     }
 

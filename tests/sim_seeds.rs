@@ -82,3 +82,8 @@ fn fresh_smoke_seeds_hold() {
 fn fresh_active_seeds_hold() {
     campaign(Profile::Active, 150);
 }
+
+#[test]
+fn fresh_durability_seeds_hold() {
+    campaign(Profile::Durability, 150);
+}

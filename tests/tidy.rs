@@ -9,9 +9,11 @@ const LINES_MAX: usize = 600;
 
 /// Floors of `src/`, from the ground up. What stands on one floor does not know its neighbours, but for
 /// `command`, `active` and later `strong`, which must not either.
-const FLOORS: [&[&str]; 5] = [
+const FLOORS: [&[&str]; 6] = [
     &["base"],
-    &["store", "wal", "wire", "rdb"],
+    &["store", "wire", "rdb"],
+    // The log says things in the format of the wire.
+    &["wal"],
     &["command", "active", "strong"],
     &["node"],
     &["shell"],

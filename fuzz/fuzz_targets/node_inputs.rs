@@ -13,7 +13,9 @@ use quorate::base::ids::{ConnId, DialId, Epoch, NodeId};
 use quorate::base::limits::Limits;
 use quorate::base::time::{Mono, Now, Wall};
 use quorate::node::config::{Config, Identity};
-use quorate::node::io::{CloseReason, ConnOrigin, DialError, Effect, Effects, HostPort, Input};
+use quorate::node::io::{
+    CloseReason, ConnOrigin, DialError, Effect, Effects, HostPort, Input, Past,
+};
 use quorate::node::{Node, Scope};
 
 const COMMANDS: [&str; 16] = [
@@ -68,7 +70,11 @@ impl World {
         let hosts = (0..2)
             .map(|index: usize| {
                 let config = Config {
-                    identity: Identity { node_id: NodeId(index as u128 + 1), epoch: Epoch(1) },
+                    identity: Identity {
+                        node_id: NodeId(index as u128 + 1),
+                        epoch: Epoch(1),
+                        past: Past::default(),
+                    },
                     limits: Limits::tiny(),
                     active_replica: true,
                     multi_master: true,
@@ -146,6 +152,9 @@ impl World {
                 Effect::PauseReads { .. }
                 | Effect::Setting(_)
                 | Effect::StoreEpoch { .. }
+                | Effect::StorePast(_)
+                | Effect::Append { .. }
+                | Effect::Sync { .. }
                 | Effect::Halt { .. } => {}
             }
         }

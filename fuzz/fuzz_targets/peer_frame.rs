@@ -11,7 +11,7 @@ use quorate::base::ids::{ConnId, Epoch, NodeId};
 use quorate::base::limits::Limits;
 use quorate::base::time::{Mono, Now, Wall};
 use quorate::node::config::{Config, Identity};
-use quorate::node::io::{ConnOrigin, Effect, Effects, Input};
+use quorate::node::io::{ConnOrigin, Effect, Effects, Input, Past};
 use quorate::node::{Node, Scope};
 use quorate::wire::frame::Frame;
 
@@ -46,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(Frame::decode(&mut again, 1 << 20), Ok(Some(frame)));
     }
 
-    let identity = Identity { node_id: NodeId(7), epoch: Epoch(1) };
+    let identity = Identity { node_id: NodeId(7), epoch: Epoch(1), past: Past::default() };
     let config = Config { identity, limits: Limits::tiny(), ..Config::default() };
     let mut node = Node::new(config, 1, at(0));
     let mut out = Effects::new(true);

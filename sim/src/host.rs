@@ -11,6 +11,7 @@ use quorate::node::Scope;
 use quorate::node::config::Identity;
 
 use super::clock::HostClock;
+use super::disk::{Disk, DiskConfig, Report};
 use super::firewall::Firewall;
 use super::machine::Machine;
 use super::proxy::Proxy;
@@ -43,8 +44,10 @@ pub struct Host<M: Machine> {
     pub tcp: TcpConfig,
     /// What a restart starts with.
     pub config: Option<M::Config>,
-    /// Survives kills and crashes; all else a process knew does not.
+    /// Survives kills and crashes, and so does what is on the disk; all else a process knew does not.
     pub identity: Identity,
+    /// Where a process keeps its log, if it keeps one.
+    pub(crate) disk: Disk,
     pub(crate) powered: bool,
     /// Counts starts: events meant for an earlier process find it gone.
     pub(crate) boot: u32,
@@ -81,6 +84,8 @@ pub(crate) enum Todo {
     },
     /// What it wanted to be written down is.
     PastStored,
+    /// Of the log's disk.
+    Disk(Report),
     Timeout,
 }
 
@@ -125,6 +130,7 @@ impl<M: Machine> Host<M> {
             tcp,
             config: None,
             identity: Identity { node_id, epoch: Epoch(0), past: Past::default() },
+            disk: Disk::new(DiskConfig::ssd()),
             powered: true,
             boot: 0,
             seed: 0,
@@ -223,6 +229,7 @@ impl<M: Machine + fmt::Debug> Host<M> {
             tcp,
             config: _,
             identity,
+            disk,
             powered,
             boot,
             seed,
@@ -234,7 +241,7 @@ impl<M: Machine + fmt::Debug> Host<M> {
         } = self;
         let _ = write!(
             out,
-            "\n{name} {clock:?} {firewall:?} {tcp:?} {identity:?} {powered} {boot} {seed} {next_seed:?} \
+            "\n{name} {clock:?} {firewall:?} {tcp:?} {identity:?} {disk:?} {powered} {boot} {seed} {next_seed:?} \
              {last_exit:?} {memory_limit_bytes:?} {next_port}"
         );
         let Some(process) = process else { return };

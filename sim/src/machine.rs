@@ -13,6 +13,11 @@ pub trait Machine: Sized {
     fn boot(config: &Self::Config, identity: Identity, seed: u64, now: Now) -> Self;
     /// The port the driver listens on for it.
     fn port(config: &Self::Config) -> u16;
+    /// Whether it keeps a log on the host's disk.
+    fn keeps_log(config: &Self::Config) -> bool {
+        let _ = config;
+        false
+    }
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects);
     fn flush(&mut self, now: Now, out: &mut Effects);
     fn poll_timeout(&self) -> Option<Mono>;
@@ -44,6 +49,10 @@ impl Machine for Node {
 
     fn port(config: &Config) -> u16 {
         config.port
+    }
+
+    fn keeps_log(config: &Config) -> bool {
+        config.appendonly
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {

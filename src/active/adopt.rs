@@ -4,6 +4,7 @@ use crate::base::fact::Fact;
 use crate::base::ids::ConnId;
 use crate::base::mutant::Mutant;
 use crate::base::unit::{Cell, Change, Unit};
+use crate::base::vector::Vector;
 use crate::store::WalkPosition;
 
 use super::peer::Side;
@@ -85,6 +86,8 @@ impl Active {
         let dot = core.clock.tick(self.skew.wall(core.now).ms());
         let unit = Unit { dot, changes };
         self.vector.raise(dot.origin, dot.time);
+        // The cells are in it already.
+        core.journal.vector(&Vector::from(vec![(dot.origin, dot.time)]));
         self.log.append_unit(&unit);
         core.out.fact(|| Fact::CellsAdopted { unit });
     }

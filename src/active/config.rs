@@ -7,6 +7,7 @@ use crate::base::limits::Limits;
 use crate::base::mutant::Mutants;
 use crate::base::time::{Now, Span};
 use crate::store::Store;
+use crate::wal::Journal;
 
 /// What active mode is told by directives.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Core<'a> {
     pub now: Now,
     pub store: &'a mut Store,
     pub clock: &'a mut HybridClock,
+    /// What is to outlive the process.
+    pub journal: &'a mut Journal,
     pub out: &'a mut Effects,
 }
 

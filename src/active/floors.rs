@@ -9,6 +9,7 @@ use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
 use crate::base::unit::{Cell, Change, Seen, Unit};
 use crate::store::WalkPosition;
+use crate::wal as journal;
 
 use super::peer::{Peer, Side};
 use super::{Active, Core};
@@ -56,6 +57,7 @@ impl Active {
             core.store.apply(change, dot, clock, &mut core.out.facts);
         }
         self.vector.raise(dot.origin, dot.time);
+        core.journal.unit(&unit);
         self.log.append_unit(&unit);
         core.out.fact(|| Fact::CellsLifted { unit });
     }
@@ -114,6 +116,7 @@ impl Active {
                 core.store.apply(change, dot, clock, &mut core.out.facts);
             }
             self.vector.raise(dot.origin, dot.time);
+            core.journal.unit(&unit);
             self.log.append_unit(&unit);
             core.out.fact(|| Fact::CellsAdopted { unit });
         }
@@ -142,6 +145,7 @@ impl Active {
             return;
         }
         core.store.take_over();
+        core.journal.put(&journal::Record::TakenOver);
         core.out.facts.sometimes("a joiner took over the cluster's horizon");
         if self.is_plain() {
             return;

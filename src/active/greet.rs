@@ -257,7 +257,7 @@ impl Active {
             && hello
                 .members
                 .iter()
-                .all(|r| self.members.get(r.node).is_none() && r.node != self.life.node)
+                .all(|r| !self.members.knows(r.node) && r.node != self.life.node)
             && self.members.horizon_bound().min(hello.horizon_bound) > 0;
         foreign.then_some(Refusal::ForeignCluster)
     }

@@ -9,6 +9,7 @@ use crate::base::stamp::Stamp;
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
 use crate::store::Admission;
+use crate::wal::Journal;
 use crate::wire::frame::Frame;
 
 use super::adopt::unit_bytes;
@@ -70,7 +71,7 @@ impl Inbound {
     pub fn new(whole: bool) -> Inbound {
         let mut inbound = Inbound::default();
         if whole {
-            inbound.resync = Some(Resync { asked: true, ..Resync::awaited(true) });
+            inbound.resync = Some(Resync::of_everything());
         }
         inbound
     }
@@ -119,6 +120,11 @@ impl Inbound {
 }
 
 impl Resync {
+    /// One that has been asked for, and takes the place of what is here.
+    pub(super) fn of_everything() -> Resync {
+        Resync { asked: true, ..Resync::awaited(true) }
+    }
+
     fn awaited(replaces: bool) -> Resync {
         Resync {
             begun: None,
@@ -196,15 +202,6 @@ impl Active {
         }
     }
 
-    /// A plain replica has what its master will never get: it takes the master's data anew.
-    pub(super) fn start_over(&self, peer: &mut Peer) {
-        let Side::Master { inbound, .. } = &mut peer.side else { return };
-        if inbound.resync.is_none() {
-            inbound.resync = Some(Resync { asked: true, ..Resync::awaited(true) });
-            peer.send(&Frame::ResyncRequest { presented: Vector::new(), whole: true });
-        }
-    }
-
     pub(super) fn on_unit(&mut self, stream: &mut Stream<'_>, unit: Unit, core: &mut Core<'_>) {
         let inbound = &mut *stream.inbound;
         let origin = unit.dot.origin;
@@ -250,13 +247,14 @@ impl Active {
         }
         let waits = stream.inbound.is_blocked();
         let unit = if waits { Active::without_held(unit, core) } else { unit };
-        self.merge_unit(&unit, core);
+        let left_out = self.merge_unit(&unit, core);
         let inbound = &mut *stream.inbound;
         let log_at_once = self.mutants.has(Mutant::LiveUnitLoggedInResync);
         if let Some(resync) = &mut inbound.resync
             && !log_at_once
         {
             core.out.facts.sometimes("a live unit was met during a resync");
+            journal_cells(&unit, &left_out, core.journal);
             if resync.blocked && !self.leaves_unlogged() {
                 // The next transfer brings it again; others get it at once, and once only.
                 self.adopt_unit(unit, core);
@@ -277,23 +275,28 @@ impl Active {
             }
             return;
         }
+        journal_unit(&unit, &left_out, core.journal);
         self.count_unit(stream.conn, &unit, core);
     }
 
-    /// Merges all changes of a unit. Those with a stamp of their own may concern cells that were collected here.
-    fn merge_unit(&mut self, unit: &Unit, core: &mut Core<'_>) {
+    /// Merges all changes of a unit. Those with a stamp of their own may concern cells that were collected here: which were
+    /// not let in is returned, by their places.
+    fn merge_unit(&mut self, unit: &Unit, core: &mut Core<'_>) -> Vec<usize> {
         core.clock.observe(unit.newest_time());
         let clock = self.skew.expiry(core.now);
-        for change in &unit.changes {
+        let mut left_out = Vec::new();
+        for (at, change) in unit.changes.iter().enumerate() {
             let stamp = change.stamp_in(unit.dot);
             if change.stamp.is_some() {
                 if !self.admits(change, stamp, core) {
+                    left_out.push(at);
                     continue;
                 }
                 self.note_stray(stamp);
             }
             core.store.apply(change, stamp, clock, &mut core.out.facts);
         }
+        left_out
     }
 
     pub(super) fn admits(&self, change: &Change, stamp: Stamp, core: &mut Core<'_>) -> bool {
@@ -367,6 +370,7 @@ impl Active {
             }
         }
         if !moved.is_empty() {
+            core.journal.vector(&moved);
             let vector = &self.vector;
             core.out.fact(|| Fact::VectorMoved { vector: vector.clone() });
         }
@@ -419,31 +423,12 @@ impl Active {
         stream.inbound.wants_resync = false;
     }
 
-    /// A plain replica forgets its own data; called when the first bytes of the master's arrive.
-    fn drop_data(&mut self, core: &mut Core<'_>) {
-        core.out.facts.log(LogLevel::Notice, "MASTER <-> REPLICA sync: Flushing old data");
-        core.store.clear(&mut core.out.facts);
-        core.out.fact(|| Fact::DataDropped);
-        self.vector = Vector::new();
-        self.vector.raise(core.clock.origin(), core.clock.last());
-        self.log.restart(&self.vector);
-        self.members.unsettle();
-        // A plain replica of this one must not keep what is gone here: at the next handshake it sees that.
-        let follows =
-            |peer: &Peer| matches!(&peer.side, Side::Replica(outbound) if !outbound.keeps);
-        for conn in self.peers.conns(follows) {
-            core.out
-                .facts
-                .sometimes("a plain replica dropped its data and its own replicas' links");
-            self.close_peer(conn, core);
-        }
-    }
-
     fn on_state_chunk(&mut self, stream: &mut Stream<'_>, changes: &[Change], core: &mut Core<'_>) {
         if !stream.inbound.has_begun() {
             return;
         }
         let clock = self.skew.expiry(core.now);
+        let mut merged = Vec::new();
         for change in changes {
             let Some(stamp) = change.stamp else { continue };
             let paused = self.is_stamp_too_far_ahead(core, stamp);
@@ -468,8 +453,12 @@ impl Active {
             }
             if self.admits(change, stamp, core) {
                 core.store.apply(change, stamp, clock, &mut core.out.facts);
+                if core.journal.is_on() {
+                    merged.push(change.clone());
+                }
             }
         }
+        core.journal.cells(merged);
     }
 
     /// The transfer is complete: the vector moves, a barrier stands in the log, and what was held counts.
@@ -517,6 +506,8 @@ impl Active {
             match next {
                 Held::Unit(unit) => {
                     if !self.vector.covers(unit.dot) {
+                        // Its cells were merged when it came.
+                        core.journal.vector(&Vector::from(vec![(unit.dot.origin, unit.dot.time)]));
                         self.count_unit(stream.conn, &unit, core);
                     }
                 }
@@ -561,4 +552,27 @@ impl Active {
     fn held_bytes_max(&self) -> usize {
         self.config.limits.held_bytes_max
     }
+}
+
+/// A unit that counts now enters the log, but for the changes that were not let in.
+fn journal_unit(unit: &Unit, left_out: &[usize], journal: &mut Journal) {
+    if left_out.is_empty() || !journal.is_on() {
+        journal.unit(unit);
+    } else {
+        journal.unit(&Unit { dot: unit.dot, changes: let_in(unit, left_out).collect() });
+    }
+}
+
+/// A unit that may count later enters the log as the cells that were merged.
+fn journal_cells(unit: &Unit, left_out: &[usize], journal: &mut Journal) {
+    if journal.is_on() {
+        let stamped = |c: Change| Change { stamp: Some(c.stamp_in(unit.dot)), ..c };
+        journal.cells(let_in(unit, left_out).map(stamped).collect());
+    }
+}
+
+fn let_in<'u>(unit: &'u Unit, left_out: &[usize]) -> impl Iterator<Item = Change> + 'u {
+    let left_out = left_out.to_vec();
+    let let_in = move |(at, _): &(usize, &Change)| !left_out.contains(at);
+    unit.changes.iter().enumerate().filter(let_in).map(|(_, change)| change.clone())
 }

@@ -460,16 +460,25 @@ impl Members {
         self.awaited.is_empty()
     }
 
+    /// Whether the lives before have left members.
+    pub fn has_past(&self) -> bool {
+        self.recalls
+    }
+
     /// Nobody of the last life's members is waited for any more: this life has come to another cluster.
     pub fn forget_past(&mut self) {
         self.awaited.clear();
         self.recalls = false;
     }
 
+    /// Whether a node is a member, or was one of the last life and is waited for.
+    pub fn knows(&self, node: NodeId) -> bool {
+        self.others.contains(node) || self.awaited.contains(&node)
+    }
+
     /// Whether any of the records in a hello is of a node that is or was a member.
     fn knows_any(&self, hello: &Hello) -> bool {
-        let known = |r: &Record| self.others.contains(r.node) || self.awaited.contains(&r.node);
-        hello.members.iter().any(known)
+        hello.members.iter().any(|r| self.knows(r.node))
     }
 
     /// Whether a hello comes from the cluster this node was in in its last life, too, and nothing there says that an

@@ -2,8 +2,10 @@
 //! say who has what; the newest stamp wins everywhere.
 
 mod adopt;
+mod check;
 mod config;
 mod dial;
+mod durable;
 mod floors;
 mod greet;
 mod inbound;
@@ -14,6 +16,8 @@ mod others;
 mod outbound;
 mod paused;
 mod peer;
+mod replace;
+mod replay;
 mod report;
 mod skew;
 mod strays;
@@ -23,7 +27,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
 
-use crate::base::clock::HybridClock;
 use crate::base::fact::{Fact, LogLevel};
 use crate::base::ids::{ConnId, DialId, Epoch, NodeId, Origin, RunId};
 use crate::base::io::{CloseReason, Effect, Past};
@@ -33,10 +36,10 @@ use crate::base::stamp::Stamp;
 use crate::base::time::{Mono, Now, Span, UnixMs, Wall};
 use crate::base::unit::Unit;
 use crate::base::vector::Vector;
-use crate::store::Store;
 use crate::wire::frame::{Frame, Heard, Heartbeat, News, Record};
 
 use self::dial::Master;
+use self::durable::Durable;
 use self::log::{Log, is_append};
 use self::member::Members;
 use self::peer::{Peer, Peers, Side};
@@ -44,6 +47,7 @@ use self::skew::SkewedClock;
 
 pub use self::config::{ActiveConfig, ActiveSetting, Core, Life, ReplicaOf, ReplicaOfError};
 pub use self::greet::PeerError;
+pub use self::replay::Replay;
 pub use self::report::RoleReport;
 
 /// The state of replication.
@@ -95,6 +99,14 @@ pub struct Active {
     stirred: bool,
     /// A link has something to say that its window had no room for.
     waits_for_room: bool,
+    /// What may be announced of a log that is not on the device as a whole.
+    durable: Durable,
+    /// The lives before were not alone, by what the log says.
+    has_met: bool,
+    /// The origins of the lives in the log, oldest first, if nobody has met any of them.
+    unseen: Vec<Origin>,
+    /// The log holds everything since the node's first life, and nobody has met it.
+    is_unbroken: bool,
 }
 
 impl Active {
@@ -160,6 +172,10 @@ impl Active {
             lost: false,
             stirred: false,
             waits_for_room: false,
+            durable: Durable::default(),
+            has_met: false,
+            unseen: Vec::new(),
+            is_unbroken: false,
             config,
         };
         for to in core::mem::take(&mut active.config.replicaof) {
@@ -179,6 +195,7 @@ impl Active {
         let before = &self.vector;
         core.out.fact(|| Fact::UnitIssued { conn, unit: unit.clone(), vector: before.clone() });
         self.vector.raise(dot.origin, dot.time);
+        core.journal.unit(&unit);
         if self.is_alone() {
             return;
         }
@@ -347,6 +364,7 @@ impl Active {
         match self.members.learn(record) {
             member::Learned::NewOrigin => {
                 core.out.fact(|| Fact::MemberSeen { node, origin, epoch });
+                self.durable.forget();
                 self.close_past_lives(node, run, core);
                 self.note_company(core);
             }
@@ -493,7 +511,7 @@ impl Active {
 
     /// Nobody else has, or is about to get, anything of this node.
     fn is_alone(&self) -> bool {
-        self.members.is_alone() && self.masters.is_empty()
+        self.members.is_alone() && self.masters.is_empty() && !self.has_met
     }
 
     /// A replica that takes its masters' data and brings nothing.
@@ -560,36 +578,5 @@ impl Active {
             .flatten()
             .collect();
         paused.into_iter().collect()
-    }
-
-    /// # Panics
-    /// If a named invariant does not hold.
-    pub fn check_invariants(&self, store: &Store, clock: &HybridClock) {
-        self.backlog_stays_within_its_bound();
-        self.own_entry_never_passes_the_clock(clock);
-        self.log_start_is_covered();
-        let collected = store.collected();
-        assert!(
-            collected <= clock.last() || collected <= self.newest_known(),
-            "collected beyond what this node has given or seen"
-        );
-    }
-
-    fn backlog_stays_within_its_bound(&self) {
-        assert!(self.log.bytes() <= self.log.bytes_max(), "the backlog outgrew its bound");
-    }
-
-    fn own_entry_never_passes_the_clock(&self, clock: &HybridClock) {
-        let own = self.vector.get(clock.origin());
-        assert!(own <= clock.last(), "the vector's own entry passed the clock");
-    }
-
-    fn log_start_is_covered(&self) {
-        assert!(self.vector.covers_all(self.log.start()), "the log begins beyond the vector");
-    }
-
-    /// The newest stamp time that the vector covers.
-    fn newest_known(&self) -> u64 {
-        self.vector.iter().map(|e| e.1).fold(0, u64::max)
     }
 }

@@ -5,6 +5,7 @@ use crate::base::fact::Fact;
 use crate::base::ids::{ConnId, Epoch, Origin};
 use crate::base::io::Effect;
 use crate::base::mutant::Mutant;
+use crate::wal::Record;
 use crate::wire::frame::Hello;
 
 use super::peer::Peer;
@@ -29,10 +30,18 @@ impl Active {
             self.members.forget_past();
         }
         if !self.members.has_announced() && !self.mutants.has(Mutant::HorizonNotInherited) {
+            let before = core.store.inherited();
             core.store.inherit(bound);
+            if core.store.inherited() != before {
+                core.journal.put(&Record::Inherited(bound));
+            }
         }
         if core::mem::take(&mut self.met_nobody) {
             self.move_unseen(hello, bound, core);
+            // Whoever comes back must know that others may have what was written before.
+            self.has_met = core.journal.is_on();
+            core.journal.put(&Record::Met);
+            core.journal.barrier();
         } else if learns && !self.is_plain() {
             // (What a plain replica writes reaches nobody: it takes what its master makes of it.)
             core.out.facts.sometimes("a joiner had met others before it met the cluster");
@@ -85,11 +94,15 @@ impl Active {
     /// or have collected.
     fn move_unseen(&mut self, hello: &Hello, bound: u64, core: &mut Core<'_>) {
         let own = core.clock.origin();
-        let times = core.store.stamp_times(own);
-        if times.is_empty() {
+        let mut lives = core::mem::take(&mut self.unseen);
+        lives.push(own);
+        let times = |origin| (origin, core.store.stamp_times(origin));
+        let mut lives: Vec<(Origin, Vec<u64>)> = lives.into_iter().map(times).collect();
+        lives.retain(|(_, times)| !times.is_empty());
+        if lives.is_empty() {
             return;
         }
-        if self.life.epoch.0 > 1 {
+        if self.life.epoch.0 > 1 && !self.is_unbroken {
             core.out.facts.sometimes("writes of a later life were moved before anybody saw them");
         } else if bound > 0 || (hello.joining && hello.epoch.0 > 1) {
             core.out.facts.sometimes("writes were moved above the others' horizon");
@@ -97,18 +110,37 @@ impl Active {
             return;
         }
         core.clock.advance(hello.clock);
-        self.move_stamps(own, own, &times, core);
+        // The newest life first, to what lies above the others: none is moved twice.
+        let mut above: u64 = lives.iter().map(|(_, times)| times.len() as u64).sum();
+        let base = core.clock.last();
+        for (origin, times) in lives.into_iter().rev() {
+            above -= times.len() as u64;
+            if origin != own {
+                self.vector.remove(origin);
+            }
+            self.move_stamps(origin, own, &times, base + above, core);
+        }
     }
 
-    /// Gives every stamp in `times` (all of origin `from`, rising) a new one of origin `to` above the clock.
-    fn move_stamps(&mut self, from: Origin, to: Origin, times: &[u64], core: &mut Core<'_>) {
-        let base = core.clock.last();
+    /// Gives every stamp in `times` (all of origin `from`, rising) a new one of origin `to` above `base`, which is not below
+    /// any stamp there is.
+    fn move_stamps(
+        &mut self,
+        from: Origin,
+        to: Origin,
+        times: &[u64],
+        base: u64,
+        core: &mut Core<'_>,
+    ) {
         let pairs: Vec<(u64, u64)> =
             times.iter().zip(base + 1..).map(|(&old, new)| (old, new)).collect();
         core.clock.advance(base + times.len() as u64);
         let horizon = core.store.inherited().unwrap_or(0);
         core.store.move_stamps(from, to, &pairs, horizon);
         self.vector.raise(to, core.clock.last());
+        if core.journal.is_on() {
+            core.journal.put(&Record::Moved { from, to, times: pairs.clone(), horizon });
+        }
         // The log holds the old stamps: whoever comes takes the state instead.
         self.log.restart(&self.vector);
         core.out.fact(|| Fact::StampsMoved { from, to, times: pairs, horizon });
@@ -123,11 +155,13 @@ impl Active {
         self.life.origin = to;
         core.out.push(Effect::StoreEpoch { epoch: epoch.0 });
         core.clock.become_origin(to);
+        core.journal.put(&Record::Epoch { epoch, origin: to });
+        self.durable.forget();
         self.members.become_origin(epoch, to);
         if self.met_nobody {
             let times = core.store.stamp_times(from);
             self.vector.remove(from);
-            self.move_stamps(from, to, &times, core);
+            self.move_stamps(from, to, &times, core.clock.last(), core);
         }
         self.vector.raise(to, core.clock.last());
         if self.is_alone() {

@@ -14,6 +14,7 @@ use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Change};
 use crate::base::vector::Vector;
 use crate::store::{Slot, WalkPosition};
+use crate::wal as journal;
 
 use super::{Active, Core};
 
@@ -36,6 +37,18 @@ impl Strays {
             && let Some(place) = place_of(change, stamp)
         {
             self.open.remove(&place);
+        }
+        // What the sender's base write implies it does not send: that older expiry cells mean nothing.
+        let resets = match &change.cell {
+            Cell::Register { resets, .. } => *resets,
+            Cell::Tombstone { .. } => true,
+            Cell::Contribution { .. }
+            | Cell::Expiry { .. }
+            | Cell::KeyCell { .. }
+            | Cell::DatabaseTombstone => false,
+        };
+        if resets && !self.open.is_empty() {
+            self.open.remove(&(change.db, change.key.clone(), Slot::Expiry, stamp));
         }
     }
 }
@@ -77,6 +90,7 @@ impl Active {
             let gone = vector.covers(stamp)
                 && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
             if gone {
+                core.journal.put(&journal::Record::Forgotten { db, key, slot, stamp });
                 core.out.facts.sometimes("a cell went because the sender no longer had it");
             }
         }

@@ -84,7 +84,11 @@ impl Active {
         let collected = core.store.collected();
         let bound = if self.alone { 0 } else { self.horizon_known(core) };
         let joined = core.store.inherited().is_none();
-        let present = (!self.holds_unlogged()).then_some((&self.vector, clock, joined));
+        let present = if core.journal.is_settled() {
+            (!self.holds_unlogged()).then_some((&self.vector, clock, joined))
+        } else {
+            self.durable.present()
+        };
         if let Some(past) = self.members.announce(present, met_all, collected, bound) {
             core.out.push(Effect::StorePast(past));
         }
@@ -135,6 +139,10 @@ impl Active {
         let horizon = core.store.collected();
         if horizon != before {
             core.out.fact(|| Fact::Collected { horizon });
+            // What one that is alone collects nobody else has ever had.
+            if !self.alone {
+                core.journal.collected(horizon);
+            }
         }
         for conn in self.peers.conns(|peer| matches!(peer.side, Side::Master { .. })) {
             if let Some(mut peer) = self.peers.remove(conn) {

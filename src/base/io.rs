@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::fact::{Fact, Facts, LogLevel};
-use super::ids::{ConnId, DialId, NodeId};
+use super::ids::{ConnId, DialId, Lsn, NodeId};
 
 /// Where to connect to: a name or an address, and a port.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -67,6 +67,25 @@ pub struct Past {
     pub members: Vec<NodeId>,
 }
 
+/// Why the log could not be written.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum DiskError {
+    /// There is no room. The driver keeps what was to be written and goes on with it as soon as there is, after
+    /// [`Input::DiskRoom`].
+    Full,
+    /// A write or a sync failed otherwise: what was written since the last sync may be lost although it can still be read.
+    Failed,
+}
+
+/// A piece of what earlier lives have left in the log.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Recover<'a> {
+    /// The contents of the next record, in order.
+    Record(&'a [u8]),
+    /// That was all, and all of it is on the device. `next` is the place of the next record.
+    Done { next: Lsn },
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -107,6 +126,18 @@ pub enum Input<'a> {
     PastStored {
         durable: bool,
     },
+    /// The log is on the device up to this place.
+    Synced {
+        through: Lsn,
+    },
+    /// The log could not be written.
+    DiskFailed {
+        why: DiskError,
+    },
+    /// There is room again on a device that was full.
+    DiskRoom,
+    /// The log is read, at the start: only by a node that keeps one, and before that it takes no clients' commands.
+    Recover(Recover<'a>),
     /// The time of `Node::poll_timeout` has come; may come early or twice: no effect then.
     Timeout,
 }
@@ -146,6 +177,17 @@ pub enum Effect {
     /// Write this down durably beside the identity, while everything goes on; [`Input::PastStored`] answers.
     /// The next is not asked for before that.
     StorePast(Past),
+    /// Write these whole frames, the last of them the record `lsn`, at the end of the log: before what comes behind this
+    /// effect is carried out, and so that it outlives the process.
+    Append {
+        lsn: Lsn,
+        records: Bytes,
+    },
+    /// Bring the log onto the device, at least up to this place; [`Input::Synced`] answers. The next is not asked for
+    /// before that.
+    Sync {
+        through: Lsn,
+    },
     /// Stop the process with this exit code.
     Halt {
         code: i32,
@@ -183,6 +225,15 @@ impl Effects {
 
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Takes away everything behind the first `count`, in order.
+    pub fn split_off(&mut self, count: usize) -> VecDeque<Effect> {
+        self.queue.split_off(count)
     }
 
     /// Records a fact if anybody listens.

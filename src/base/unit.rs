@@ -49,6 +49,17 @@ pub enum Cell {
     DatabaseTombstone,
 }
 
+/// Which cell of a key.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Slot {
+    Register,
+    Expiry,
+    /// Of the stamp's origin.
+    Contribution {
+        generation: u64,
+    },
+}
+
 /// The contributions a base write had seen.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Seen {

@@ -8,6 +8,7 @@ use crate::base::ids::{Epoch, NodeId};
 use crate::base::io::{HostPort, Past};
 use crate::base::limits::Limits;
 use crate::base::mutant::Mutants;
+use crate::wal::SyncPolicy;
 use crate::wire::inline::split_inline;
 
 use super::directive::{self, Directive, Refusal};
@@ -52,6 +53,9 @@ pub struct Config {
     pub tcp_keepalive_secs: u32,
     /// How long a shutdown waits for replicas; 0 for not at all.
     pub shutdown_timeout_secs: u64,
+    /// A log is kept.
+    pub appendonly: bool,
+    pub appendfsync: SyncPolicy,
     pub proto_max_bulk_bytes: usize,
     /// Most bytes of a client's commands that are not yet executed.
     pub client_query_bytes_max: u64,
@@ -134,6 +138,8 @@ impl Default for Config {
             timeout_secs: 0,
             tcp_keepalive_secs: 300,
             shutdown_timeout_secs: 10,
+            appendonly: false,
+            appendfsync: SyncPolicy::EverySec,
             proto_max_bulk_bytes: 512 << 20,
             client_query_bytes_max: 1 << 30,
             client_output_bytes_max: 1 << 30,
@@ -414,7 +420,8 @@ mod tests {
         for (line, expected) in [
             ("protcted-mode no", "'protcted-mode' is unknown"),
             ("tls-cert-file x", "'tls-cert-file' is not supported by this version"),
-            ("appendonly yes", "found 'yes', expected 'no': nothing else is supported"),
+            ("appendonly maybe", "found 'maybe', expected"),
+            ("appendfsync sometimes", "expected one of always, everysec, no"),
             ("save 3600 1", "exactly one argument"),
             ("save \"3600 1\"", "expected '' (the empty text): nothing else"),
             ("maxmemory 1gb", "expected '0': nothing else"),

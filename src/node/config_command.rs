@@ -147,6 +147,7 @@ impl Node {
         if before.masterauth != now.masterauth {
             active.set(ActiveSetting::MasterAuth(now.masterauth.clone()));
         }
+        self.data.journal.set_policy(now.appendfsync);
         if before.repl_backlog_bytes != now.repl_backlog_bytes {
             active.set(ActiveSetting::BacklogBytes(now.repl_backlog_bytes));
         }

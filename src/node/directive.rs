@@ -6,6 +6,8 @@ use crate::base::fact::LogLevel;
 use crate::base::ids::DATABASES_MAX;
 use crate::base::io::HostPort;
 
+use crate::wal::SyncPolicy;
+
 use super::config::Config;
 
 /// One directive. What is not in [`DIRECTIVES`] is refused by name, never accepted and ignored.
@@ -38,6 +40,7 @@ pub enum Refusal {
         max: u64,
     },
     LogLevel,
+    SyncPolicy,
     HostPort,
     OutputLimit,
     Empty,
@@ -104,7 +107,14 @@ pub static DIRECTIVES: &[Directive] = &[
         |c| show_yes_no(c.active_replica),
     ),
     only!("allow-write-during-load", "yes"),
-    only!("appendonly", "no"),
+    Directive::at_run_time("appendfsync", set_sync_policy, |c| {
+        sync_policy_name(c.appendfsync).to_owned()
+    }),
+    Directive::at_start(
+        "appendonly",
+        |c, v| yes_no(v, &mut c.appendonly),
+        |c| show_yes_no(c.appendonly),
+    ),
     Directive::at_start("bind", set_bind, |c| {
         if c.bind.is_empty() { "* -::*".to_owned() } else { c.bind.join(" ") }
     }),
@@ -296,6 +306,22 @@ pub fn is_known_elsewhere(name: &str) -> bool {
     })
 }
 
+pub fn sync_policy_name(policy: SyncPolicy) -> &'static str {
+    match policy {
+        SyncPolicy::Always => "always",
+        SyncPolicy::EverySec => "everysec",
+        SyncPolicy::No => "no",
+    }
+}
+
+fn set_sync_policy(config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
+    let value = one(values)?;
+    let all = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No];
+    let named = all.into_iter().find(|&p| value.eq_ignore_ascii_case(sync_policy_name(p)));
+    config.appendfsync = named.ok_or(Refusal::SyncPolicy)?;
+    Ok(())
+}
+
 pub fn log_level_name(level: LogLevel) -> &'static str {
     match level {
         LogLevel::Debug => "debug",
@@ -474,6 +500,7 @@ impl Refusal {
                 format!("a number of bytes, such as 64kb or 1gb, between {min} and {max}")
             }
             Refusal::LogLevel => "one of debug, verbose, notice, warning".to_owned(),
+            Refusal::SyncPolicy => "one of always, everysec, no".to_owned(),
             Refusal::HostPort => "a host and a port between 1 and 65535".to_owned(),
             Refusal::OutputLimit => {
                 "'normal', a hard limit, a soft limit and seconds, such as 'normal 256mb 64mb 60'"
@@ -502,6 +529,9 @@ impl fmt::Display for Refusal {
                 write!(f, "argument must be between {min} and {max} inclusive")
             }
             Refusal::NotMemory { .. } => write!(f, "argument must be a memory value"),
+            Refusal::SyncPolicy => {
+                write!(f, "argument(s) must be one of the following: everysec, always, no")
+            }
             Refusal::LogLevel => write!(
                 f,
                 "argument(s) must be one of the following: debug, verbose, notice, warning"

@@ -2,7 +2,6 @@
 
 use bytes::{Buf, BytesMut};
 
-use crate::active::Core;
 use crate::base::fact::LogLevel;
 use crate::base::ids::{ConnId, DbIndex};
 use crate::base::io::{Effect, Effects};
@@ -13,6 +12,7 @@ use crate::store::txn::Txn;
 use crate::wire::reply::Reply;
 use crate::wire::resp::{Args, Parser, RespLimits, Step};
 
+use super::recovery::{LOADING, NO_ROOM};
 use super::replication::PeerRefusal;
 use super::server::{Cx, Server};
 use super::session::{Block, Session, State, Wait};
@@ -214,8 +214,14 @@ impl Turn<'_> {
         if self.session.transaction().is_some() && !is_for_multi(command) {
             return self.refuse(command, NOT_IN_MULTI);
         }
+        if self.data.journal.is_full() && self.writes(command) {
+            return self.refuse(command, NO_ROOM);
+        }
         if write && self.server.active.is_read_only_replica() {
             return self.refuse(command, READONLY);
+        }
+        if self.server.loading.is_some() && !command.flags.has(Flags::LOADING) {
+            return self.refuse(command, LOADING);
         }
         if self.must_wait(command) {
             return self.postpone();
@@ -278,7 +284,7 @@ impl Turn<'_> {
     fn run_alone(&mut self, command: (&'static Command, DataHandler), args: Args<'_>) {
         let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
         let mut txn = Txn {
-            gather: self.server.active.gathers(self.out.facts.is_on()),
+            gather: self.gathers(),
             store: &mut self.data.store,
             clock: &mut self.data.clock,
             wall: self.wall,
@@ -292,12 +298,17 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether anybody takes units: others, whoever listens to facts, the log.
+    pub(super) fn gathers(&self) -> bool {
+        self.data.journal.is_on() || self.server.active.gathers(self.out.facts.is_on())
+    }
+
     /// A unit made by this client: logged and streamed, and what WAIT waits for.
     pub(super) fn issue(&mut self, unit: Unit) {
         self.server.stats.units += 1;
         self.session.last_write = unit.dot;
         let conn = Some(self.session.conn);
-        let mut core = core(self.data, self.now, self.out);
+        let mut core = self.data.core(self.now, self.out);
         self.server.active.on_local_unit(unit, conn, &mut core);
         self.server.watch.on_changes(&mut self.data.store);
     }
@@ -334,12 +345,12 @@ impl Turn<'_> {
             SessionCommand::Wait => self.wait(args),
             SessionCommand::Shutdown => self.shutdown(args),
             SessionCommand::ReplicaOf => {
-                let mut core = core(self.data, self.now, self.out);
+                let mut core = self.data.core(self.now, self.out);
                 replication::replicaof(self.server, self.session, args, &mut core);
             }
             SessionCommand::QuoratePeer => self.become_link(args),
             SessionCommand::QuorateClock => {
-                let mut core = core(self.data, self.now, self.out);
+                let mut core = self.data.core(self.now, self.out);
                 replication::clock_accept(self.server, self.session, args, &mut core);
             }
             SessionCommand::QuorateDigest => {
@@ -374,7 +385,7 @@ impl Turn<'_> {
     fn become_link(&mut self, args: Args<'_>) {
         let (conn, ip) = (self.session.conn, self.session.address.0);
         let words: Vec<&[u8]> = args.from(2).iter().collect();
-        let mut core = core(self.data, self.now, self.out);
+        let mut core = self.data.core(self.now, self.out);
         match self.server.active.accept_peer(conn, &words, ip, &mut core) {
             Err(error) => self.session.reply().error(&PeerRefusal(error).to_string()),
             Ok(()) => {
@@ -475,8 +486,4 @@ fn is_queued(command: &Command) -> bool {
                 | SessionCommand::Quit
         ),
     }
-}
-
-fn core<'a>(data: &'a mut Data, now: Now, out: &'a mut Effects) -> Core<'a> {
-    Core { now, store: &mut data.store, clock: &mut data.clock, out }
 }

@@ -185,14 +185,18 @@ fn memory_lines(server: &mut Server, store: &StoreStats, lines: &mut Lines<'_>) 
 }
 
 fn persistence_lines(server: &Server, lines: &mut Lines<'_>) {
-    lines.put("loading", 0);
+    lines.put("loading", u8::from(server.loading.is_some()));
     lines.put("async_loading", 0);
     lines.put("rdb_changes_since_last_save", server.stats.units);
     lines.put("rdb_bgsave_in_progress", 0);
     lines.put("rdb_last_save_time", server.started_wall.0 / 1_000_000);
     lines.put("rdb_last_bgsave_status", "ok");
-    lines.put("aof_enabled", 0);
+    lines.put("aof_enabled", u8::from(server.config.appendonly));
     lines.put("aof_rewrite_in_progress", 0);
+    if let Some(loading) = &server.loading {
+        lines.put("loading_loaded_bytes", loading.bytes);
+        lines.put("loading_loaded_records", loading.records);
+    }
 }
 
 fn stats_lines(server: &Server, store: &StoreStats, lines: &mut Lines<'_>) {

@@ -5,10 +5,12 @@ mod config_command;
 mod connection;
 pub mod directive;
 mod dispatch;
+mod hold;
 mod info;
 mod inspect;
 pub mod io;
 mod output;
+mod recovery;
 mod replication;
 mod replies;
 mod server;
@@ -34,8 +36,10 @@ use crate::base::rng::Rng;
 use crate::base::stamp::Stamp;
 use crate::base::time::{Mono, Now, Span, UnixMs};
 use crate::store::{Store, StoreConfig};
+use crate::wal::Journal;
 
 use self::config::Config;
+use self::hold::Hold;
 use self::server::{Server, Stats};
 use self::session::{Session, State};
 use self::sessions::Sessions;
@@ -83,7 +87,9 @@ pub struct Node {
     timers: Timers,
     /// The origin of the clients' last writes.
     origin: Origin,
-    /// Nothing more is taken in: [`Effect::Halt`] is out.
+    /// What waits for the log.
+    hold: Hold,
+    /// Nothing more is taken in: [`Effect::Halt`] is out, or waits for the log.
     halted: bool,
 }
 
@@ -92,6 +98,14 @@ pub struct Node {
 struct Data {
     store: Store,
     clock: HybridClock,
+    journal: Journal,
+}
+
+impl Data {
+    fn core<'a>(&'a mut self, now: Now, out: &'a mut Effects) -> Core<'a> {
+        let Data { store, clock, journal } = self;
+        Core { now, store, clock, journal, out }
+    }
 }
 
 /// When the node's own work is due.
@@ -123,10 +137,11 @@ impl Node {
             hash_seed: rng.next_u64(),
             mutants: config.mutants,
         });
-        let mut data = Data { store, clock: HybridClock::new(life.origin, config.mutants) };
+        let clock = HybridClock::new(life.origin, config.mutants);
+        let mut data = Data { store, clock, journal: Journal::off() };
         // Configured masters are dialed from the first timeout on; nothing leaves before.
         let mut out = Effects::new(false);
-        let mut core = Core { now, store: &mut data.store, clock: &mut data.clock, out: &mut out };
+        let mut core = data.core(now, &mut out);
         let active = Active::new(
             active_config(&config),
             life,
@@ -135,6 +150,11 @@ impl Node {
             &mut core,
         );
         assert!(out.is_empty(), "a start asks nothing of the driver");
+        let config_keeps_log = config.appendonly;
+        if config_keeps_log {
+            // Until the log has been read it is not known.
+            data.store.set_alone(false);
+        }
         let server = Server {
             config,
             config_before: None,
@@ -147,6 +167,7 @@ impl Node {
             stats: Stats::default(),
             attack_said: None,
             stopping: None,
+            loading: config_keeps_log.then(Default::default),
         };
         Node {
             server,
@@ -157,6 +178,7 @@ impl Node {
             links: Vec::new(),
             timers: Timers { clock_seen: (now.mono, now.wall.ms()), ..Timers::default() },
             origin: life.origin,
+            hold: Hold::default(),
             halted: false,
         }
     }
@@ -164,8 +186,14 @@ impl Node {
     /// Takes one input and says what the driver has to do. Never fails.
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
         if self.halted {
-            return;
+            return self.on_input_after_halt(&input, out);
         }
+        let before = out.len();
+        self.on_input(now, input, out);
+        self.hold_back(before, out);
+    }
+
+    fn on_input(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
         if !matches!(input, Input::Drained { .. }) {
             self.server.active.stir();
         }
@@ -182,6 +210,10 @@ impl Node {
             Input::Host(host) => self.server.host = host,
             Input::Shutdown { save } => self.on_shutdown(now, save, out),
             Input::PastStored { durable } => self.server.active.on_past_stored(durable),
+            Input::Synced { through } => self.on_synced(through),
+            Input::DiskFailed { why } => self.on_disk_failed(why, out),
+            Input::DiskRoom => self.on_disk_room(out),
+            Input::Recover(recover) => self.on_recover(now, recover, out),
             Input::Timeout => self.on_timeout(now, out),
         }
     }
@@ -189,13 +221,16 @@ impl Node {
     /// End of a batch of inputs: replies and frames gathered meanwhile leave.
     pub fn flush(&mut self, now: Now, out: &mut Effects) {
         if self.halted {
-            return;
+            return self.flush_journal(now, out);
         }
+        let before = out.len();
         self.flush_batch(now, out);
         self.end_if_ready(now, out);
+        self.hold_back(before, out);
     }
 
     fn flush_batch(&mut self, now: Now, out: &mut Effects) {
+        self.flush_journal(now, out);
         let mut listed = std::mem::take(&mut self.listed);
         for conn in listed.drain(..) {
             self.flush_session(now, conn, out);
@@ -204,11 +239,11 @@ impl Node {
         let (server, mut core) = self.core(now, out);
         server.active.flush(&mut core);
         self.drop_closed_links();
+        self.flush_journal(now, out);
     }
 
     fn core<'a>(&'a mut self, now: Now, out: &'a mut Effects) -> (&'a mut Server, Core<'a>) {
-        let core = Core { now, store: &mut self.data.store, clock: &mut self.data.clock, out };
-        (&mut self.server, core)
+        (&mut self.server, self.data.core(now, out))
     }
 
     fn on_opened(&mut self, now: Now, conn: ConnId, origin: ConnOrigin, out: &mut Effects) {
@@ -277,6 +312,7 @@ impl Node {
     }
 
     fn on_closed(&mut self, now: Now, conn: ConnId, why: CloseReason, out: &mut Effects) {
+        self.hold.forget(conn);
         self.forget_session(conn);
         if self.server.active.owns(conn) {
             let (server, mut core) = self.core(now, out);

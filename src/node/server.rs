@@ -7,6 +7,7 @@ use crate::base::time::{Mono, Now, Wall};
 use crate::store::Store;
 
 use super::config::Config;
+use super::recovery::Loading;
 use super::session::Session;
 use super::shutdown::Stopping;
 use super::watch::WatchTable;
@@ -32,6 +33,8 @@ pub struct Server {
     /// When an HTTP request was last said to be an attack.
     pub attack_said: Option<Mono>,
     pub stopping: Option<Stopping>,
+    /// The log is still being read.
+    pub loading: Option<Box<Loading>>,
 }
 
 /// Counters for INFO.

@@ -73,9 +73,11 @@ impl Turn<'_> {
     /// Whether a shutdown is under way that this command has to wait for.
     #[inline]
     pub(super) fn must_wait(&mut self, command: &Command) -> bool {
-        if self.server.stopping.is_none() {
-            return false;
-        }
+        self.server.stopping.is_some() && self.writes(command)
+    }
+
+    /// Whether a command may write, an EXEC what it executes.
+    pub(super) fn writes(&mut self, command: &Command) -> bool {
         let exec = matches!(command.handler, Handler::Session(SessionCommand::Exec));
         let writes = self.session.transaction().is_some_and(|transaction| transaction.writes);
         command.flags.has(Flags::WRITE) || (exec && writes)
@@ -161,6 +163,10 @@ impl Node {
 
     /// What is due to clients and peers leaves, then nothing more happens.
     fn halt(&mut self, now: Now, code: i32, reason: &str, out: &mut Effects) {
+        if code == 0 {
+            // With what it has taken on the device; and what is still to leave behind that.
+            self.data.journal.barrier();
+        }
         self.flush_batch(now, out);
         out.facts.log(LogLevel::Notice, "Quorate is now ready to exit, bye bye...");
         out.push(Effect::Halt { code, reason: reason.to_owned() });

@@ -25,8 +25,11 @@ impl Node {
                 next = Some(next.map_or(due, |next| next.min(due)));
             }
         };
-        consider(self.server.active.poll_timeout());
-        consider(self.expire_due());
+        if self.server.loading.is_none() {
+            consider(self.server.active.poll_timeout());
+            consider(self.expire_due());
+            consider(self.data.journal.due());
+        }
         consider(idle);
         consider(soft_limit);
         consider(end);
@@ -38,9 +41,12 @@ impl Node {
     }
 
     pub(super) fn on_timeout(&mut self, now: Now, out: &mut Effects) {
-        self.hide_expired(now, out);
         self.close_idle(now, out);
         self.close_unread(now, out);
+        if self.server.loading.is_some() {
+            return self.end_if_ready(now, out);
+        }
+        self.hide_expired(now, out);
         let (server, mut core) = self.core(now, out);
         server.active.on_timeout(&mut core);
         self.after_merges(now, out);

@@ -80,7 +80,7 @@ impl Turn<'_> {
         self.session.reply().array(transaction.queued.len());
         let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
         let mut txn = Txn {
-            gather: self.server.active.gathers(self.out.facts.is_on()),
+            gather: self.gathers(),
             store: &mut self.data.store,
             clock: &mut self.data.clock,
             wall: self.wall,

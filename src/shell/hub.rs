@@ -16,9 +16,10 @@ use super::conn::{self, Table, close_reason};
 use super::socket;
 use super::{Clock, Ended, Stored, Surroundings, dial};
 use crate::base::fact::{Fact, LogLevel};
-use crate::base::ids::{ConnId, DialId};
+use crate::base::ids::{ConnId, DialId, Lsn};
 use crate::base::io::{
-    CloseReason, ConnOrigin, DialError, Effect, Effects, HostPort, HostStats, Input, ShellSetting,
+    CloseReason, ConnOrigin, DialError, DiskError, Effect, Effects, HostPort, HostStats, Input,
+    Recover, ShellSetting,
 };
 use crate::base::time::{Mono, Now, Span};
 use crate::node::Node;
@@ -31,6 +32,8 @@ const LINGER: Duration = Duration::from_secs(10);
 const LINGERS_MAX: u32 = 6;
 /// Of how many peers the way is remembered.
 const ROUTES_MAX: usize = 1000;
+/// How often room is looked for on a device that is full.
+const ROOM_PERIOD: Duration = Duration::from_secs(1);
 /// Precision of the timers.
 const TICK: Span = Span::from_ms(1);
 
@@ -80,6 +83,41 @@ async fn await_stored(shared: Arc<Shared>, stored: Stored) {
     hub.input(Input::PastStored { durable: result.is_ok() });
 }
 
+/// Tells the node that the log is on the device, or that it cannot be brought there.
+async fn await_synced(shared: Arc<Shared>, synced: Stored, through: Lsn) {
+    let input = match synced.await {
+        Ok(()) => Input::Synced { through },
+        Err(e) => {
+            tracing::warn!("The log cannot be brought onto its device: {e}");
+            Input::DiskFailed { why: DiskError::Failed }
+        }
+    };
+    shared.lock().input(input);
+}
+
+/// Tries again what there was no room for, until there is.
+async fn look_for_room(shared: Arc<Shared>) {
+    loop {
+        sleep(ROOM_PERIOD).await;
+        let mut hub = shared.lock();
+        match hub.surroundings.retry() {
+            Ok(()) => {
+                hub.is_full = false;
+                return hub.input(Input::DiskRoom);
+            }
+            Err(DiskError::Full) => {}
+            Err(why @ DiskError::Failed) => return hub.input(Input::DiskFailed { why }),
+        }
+    }
+}
+
+/// Reads the log at the start; clients and signals come between the pieces.
+pub(super) async fn recover_loop(shared: Arc<Shared>) {
+    while shared.lock().recover_step() {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Everything the tasks share.
 pub(super) struct Hub {
     pub(super) node: Node,
@@ -108,6 +146,8 @@ pub(super) struct Hub {
     surroundings: Box<dyn Surroundings>,
     maxclients: u32,
     pub(super) keepalive_secs: u32,
+    /// The log's device has no room.
+    is_full: bool,
 }
 
 impl Hub {
@@ -138,6 +178,7 @@ impl Hub {
             surroundings,
             maxclients,
             keepalive_secs,
+            is_full: false,
         }
     }
 
@@ -317,10 +358,52 @@ impl Hub {
                 let stored = self.surroundings.store_past(past);
                 tokio::spawn(await_stored(shared.clone(), stored));
             }
+            Effect::Append { records, .. } => {
+                if let Err(why) = self.surroundings.append(&records) {
+                    self.on_disk_failed(shared, why);
+                }
+            }
+            Effect::Sync { through } => {
+                // Without room nothing can be said of what has not been written; the node asks again.
+                if !self.is_full {
+                    let synced = self.surroundings.sync();
+                    tokio::spawn(await_synced(shared.clone(), synced, through));
+                }
+            }
             Effect::Halt { code, reason } => {
                 self.ended.get_or_insert(Ended { code, reason });
             }
         }
+    }
+
+    /// Tells the node, and looks for room from time to time.
+    fn on_disk_failed(&mut self, shared: &Arc<Shared>, why: DiskError) {
+        let now = self.now();
+        self.node.handle(now, Input::DiskFailed { why }, &mut self.effects);
+        if why == DiskError::Full && !std::mem::replace(&mut self.is_full, true) {
+            tokio::spawn(look_for_room(shared.clone()));
+        }
+    }
+
+    /// Reads a piece of the log. True if there is more.
+    fn recover_step(&mut self) -> bool {
+        let now = self.now();
+        let (node, effects) = (&mut self.node, &mut self.effects);
+        let mut each = |contents: &[u8]| {
+            node.handle(now, Input::Recover(Recover::Record(contents)), effects);
+        };
+        match self.surroundings.recover(&mut each) {
+            Ok(None) => {
+                self.want_flush();
+                return true;
+            }
+            Ok(Some(next)) => self.input(Input::Recover(Recover::Done { next })),
+            Err(reason) => {
+                self.ended.get_or_insert(Ended { code: 1, reason });
+            }
+        }
+        self.want_flush();
+        false
     }
 
     fn send(&mut self, conn: ConnId, bytes: Bytes) {

@@ -16,6 +16,10 @@ mod listen;
 mod socket;
 
 #[cfg(not(madsim))]
+pub mod check;
+#[cfg(not(madsim))]
+mod disk;
+#[cfg(not(madsim))]
 mod host;
 #[cfg(not(madsim))]
 mod identity;
@@ -33,7 +37,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::base::fact::LogLevel;
-use crate::base::io::Past;
+use crate::base::ids::Lsn;
+use crate::base::io::{DiskError, Past};
 use crate::base::time::{Mono, Now, Wall};
 use crate::node::Node;
 use crate::node::config::Config;
@@ -54,6 +59,38 @@ pub trait Surroundings: Send {
 
     /// Begins to write down what the next life has to know of this one; ends once it would survive a power failure.
     fn store_past(&mut self, past: Past) -> Stored;
+
+    /// Reads a piece of the log: `each` gets the contents of every record, in order. The next record's place once all is
+    /// read and on the device; from then on it is written.
+    ///
+    /// # Errors
+    /// The server does not start then, and says why.
+    fn recover(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<Option<Lsn>, String> {
+        let _ = each;
+        Err("there is nothing to keep a log on".to_owned())
+    }
+
+    /// Writes at the end of the log.
+    ///
+    /// # Errors
+    /// Without room the rest is kept, and goes first when [`Surroundings::retry`] finds some.
+    fn append(&mut self, records: &[u8]) -> Result<(), DiskError> {
+        let _ = records;
+        Err(DiskError::Failed)
+    }
+
+    /// Goes on with what there was no room for.
+    ///
+    /// # Errors
+    /// If there still is none.
+    fn retry(&mut self) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    /// Begins to bring the log onto the device.
+    fn sync(&mut self) -> Stored {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
 
     /// So many clients may come from now on.
     fn make_room(&mut self, clients: u32) {
@@ -105,6 +142,7 @@ pub fn start(
     surroundings: Box<dyn Surroundings>,
 ) -> Server {
     let clock = Clock::new();
+    let keeps_log = config.appendonly;
     let maxclients = config.maxclients;
     let keepalive_secs = config.tcp_keepalive_secs;
     let node = Node::new(config, seed, clock.now());
@@ -114,6 +152,9 @@ pub fn start(
         tokio::spawn(listen::accept_loop(shared.clone(), listener));
     }
     let flusher = tokio::spawn(hub::flush_loop(shared.clone()));
+    if keeps_log {
+        tokio::spawn(hub::recover_loop(shared.clone()));
+    }
     Server { shared, flusher }
 }
 

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::disk::{LogFile, Progress, Reader};
 use super::identity::{DataDir, Notary};
 use super::log::{self, LevelSwitch};
 use super::{Shared, Stored, Surroundings, host};
 use crate::base::fact::LogLevel;
-use crate::base::ids::{Epoch, NodeId};
-use crate::base::io::Past;
+use crate::base::ids::{Epoch, Lsn, NodeId};
+use crate::base::io::{DiskError, Past};
 use crate::base::mutant::Mutants;
 use crate::node::config::{Config, Identity};
 
@@ -77,7 +78,13 @@ fn run(args: &[String]) -> Result<i32, Refused> {
             identity.epoch.0
         );
         let port = config.port;
-        let process = Box::new(Process { notary: Notary::start(dir), identity, levels });
+        let log = match config.appendonly {
+            true => {
+                Some(Log::Reading(Reader::new(Path::new(&config.dir)).map_err(|e| e.to_string())?))
+            }
+            false => None,
+        };
+        let process = Box::new(Process { notary: Notary::start(dir), identity, levels, log });
         let server = super::start(config, seed, listeners, process);
         tokio::spawn(host::report_loop(server.shared()));
         tokio::spawn(await_signals(server.shared()));
@@ -136,6 +143,21 @@ struct Process {
     /// As it was last given to be written.
     identity: Identity,
     levels: LevelSwitch,
+    log: Option<Log>,
+}
+
+enum Log {
+    Reading(Reader),
+    Open(LogFile),
+}
+
+impl Process {
+    fn log(&mut self) -> Result<&mut LogFile, DiskError> {
+        match &mut self.log {
+            Some(Log::Open(log)) => Ok(log),
+            Some(Log::Reading(_)) | None => Err(DiskError::Failed),
+        }
+    }
 }
 
 impl Surroundings for Process {
@@ -151,6 +173,37 @@ impl Surroundings for Process {
         let answer = Box::new(move |result| drop(tell.send(result)));
         self.notary.begin(self.identity.clone(), answer);
         Box::pin(async { told.await.map_err(io::Error::other)? })
+    }
+
+    fn recover(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<Option<Lsn>, String> {
+        let Some(Log::Reading(reader)) = &mut self.log else {
+            return Err("the log is not being read".to_owned());
+        };
+        match reader.step(each).map_err(|e| e.to_string())? {
+            Progress::More => Ok(None),
+            Progress::Done(next, log) => {
+                self.log = Some(Log::Open(log));
+                Ok(Some(next))
+            }
+        }
+    }
+
+    fn append(&mut self, records: &[u8]) -> Result<(), DiskError> {
+        self.log()?.append(records)
+    }
+
+    fn retry(&mut self) -> Result<(), DiskError> {
+        self.log()?.retry()
+    }
+
+    fn sync(&mut self) -> Stored {
+        match self.log() {
+            Ok(log) => {
+                let answer = log.sync();
+                Box::pin(async { answer.await.map_err(io::Error::other)? })
+            }
+            Err(_) => Box::pin(async { Err(io::Error::other("there is no log")) }),
+        }
     }
 
     fn make_room(&mut self, clients: u32) {

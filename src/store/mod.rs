@@ -38,6 +38,7 @@ use self::table::KeyHasher;
 use self::txn::{OpenUnit, Ttl};
 
 pub use self::state::parse_integer;
+pub use crate::base::unit::Slot;
 
 /// What a store is made with.
 #[derive(Clone, Debug)]
@@ -66,17 +67,6 @@ pub enum Admission {
     /// Never seen here, and at or below what has been collected: it might bring back what a newer delete had removed, so
     /// it does not come in.
     BelowHorizon,
-}
-
-/// Which cell of a key.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Slot {
-    Register,
-    Expiry,
-    /// Of the stamp's origin.
-    Contribution {
-        generation: u64,
-    },
 }
 
 /// One live key.
@@ -261,6 +251,11 @@ impl Store {
     /// Everything up to the inherited horizon has arrived: what is missing has been collected.
     pub fn take_over(&mut self) {
         self.collected = self.collected.max(self.inherited);
+    }
+
+    /// An earlier life has collected up to here.
+    pub fn resume_collected(&mut self, horizon: u64) {
+        self.collected = self.collected.max(horizon);
     }
 
     /// The stamp time up to which anything has been collected (H); 0 if nothing ever was.

@@ -50,11 +50,13 @@ impl Moves<'_> {
         }
     }
 
-    fn list(self, list: &mut [SeenContribution]) {
+    fn list(self, list: &mut Vec<SeenContribution>) {
         for item in list.iter_mut() {
             *item = self.contribution(*item);
         }
-        list.sort_by_key(list_key);
+        // The new stamps are new, unless somebody made the log up.
+        list.sort_by_key(|item| (list_key(item), core::cmp::Reverse(item.last)));
+        list.dedup_by_key(|item| list_key(item));
     }
 
     fn draft(self, draft: &mut Draft<'_, '_>) {

@@ -4,7 +4,7 @@ pub mod args;
 mod body;
 pub mod frame;
 pub mod inline;
-mod packed;
+pub mod packed;
 pub mod reply;
 pub mod resp;
 pub mod sane;

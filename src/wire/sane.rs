@@ -9,7 +9,7 @@ use crate::base::vector::Vector;
 use super::frame::{Frame, Hello, News, Record, Refusal};
 
 /// No stamp time reaches this: it stands for a moment more than two thousand years ahead.
-const TIME_MAX: u64 = 1 << 62;
+pub const TIME_MAX: u64 = 1 << 62;
 /// More lives than any node has.
 const EPOCH_MAX: u32 = 1 << 30;
 /// More origins than any cluster has.
@@ -52,21 +52,21 @@ fn record_is_sane(record: &Record) -> bool {
         && record.announced_to.len() <= ORIGINS_MAX
 }
 
-fn epoch_is_sane(epoch: Epoch) -> bool {
+pub fn epoch_is_sane(epoch: Epoch) -> bool {
     epoch.0 < EPOCH_MAX
 }
 
-fn vector_is_sane(vector: &Vector) -> bool {
+pub fn vector_is_sane(vector: &Vector) -> bool {
     vector.len() <= ORIGINS_MAX && vector.iter().all(|(_, time)| time < TIME_MAX)
 }
 
-fn unit_is_sane(unit: &Unit) -> bool {
+pub fn unit_is_sane(unit: &Unit) -> bool {
     unit.dot.time < TIME_MAX
         && unit.changes.iter().all(|change| change_is_sane(change, change.stamp_in(unit.dot)))
 }
 
 /// Nobody has collected past what he stamps, and nobody lists what is newer than his write.
-fn change_is_sane(change: &Change, stamp: Stamp) -> bool {
+pub fn change_is_sane(change: &Change, stamp: Stamp) -> bool {
     let seen_is_sane = |seen: &Seen| seen.horizon <= stamp.time;
     let cell = match &change.cell {
         Cell::Register { seen, .. } | Cell::Tombstone { seen } => seen_is_sane(seen),

@@ -1,5 +1,6 @@
 //! The released binary, as its users meet it.
 
 mod clients;
+mod durability;
 mod process;
 mod servers;

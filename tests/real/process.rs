@@ -97,9 +97,9 @@ fn a_wrong_directive_is_refused_with_its_line() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("line 1") && text.contains("'port'"), "{text}");
 
-    let (code, text) = refused(&["server", "--appendonly", "yes"]);
+    let (code, text) = refused(&["server", "--cluster-enabled", "yes"]);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("appendonly"), "{text}");
+    assert!(text.contains("cluster-enabled"), "{text}");
     let (code, text) = refused(&["server", "/no/such/file.conf"]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("/no/such/file.conf"), "{text}");

@@ -7,6 +7,31 @@ use crate::model::ledger::{BootId, Ledger};
 use crate::model::merge::Coverage;
 use crate::workload::history::{History, Outcome};
 
+/// The first acknowledged unit of a node with `appendfsync always` that the core does not have, although the host it was
+/// written on is one of it: whatever its processes and its power went through, its disk had it. `keeps`: by host.
+pub fn lost_though_durable(
+    ledger: &Ledger,
+    history: &History,
+    matched: &Matched,
+    coverage: &Coverage,
+    keeps: &dyn Fn(u16) -> bool,
+) -> Option<Violation> {
+    let acknowledged = matched.unit_of.iter().zip(&history.attempts);
+    for (of, attempt) in acknowledged {
+        let (Some(index), Outcome::Replied(_)) = (*of, &attempt.outcome) else { continue };
+        let unit = &ledger.units[index];
+        let host = ledger.boots[unit.boot.0].host;
+        if keeps(host) && (unit.lost || !coverage.covers(unit.dot)) {
+            let evidence = format!(
+                "acknowledged unit {} of host {host}, which syncs always, is not covered by the core's vectors",
+                show(unit.dot)
+            );
+            return Some(Violation { property: Property::AcknowledgedLoss, evidence });
+        }
+    }
+    None
+}
+
 /// The first unit that the core has lost. One is lost for good only together with every process
 /// that had it: issued it, or reported a vector that covers it.
 pub fn lost_unit(

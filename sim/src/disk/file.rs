@@ -27,9 +27,9 @@ impl File {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Everything is on the device now, but for what an earlier failure has doomed.
-    pub fn sync(&mut self) {
-        self.synced = self.end();
+    /// Everything before `to` is on the device now, but for what an earlier failure has doomed.
+    pub fn sync(&mut self, to: u64) {
+        self.synced = self.synced.max(to.min(self.end()));
     }
 
     /// The device refuses: what was not on it yet stays in the page cache for ever.
@@ -152,7 +152,7 @@ mod tests {
     fn file(synced: usize, more: usize) -> File {
         let mut file = File::default();
         file.append(&BYTES[..synced]);
-        file.sync();
+        file.sync(file.end());
         file.append(&BYTES[..more]);
         file.synced_never_passes_the_end();
         file
@@ -203,7 +203,7 @@ mod tests {
         file.fail_sync();
         assert_eq!(file.bytes(), &BYTES[..150], "the page cache still has it");
         file.append(&BYTES[..200]);
-        file.sync();
+        file.sync(file.end());
         file.synced_never_passes_the_end();
         for seed in 0..50 {
             let after = after_power_loss(&file, seed);
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(file.on_device().bytes(), &BYTES[..100]);
         file.fail_sync();
         file.append(b"more");
-        file.sync();
+        file.sync(file.end());
         let copy = file.on_device();
         assert_eq!(copy.bytes()[100..150], [0; 50]);
         assert_eq!(&copy.bytes()[150..], b"more");

@@ -12,6 +12,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+pub use quorate::base::ids::Lsn;
 use quorate::base::time::Span;
 
 use crate::decide::{Decisions, Kind};
@@ -19,10 +20,6 @@ use crate::link::Latency;
 use crate::time::Time;
 
 use file::File;
-
-/// The place of a record in a log: counts up by one for each.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Lsn(pub u64);
 
 /// What a process asks its disk for. Requests are carried out in their order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -195,6 +192,31 @@ impl Disk {
         self.queue.push_back(Pending { begins, ends: begins + takes, request });
     }
 
+    /// Writes a record into the page cache at once, as a process does that waits for its write.
+    ///
+    /// # Errors
+    /// If there is no room; nothing of it was written.
+    pub fn append_now(&mut self, lsn: Lsn, record: &[u8]) -> Result<(), DiskError> {
+        if self.wanted_bytes.is_some() || !self.fits(record.len() as u64) {
+            self.wanted_bytes.get_or_insert(record.len() as u64);
+            return Err(DiskError::Full);
+        }
+        self.unsynced_bytes += record.len() as u64;
+        self.append(lsn, record);
+        Ok(())
+    }
+
+    /// Whether nothing was ever asked for.
+    pub fn is_unused(&self) -> bool {
+        self.written == Lsn(0) && self.queue.is_empty() && self.log.bytes().is_empty()
+    }
+
+    /// A process that has read the log brings all of it onto the device before it goes on.
+    pub fn sync_now(&mut self) {
+        self.log.sync(self.log.end());
+        self.unsynced_bytes = 0;
+    }
+
     /// When there is something to be told: the time of the next call of [`Disk::advance`].
     pub fn poll(&self) -> Option<Time> {
         if self.reports.is_empty() { self.queue.front().map(|p| p.ends) } else { Some(Time::ZERO) }
@@ -228,7 +250,9 @@ impl Disk {
                         self.log.append(&record[..record.len() - lost]);
                     }
                 }
-                Request::Sync { .. } if decisions.decide(Kind::Disk, 2) == 0 => self.log.sync(),
+                Request::Sync { through } if decisions.decide(Kind::Disk, 2) == 0 => {
+                    self.log.sync(self.end_of(through));
+                }
                 Request::Sync { .. }
                 | Request::SnapBegin { .. }
                 | Request::SnapChunk { .. }
@@ -332,7 +356,8 @@ impl Disk {
                     self.log.fail_sync();
                     self.reports.push_back(Report::Failed { why: DiskError::SyncFailed });
                 } else {
-                    self.log.sync();
+                    // What was written since it was asked for need not be there.
+                    self.log.sync(self.end_of(through));
                     // A record that did not fit is not there, whatever was asked for.
                     let through = through.min(self.written);
                     self.reports.push_back(Report::Synced { through });
@@ -353,6 +378,12 @@ impl Disk {
             }
             Request::SnapCommit => self.commit(decisions),
         }
+    }
+
+    /// Where the record ends, or the last one before it.
+    fn end_of(&self, lsn: Lsn) -> u64 {
+        let last = self.marks.iter().rev().find(|mark| mark.lsn <= lsn);
+        last.map_or(self.log.start(), |mark| mark.to)
     }
 
     fn append(&mut self, lsn: Lsn, record: &[u8]) {

@@ -55,6 +55,7 @@ pub fn small_plan(profile: Profile, seed: u64, size: Size) -> Plan {
         replica: false,
         offset_ms: 0,
         drift_ppm: 0,
+        log: None,
     };
     let split = FaultKind::Split { left: vec![0], right: (1..nodes).collect() };
     Plan {
@@ -65,7 +66,7 @@ pub fn small_plan(profile: Profile, seed: u64, size: Size) -> Plan {
         password: None,
         limits: match profile {
             Profile::Smoke => LimitsPlan::Short,
-            Profile::Active => LimitsPlan::Production,
+            Profile::Active | Profile::Durability => LimitsPlan::Production,
         },
         backlog_bytes: 1 << 20,
         network: NetworkPlan {

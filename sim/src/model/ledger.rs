@@ -37,6 +37,8 @@ pub struct Issued {
     pub had: Rc<Vector>,
     /// By how much each contribution grew, in the order of `changes`.
     pub growth: Vec<(KeyId, i128)>,
+    /// Its host went on without it, and nobody else had it.
+    pub lost: bool,
 }
 
 /// What is known of one boot of a node.
@@ -303,7 +305,16 @@ impl Ledger {
             self.blur(boot, unit);
         }
         let changes = unit.changes.clone();
-        self.units.push(Issued { boot, conn, at, dot: unit.dot, changes, had, growth });
+        self.units.push(Issued {
+            boot,
+            conn,
+            at,
+            dot: unit.dot,
+            changes,
+            had,
+            growth,
+            lost: false,
+        });
     }
 
     /// Marks the keys of which another boot has given the very dot of this unit to a write.

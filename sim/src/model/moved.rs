@@ -8,7 +8,7 @@ use quorate::base::stamp::Stamp;
 use quorate::base::unit::{Cell, Change, Seen};
 
 use super::key::KeyHistory;
-use super::ledger::{Boot, BootId, KeyId, Ledger};
+use super::ledger::{Boot, BootId, Issued, KeyId, Ledger};
 
 impl Ledger {
     /// Of what a node wrote while nobody else had anything, nothing counts but what it holds now: what went left
@@ -103,7 +103,20 @@ impl Ledger {
         let mut own = BTreeSet::new();
         // By key: two nodes that drew one origin may even have given one stamp.
         let mut cells: BTreeMap<KeyId, BTreeSet<Stamp>> = BTreeMap::new();
-        for unit in self.units.iter_mut().filter(|u| u.boot == boot) {
+        // What earlier boots of the host have left on its disk is this one's; what they have not is gone, and with the rest
+        // out of the way of nobody.
+        let boots = &self.boots;
+        let (host, reached) = (boots[boot.0].host, &boots[boot.0].reached);
+        let is_own = |unit: &&mut Issued| {
+            let earlier = boots[unit.boot.0].host == host;
+            unit.boot == boot || (earlier && (from != to || reached.covers(unit.dot)))
+        };
+        let mut lost = BTreeSet::new();
+        for unit in self.units.iter_mut().filter(is_own) {
+            if unit.boot != boot && unit.dot.origin == from && !reached.covers(unit.dot) {
+                unit.lost = true;
+                lost.insert(unit.dot);
+            }
             own.insert(unit.dot);
             for change in &unit.changes {
                 if let Some(&id) = self.ids.get(&(change.db, change.key.clone())) {
@@ -111,6 +124,9 @@ impl Ledger {
                 }
             }
             map.stamp(&mut unit.dot);
+        }
+        for history in &mut self.keys {
+            history.increments.retain(|increment| !lost.contains(&increment.stamp));
         }
         for (id, own) in &cells {
             map.history(&mut self.keys[id.0], own);
@@ -230,12 +246,14 @@ impl Moved<'_> {
                     seen.origin = self.to;
                 }
             }
-            base.seen.horizon = base.seen.horizon.max(self.horizon);
+            if base.stamp.origin == self.from {
+                base.seen.horizon = base.seen.horizon.max(self.horizon);
+            }
             base.void |= !self.stamp(&mut base.stamp);
         }
         // Of a contribution only the first and the newest stamp are borne by a cell.
         history.increments.retain_mut(|increment| {
-            if !own.contains(&increment.stamp) {
+            if !own.contains(&increment.stamp) || increment.stamp.origin != self.from {
                 return true;
             }
             let origin = increment.stamp.origin;

@@ -4,8 +4,8 @@ use quorate::base::rng::Rng;
 
 use super::load::clients;
 use super::{
-    Fault, FaultClass, FaultKind, Heal, LimitsPlan, NetworkPlan, NodePlan, Plan, Profile, Rest,
-    Shape,
+    Fault, FaultClass, FaultKind, Heal, LimitsPlan, LogPlan, NetworkPlan, NodePlan, Plan, Profile,
+    Rest, Shape,
 };
 
 /// How many newcomers of 100 do not come alone.
@@ -67,7 +67,9 @@ impl Plan {
         let (shape, nodes) = cluster(profile, seed, &mut draw);
         let limits = match profile {
             Profile::Smoke => LimitsPlan::Short,
-            Profile::Active => draw.pick(&[LimitsPlan::Production, LimitsPlan::Tiny]),
+            Profile::Active | Profile::Durability => {
+                draw.pick(&[LimitsPlan::Production, LimitsPlan::Tiny])
+            }
         };
         let backlog_bytes = match draw.below(4) {
             0 => draw.between(100, 400),
@@ -79,7 +81,7 @@ impl Plan {
         let network = network(&mut draw);
         let load_ms = match profile {
             Profile::Smoke => draw.between(1500, 4000),
-            Profile::Active => draw.between(6000, 30_000),
+            Profile::Active | Profile::Durability => draw.between(6000, 30_000),
         };
         let clients = clients(profile, seed, &nodes, load_ms);
         let faults = faults(profile, seed, &nodes, load_ms);
@@ -108,10 +110,10 @@ impl Plan {
 fn cluster(profile: Profile, seed: u64, draw: &mut Draw) -> (Shape, Vec<NodePlan>) {
     let count = match profile {
         Profile::Smoke => 3,
-        Profile::Active => draw.between(2, 5),
+        Profile::Active | Profile::Durability => draw.between(2, 5),
     } as u16;
     let shape = draw.pick(&[Shape::Mesh, Shape::Mesh, Shape::Ring, Shape::Chain, Shape::Star]);
-    let replica = profile == Profile::Active && draw.percent(25);
+    let replica = profile != Profile::Smoke && draw.percent(25);
     let mut skewed = Draw::new(seed, "clocks");
     // Most clusters keep time within a second; some clocks are far off.
     let offset_max = match skewed.below(10) {
@@ -126,6 +128,7 @@ fn cluster(profile: Profile, seed: u64, draw: &mut Draw) -> (Shape, Vec<NodePlan
             replica: false,
             offset_ms: skewed.below(2 * offset_max + 1) as i64 - offset_max as i64,
             drift_ppm: skewed.below(401) as i32 - 200,
+            log: None,
         })
         .collect();
     if replica {
@@ -134,13 +137,42 @@ fn cluster(profile: Profile, seed: u64, draw: &mut Draw) -> (Shape, Vec<NodePlan
             replica: true,
             offset_ms: 0,
             drift_ppm: 0,
+            log: None,
         };
         nodes.push(plain(draw.below(u64::from(count)) as u16));
         if Draw::new(seed, "replica of a replica").percent(REPLICA_OF_REPLICA_PERCENT) {
             nodes.push(plain(count));
         }
     }
+    if profile == Profile::Durability {
+        let mut draw = Draw::new(seed, "logs");
+        let one = [LogPlan::Always, LogPlan::EverySec, LogPlan::No];
+        // Most clusters have the same everywhere.
+        let same = draw.percent(60).then(|| draw.pick(&one[..2]));
+        for node in &mut nodes {
+            let drawn = draw.pick(&one);
+            node.log = Some(same.unwrap_or(drawn));
+        }
+    }
     (shape, nodes)
+}
+
+/// Processes and hosts end often, several at once now and then.
+fn ends(seed: u64, hosts: u16, load_ms: u64) -> Vec<Fault> {
+    let mut draw = Draw::new(seed, "ends");
+    let mut faults = Vec::new();
+    for _ in 0..draw.between(1, 5) {
+        let at_ms = draw.below(load_ms);
+        let together = draw.percent(25);
+        for host in 0..hosts {
+            if draw.below(u64::from(hosts)) == 0 || together {
+                let until_ms = at_ms + draw.magnitude(5, 4000);
+                let power = draw.percent(60);
+                faults.push(Fault { at_ms, until_ms, kind: FaultKind::Crash { host, power } });
+            }
+        }
+    }
+    faults
 }
 
 fn masters_of(shape: Shape, host: u16, count: u16) -> Vec<u16> {
@@ -208,6 +240,13 @@ fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<
         let mut draw = Draw::new(seed, "amnesia");
         if draw.percent(AMNESIA_PERCENT) {
             faults.extend(amnesia(&mut draw, nodes, load_ms));
+        }
+    }
+    if profile == Profile::Durability {
+        faults.extend(ends(seed, hosts, load_ms));
+        let mut draw = Draw::new(seed, "flapping link");
+        if draw.percent(FLAPPING_PERCENT) {
+            faults.extend(flapping(&mut draw, nodes, load_ms));
         }
     }
     faults.sort_by_key(|f| f.at_ms);

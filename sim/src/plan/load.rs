@@ -30,11 +30,11 @@ pub(super) fn clients(
     let count = hosts + draw.below(hosts + 1);
     let total = match profile {
         Profile::Smoke => 80,
-        Profile::Active => draw.between(80, 400),
+        Profile::Active | Profile::Durability => draw.between(80, 400),
     };
     let each = total / count;
     let mix = mix(&mut draw, total, each, load_ms);
-    let waits = profile == Profile::Active && Draw::new(seed, "waits").percent(WAITS_PERCENT);
+    let waits = profile != Profile::Smoke && Draw::new(seed, "waits").percent(WAITS_PERCENT);
     (0..count)
         .map(|index| {
             let host = if index < hosts { index } else { draw.below(hosts) } as u16;

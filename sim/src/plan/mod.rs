@@ -20,6 +20,8 @@ pub enum Profile {
     Smoke,
     /// Two to five masters in any topology, sometimes with a read-only replica; production timers.
     Active,
+    /// The same, each node with a log; processes are killed and hosts lose power often.
+    Durability,
 }
 
 /// Everything a run does.
@@ -63,6 +65,18 @@ pub struct NodePlan {
     pub replica: bool,
     pub offset_ms: i64,
     pub drift_ppm: i32,
+    /// It keeps a log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogPlan>,
+}
+
+/// When a node's log is brought onto its device: `appendfsync`.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogPlan {
+    Always,
+    EverySec,
+    No,
 }
 
 /// Which bounds the nodes run with.
@@ -264,12 +278,13 @@ pub enum Rest {
 }
 
 impl Profile {
-    pub const ALL: [Profile; 2] = [Profile::Smoke, Profile::Active];
+    pub const ALL: [Profile; 3] = [Profile::Smoke, Profile::Active, Profile::Durability];
 
     pub fn name(self) -> &'static str {
         match self {
             Profile::Smoke => "smoke",
             Profile::Active => "active",
+            Profile::Durability => "durability",
         }
     }
 

@@ -145,7 +145,13 @@ impl Proxy {
                 out.push(Effect::Halt { code: 0, reason: "shut down".to_owned() });
             }
             Input::Timeout => self.on_timeout(now, out),
-            Input::Refused | Input::Host(_) | Input::PastStored { .. } => {}
+            Input::Refused
+            | Input::Host(_)
+            | Input::PastStored { .. }
+            | Input::Synced { .. }
+            | Input::DiskFailed { .. }
+            | Input::DiskRoom
+            | Input::Recover(_) => {}
         }
     }
 

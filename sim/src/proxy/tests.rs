@@ -44,6 +44,10 @@ impl Machine for Named {
             | Input::Host(_)
             | Input::Shutdown { .. }
             | Input::PastStored { .. }
+            | Input::Synced { .. }
+            | Input::DiskFailed { .. }
+            | Input::DiskRoom
+            | Input::Recover(_)
             | Input::Timeout => {}
         }
     }

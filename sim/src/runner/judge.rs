@@ -9,13 +9,13 @@ use quorate::node::Inspection;
 use super::members::{Member, lagging, members};
 use super::player::{Player, name_of};
 use super::waits::Waits;
-use crate::check::loss::lost_unit;
+use crate::check::loss::{lost_though_durable, lost_unit};
 use crate::check::sessions::{match_units, stale_read};
 use crate::check::{Property, Violation};
 use crate::model::key::{short_time, show, show_cell};
 use crate::model::ledger::BootId;
 use crate::model::merge::{Coverage, Expected, NodeView, Shown, dishonest_list};
-use crate::plan::Plan;
+use crate::plan::{LogPlan, Plan};
 
 /// Heartbeats that collecting may take once everything has converged.
 const HEARTBEATS_TO_COLLECT: u64 = 40;
@@ -105,9 +105,14 @@ pub fn all_but_memory(player: &mut Player<'_>) -> Option<Violation> {
     let members = members(player)?;
     let core: Vec<BootId> = members.iter().filter(|m| !m.replica).map(|m| m.boot).collect();
     let coverage = Coverage::new(ledger, had_by(&members));
+    let keeps = |host: u16| {
+        plan.nodes[host as usize].log == Some(LogPlan::Always)
+            && members.iter().any(|member| member.host == host && !member.replica)
+    };
     stale_read(ledger, &player.history, &matched, &command_of)
         .or_else(|| dishonest_list(ledger))
         .or_else(|| lost_unit(ledger, &player.history, &matched, &coverage, &core))
+        .or_else(|| lost_though_durable(ledger, &player.history, &matched, &coverage, &keeps))
         .or_else(|| compared(player, &members))
 }
 
@@ -173,7 +178,14 @@ fn expiry_clocks(player: &Player<'_>) -> (UnixMs, UnixMs) {
 /// How long after convergence everything that can be collected must be.
 pub fn collection_bound(plan: &Plan) -> Span {
     let period = plan.limits.limits().ping_period.as_ms();
-    Span::from_ms(HEARTBEATS_TO_COLLECT * period + 2 * (plan.offset_max_ms() + plan.steps_ms()))
+    // What is announced has been synced.
+    let syncs = plan.nodes.iter().map(|node| match node.log {
+        None | Some(LogPlan::Always) => 0,
+        Some(LogPlan::EverySec) => 3000,
+        Some(LogPlan::No) => 35_000,
+    });
+    let skew = 2 * (plan.offset_max_ms() + plan.steps_ms());
+    Span::from_ms(HEARTBEATS_TO_COLLECT * period + skew + syncs.max().unwrap_or(0))
 }
 
 /// What a member still holds that it should have let go.

@@ -7,6 +7,7 @@ use quorate::base::io::HostPort;
 use quorate::base::mutant::{Mutant, Mutants};
 use quorate::base::time::Span;
 use quorate::node::config::{Config, Identity};
+use quorate::wal::SyncPolicy;
 
 use super::book::Book;
 use super::deeds::{Deed, Deeds};
@@ -16,7 +17,7 @@ use crate::decide::Decisions;
 use crate::ids::{ClientConn, HostId};
 use crate::link::{Latency, LinkConfig};
 use crate::model::ledger::BootId;
-use crate::plan::{FaultKind, Heal, Plan, Rest};
+use crate::plan::{FaultKind, Heal, LogPlan, Plan, Rest};
 use crate::time::Time;
 use crate::trace::Recorder;
 use crate::workload::client::{Action, Client};
@@ -471,6 +472,12 @@ pub(super) fn config_of(plan: &Plan, host: u16, following: &[u16]) -> Config {
         multi_master: !node.replica,
         replica_read_only: node.replica,
         repl_backlog_bytes: plan.backlog_bytes,
+        appendonly: node.log.is_some(),
+        appendfsync: match node.log {
+            Some(LogPlan::Always) => SyncPolicy::Always,
+            Some(LogPlan::EverySec) | None => SyncPolicy::EverySec,
+            Some(LogPlan::No) => SyncPolicy::No,
+        },
         ..Config::default()
     }
 }

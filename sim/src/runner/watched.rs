@@ -29,6 +29,10 @@ impl Machine for Watched {
         config.port
     }
 
+    fn keeps_log(config: &Config) -> bool {
+        config.appendonly
+    }
+
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
         if let Input::Opened { conn, origin: ConnOrigin::Accepted { ip, port } } = &input {
             self.accepted.push((*ip, *port, *conn));

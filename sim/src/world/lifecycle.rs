@@ -14,8 +14,8 @@ use crate::trace::ProcessChange;
 use super::World;
 
 impl<M: Machine> World<M> {
-    /// Starts the process (switching the host on if it is off): a new epoch of the same identity, no
-    /// data.
+    /// Starts the process (switching the host on if it is off): a new epoch of the same identity, with the data of its
+    /// log if it keeps one.
     ///
     /// # Panics
     /// If it runs already.
@@ -31,6 +31,7 @@ impl<M: Machine> World<M> {
         host.seed = seed;
         let now = host.clock.now(self.now);
         let machine = M::boot(&config, host.identity.clone(), seed, now);
+        let keeps_log = M::keeps_log(&config);
         let program = Program::Server(machine);
         host.process = Some(Process::new(program, M::port(&config), self.config.facts));
         host.config = Some(config);
@@ -45,6 +46,9 @@ impl<M: Machine> World<M> {
         };
         self.call(at, Input::Host(stats));
         self.carry_out(at);
+        if keeps_log {
+            self.recover(at);
+        }
         self.end_turn(at);
     }
 
@@ -94,6 +98,7 @@ impl<M: Machine> World<M> {
         self.hosts[at.index()].process = None;
         self.hosts[at.index()].last_exit = None;
         self.hosts[at.index()].powered = false;
+        self.end_disk(at, true);
         for sock in self.socks_of(at) {
             match self.socks.get(sock).map(|sock| sock.owner) {
                 Some(Owner::Client(_)) => self.lose(sock, CloseReason::Reset),
@@ -140,6 +145,7 @@ impl<M: Machine> World<M> {
     pub(super) fn end_process(&mut self, at: HostId, orderly: bool) {
         self.hosts[at.index()].process = None;
         self.hosts[at.index()].last_exit = None;
+        self.end_disk(at, false);
         for at in self.socks_of(at) {
             let Some(sock) = self.socks.get_mut(at) else {
                 continue;

@@ -10,6 +10,7 @@
 
 mod client;
 mod control;
+mod disks;
 mod lifecycle;
 mod net;
 mod process;
@@ -135,6 +136,11 @@ enum Event {
         host: HostId,
         boot: u32,
         past: Box<Past>,
+    },
+    /// A process's disk has something to tell.
+    Disk {
+        host: HostId,
+        boot: u32,
     },
     Alarm(u64),
 }
@@ -319,6 +325,7 @@ impl<M: Machine> World<M> {
             Event::Offer { sock, again } => self.on_offer(sock, again),
             Event::NameUnknown { host, boot, dial } => self.on_name_unknown(host, boot, dial),
             Event::PastStored { host, boot, past } => self.on_past_stored(host, boot, *past),
+            Event::Disk { host, boot } => self.on_disk(host, boot),
             Event::Alarm(token) => {
                 self.digest.word(token);
                 self.notices.push_back(Notice::Alarm { token });

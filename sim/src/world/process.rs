@@ -248,6 +248,7 @@ impl<M: Machine> World<M> {
             }
             Todo::Shutdown { save } => self.call(at, Input::Shutdown { save }),
             Todo::PastStored => self.call(at, Input::PastStored { durable: true }),
+            Todo::Disk(report) => self.deliver_report(at, report),
             Todo::Timeout => self.deliver_timeout(at),
         }
         self.carry_out(at);
@@ -467,12 +468,14 @@ impl<M: Machine> World<M> {
                 let when = self.now + Span(takes);
                 self.queue.push(when, Event::PastStored { host: at, boot, past: Box::new(past) });
             }
+            Effect::Append { lsn, records } => self.append(at, lsn, &records),
+            Effect::Sync { through } => self.sync(at, through),
             Effect::Halt { code, reason } => self.end_by_itself(at, code, reason, true),
         }
     }
 
     /// The process ends although nobody has ended it. An orderly end has written everything out.
-    fn end_by_itself(&mut self, at: HostId, code: i32, reason: String, orderly: bool) {
+    pub(super) fn end_by_itself(&mut self, at: HostId, code: i32, reason: String, orderly: bool) {
         let exit = Exit { code, reason };
         self.note(6, at);
         let reason = &exit.reason;

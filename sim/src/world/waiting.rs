@@ -159,7 +159,8 @@ impl<M: Machine> World<M> {
             },
             Event::Flush { host, boot }
             | Event::NameUnknown { host, boot, .. }
-            | Event::PastStored { host, boot, .. } => {
+            | Event::PastStored { host, boot, .. }
+            | Event::Disk { host, boot } => {
                 let same = self.hosts[host.index()].boot == *boot;
                 if same { Awaited::Chore } else { Awaited::Nothing }
             }
@@ -224,6 +225,7 @@ impl<M: Machine + fmt::Debug> World<M> {
                 | Event::Offer { .. }
                 | Event::NameUnknown { .. }
                 | Event::PastStored { .. }
+                | Event::Disk { .. }
                 | Event::Alarm(_) => None,
             };
             let text = format!("{at:?} {event:?}");

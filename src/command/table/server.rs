@@ -7,6 +7,8 @@ use super::container;
 
 /// Answered at any time.
 const EVER: Flags = Flags::LOADING.or(Flags::STALE);
+/// Not while loading: a peer has to come again.
+const LINK: Flags = Flags::STALE.or(Flags::ADMIN).or(Flags::NOSCRIPT).or(Flags::NO_MULTI);
 const ADMIN: Flags = EVER.or(Flags::ADMIN).or(Flags::NOSCRIPT);
 const REPLICAOF: Flags =
     Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING);
@@ -124,7 +126,7 @@ const QUORATE: &[Command] = &[
         "O(1)",
         "The subcommands and what they do",
     ),
-    Command::session("quorate|peer", -2, ADMIN.or(Flags::NO_MULTI), SessionCommand::QuoratePeer)
+    Command::session("quorate|peer", -2, LINK, SessionCommand::QuoratePeer)
         .docs(Group::Server, "0.1.0", "O(1)", "Turns the connection into one between nodes")
         .args(&[Arg::string("arg").optional().multiple()]),
 ];

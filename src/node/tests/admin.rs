@@ -44,9 +44,9 @@ fn config_set_is_all_or_nothing() {
     assert_eq!(reply, format!("{failed} 'port') - can't set immutable config\r\n"));
     let reply = driver.ask(conn, "CONFIG SET maxclients 5 maxclients 6");
     assert_eq!(reply, format!("{failed} 'maxclients') - duplicate parameter\r\n"));
-    let reply = driver.ask(conn, "CONFIG SET appendonly yes");
-    let only = "argument must be 'no': nothing else is supported by this version of Quorate";
-    assert_eq!(reply, format!("{failed} 'appendonly') - {only}\r\n"));
+    let reply = driver.ask(conn, "CONFIG SET maxmemory 1gb");
+    let only = "argument must be '0': nothing else is supported by this version of Quorate";
+    assert_eq!(reply, format!("{failed} 'maxmemory') - {only}\r\n"));
     assert!(driver.ask(conn, "CONFIG GET maxclients").contains("10000"));
     assert!(driver.settings.is_empty());
     assert_eq!(driver.ask(conn, "CONFIG SET maxclients 5 loglevel debug save ''"), "+OK\r\n");

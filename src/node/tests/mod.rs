@@ -4,6 +4,7 @@
 mod admin;
 mod chains;
 mod connections;
+mod durability;
 mod limits;
 mod pairs;
 mod pipelines;
@@ -44,6 +45,7 @@ pub struct Driver {
     pub dials: Vec<DialId>,
     /// Reports what was sent as written out.
     pub drains: bool,
+    pub disk: durability::Disk,
 }
 
 impl Driver {
@@ -69,6 +71,7 @@ impl Driver {
             halted: None,
             dials: Vec::new(),
             drains: true,
+            disk: durability::Disk::default(),
         }
     }
 
@@ -205,10 +208,15 @@ impl Driver {
                 Effect::Dial { dial, .. } => self.dials.push(dial),
                 Effect::CancelDial { dial } => self.dials.retain(|&asked| asked != dial),
                 Effect::StoreEpoch { .. } | Effect::StorePast(_) => {}
+                Effect::Append { lsn, records } => self.disk.append(lsn, &records),
+                Effect::Sync { through } => self.disk.sync(through),
             }
         }
         for conn in again {
             self.offer(conn);
+        }
+        if self.disk.at_once {
+            self.sync();
         }
     }
 }

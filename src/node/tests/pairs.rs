@@ -35,6 +35,14 @@ impl Pair {
         Pair { master: driver(1, &format!("{directives}\nreplicaof 10.0.0.2 6379"), 8), ..pair }
     }
 
+    /// The replica's process is another from here on; its connections are gone.
+    pub fn exchange_replica(&mut self, replica: Driver) -> Driver {
+        for (at_master, _) in std::mem::take(&mut self.links) {
+            self.master.hang_up(at_master);
+        }
+        std::mem::replace(&mut self.replica, replica)
+    }
+
     /// Carries bytes to and fro for a while.
     pub fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 10 {

@@ -142,7 +142,13 @@ impl Machine for Echo {
                 }
                 Told::Closed(conn, why)
             }
-            Input::Host(_) | Input::Refused | Input::PastStored { .. } => return,
+            Input::Host(_)
+            | Input::Refused
+            | Input::PastStored { .. }
+            | Input::Synced { .. }
+            | Input::DiskFailed { .. }
+            | Input::DiskRoom
+            | Input::Recover(_) => return,
             Input::Shutdown { .. } => Told::Shutdown,
             Input::Timeout => {
                 self.on_timeout(now, out);

@@ -1,0 +1,163 @@
+//! What earlier lives have left in the log: applied in order to an empty store, then taken over by the new life. Nothing is
+//! collected and nothing expires meanwhile, so that every record meets what it met when it was written, or more.
+
+use crate::base::fact::{Fact, Facts, LogLevel};
+use crate::base::ids::{Epoch, Origin};
+use crate::base::stamp::Stamp;
+use crate::base::time::UnixMs;
+use crate::base::unit::Change;
+use crate::base::vector::Vector;
+use crate::store::Store;
+use crate::wal::Record;
+
+use super::{Active, Core};
+
+/// A log being read.
+#[derive(Debug, Default)]
+pub struct Replay {
+    vector: Vector,
+    /// Newest stamp time met anywhere.
+    newest: u64,
+    collected: u64,
+    inherited: u64,
+    /// The node's own origins, oldest first.
+    lives: Vec<Origin>,
+    first_epoch: Option<Epoch>,
+    has_met: bool,
+    /// Cells came that no unit had counted when they did.
+    has_strays: bool,
+}
+
+impl Replay {
+    /// Applies the next record.
+    pub fn apply(&mut self, record: Record, store: &mut Store) {
+        match record {
+            Record::Start { epoch, origin } | Record::Epoch { epoch, origin } => {
+                self.first_epoch.get_or_insert(epoch);
+                self.lives.push(origin);
+            }
+            Record::Met => self.has_met = true,
+            Record::Unit(unit) => {
+                for change in &unit.changes {
+                    self.has_strays |= change.stamp.is_some();
+                    self.merge(change, change.stamp_in(unit.dot), store);
+                }
+                self.raise(unit.dot);
+            }
+            Record::Cells(changes) => {
+                self.has_strays = true;
+                for change in &changes {
+                    if let Some(stamp) = change.stamp {
+                        self.merge(change, stamp, store);
+                    }
+                }
+            }
+            Record::Vector(risen) => {
+                for (origin, time) in risen.iter() {
+                    self.raise(Stamp::new(time, origin));
+                }
+            }
+            Record::Collected(horizon) => {
+                self.collected = self.collected.max(horizon);
+                self.newest = self.newest.max(horizon);
+            }
+            Record::Inherited(horizon) => self.inherited = self.inherited.max(horizon),
+            Record::TakenOver => self.collected = self.collected.max(self.inherited),
+            Record::Moved { from, to, times, horizon } => {
+                store.move_stamps(from, to, &times, horizon);
+                if from != to {
+                    self.vector.remove(from);
+                }
+                if let Some(&(_, last)) = times.last() {
+                    self.raise(Stamp::new(last, to));
+                }
+            }
+            Record::Dropped => {
+                store.clear(&mut Facts::default());
+                self.vector = Vector::new();
+                self.collected = 0;
+                self.has_strays = false;
+            }
+            Record::Forgotten { db, key, slot, stamp } => {
+                store.forget(db, &key, slot, stamp, UnixMs(0), &mut Facts::default());
+            }
+            Record::Synced { .. } => {}
+        }
+    }
+
+    fn merge(&mut self, change: &Change, stamp: Stamp, store: &mut Store) {
+        self.newest = self.newest.max(stamp.time);
+        store.apply(change, stamp, UnixMs(0), &mut Facts::default());
+    }
+
+    fn raise(&mut self, dot: Stamp) {
+        self.newest = self.newest.max(dot.time);
+        self.vector.raise(dot.origin, dot.time);
+    }
+}
+
+impl Active {
+    /// The log has been read. What was held counts as before; what came without counting is logged now; who was not alone
+    /// never is again. The journal is open.
+    pub fn resume(&mut self, replay: Replay, core: &mut Core<'_>) {
+        core.clock.advance(replay.newest.max(replay.inherited).max(replay.collected));
+        let (epoch, origin) = (self.life.epoch, core.clock.origin());
+        let first_epoch = replay.first_epoch.unwrap_or(epoch);
+        core.journal.put(&Record::Start { epoch, origin });
+        core.store.inherit(replay.inherited);
+        if let Some(inherited) = core.store.inherited() {
+            core.journal.put(&Record::Inherited(inherited));
+        }
+        core.store.resume_collected(replay.collected);
+        self.has_met = replay.has_met || self.members.has_past();
+        self.is_unbroken = first_epoch == Epoch(1) && !self.has_met;
+        self.vector = replay.vector;
+        if !self.vector.is_empty() {
+            let vector = &self.vector;
+            core.out.fact(|| Fact::VectorMoved { vector: vector.clone() });
+        }
+        let uncovered = replay.has_strays && self.has_uncovered(core.store);
+        self.strays |= uncovered;
+        if self.is_plain() {
+            self.resume_plain(&replay.lives, uncovered, core);
+        }
+        if !self.has_met {
+            self.unseen = replay.lives;
+        }
+        self.log.restart(&self.vector);
+        self.alone = self.is_alone();
+        core.store.set_alone(self.alone);
+        self.collecting = true;
+        if uncovered && !self.is_plain() {
+            let text = "Cells of the log that did not count are logged anew";
+            core.out.facts.log(LogLevel::Notice, text);
+            self.adopt_uncovered(core);
+        }
+    }
+
+    /// A plain replica goes on from what it has if that is its master's and nothing else.
+    fn resume_plain(&mut self, lives: &[Origin], uncovered: bool, core: &Core<'_>) {
+        let mut own = uncovered;
+        for &origin in lives {
+            own |= !core.store.stamp_times(origin).is_empty();
+            // Of its own writes nobody has any.
+            self.vector.remove(origin);
+        }
+        self.needs_whole = own || self.vector.is_empty();
+    }
+
+    /// Whether any cell is held that the vector does not cover.
+    fn has_uncovered(&self, store: &Store) -> bool {
+        let mut position = Some(crate::store::WalkPosition::default());
+        let mut cells: Vec<Change> = Vec::new();
+        while let Some(from) = position {
+            cells.clear();
+            position = store.walk(from, 64 << 10, &mut cells);
+            let covered = |c: &Change| c.stamp.is_none_or(|stamp| self.vector.covers(stamp));
+            if !cells.iter().all(covered) {
+                return true;
+            }
+        }
+        false
+    }
+}

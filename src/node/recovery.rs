@@ -1,0 +1,141 @@
+//! The start of a node that keeps a log: it reads what earlier lives have left, and answers `-LOADING` meanwhile. And what
+//! the log's device says later: synced, failed, full, room again.
+
+use crate::active::Replay;
+use crate::base::fact::LogLevel;
+use crate::base::ids::Lsn;
+use crate::base::io::{DiskError, Effect, Effects, Input, Recover};
+use crate::base::time::Now;
+use crate::wal::{Journal, Record};
+
+use super::Node;
+
+pub(super) const LOADING: &str = "LOADING Quorate is loading the dataset in memory";
+/// What a write is told while there is no room for it; Redis's words.
+pub(super) const NO_ROOM: &str = "MISCONF Errors writing to the AOF file: No space left on device";
+
+/// The log is being read.
+#[derive(Debug, Default)]
+pub struct Loading {
+    replay: Replay,
+    pub records: u64,
+    pub bytes: u64,
+}
+
+impl Node {
+    pub(super) fn on_recover(&mut self, now: Now, recover: Recover<'_>, out: &mut Effects) {
+        let Some(loading) = &mut self.server.loading else { return };
+        match recover {
+            Recover::Record(contents) => match Record::read(contents) {
+                Ok(record) => {
+                    loading.records += 1;
+                    loading.bytes += contents.len() as u64;
+                    loading.replay.apply(record, &mut self.data.store);
+                }
+                Err(_) => {
+                    let reason = "the log holds a record that this version cannot read".to_owned();
+                    out.push(Effect::Halt { code: 1, reason });
+                    self.halted = true;
+                }
+            },
+            Recover::Done { next } => self.end_recovery(now, next, out),
+        }
+    }
+
+    fn end_recovery(&mut self, now: Now, next: Lsn, out: &mut Effects) {
+        let Some(loading) = self.server.loading.take() else { return };
+        self.data.journal = Journal::open(self.server.config.appendfsync, next);
+        let (server, mut core) = self.core(now, out);
+        server.active.resume(loading.replay, &mut core);
+        let keys = self.data.store.stats().keys;
+        let text = format!("DB loaded from the log: {} records, {keys} keys", loading.records);
+        out.facts.log(LogLevel::Notice, text);
+    }
+
+    /// Up to `through` everything is on the device: what waited for that leaves at the end of the input.
+    pub(super) fn on_synced(&mut self, through: Lsn) {
+        self.data.journal.on_synced(through);
+        self.server.active.on_synced(through);
+    }
+
+    pub(super) fn on_disk_failed(&mut self, why: DiskError, out: &mut Effects) {
+        match why {
+            DiskError::Full => {
+                if !self.data.journal.is_full() {
+                    let text = "The log's device is full: writes are refused until there is room";
+                    out.facts.log(LogLevel::Warning, text);
+                }
+                self.data.journal.on_full();
+            }
+            DiskError::Failed => {
+                // What a failed sync leaves nobody can know, and another would tell nothing.
+                let reason = "the log cannot be brought onto its device".to_owned();
+                out.push(Effect::Halt { code: 1, reason });
+                self.halted = true;
+            }
+        }
+    }
+
+    pub(super) fn on_disk_room(&mut self, out: &mut Effects) {
+        if self.data.journal.is_full() {
+            out.facts.log(LogLevel::Notice, "The log's device has room again: writes go on");
+            self.data.journal.on_room();
+        }
+    }
+
+    /// The end of the process has been asked for and waits for the log.
+    pub(super) fn on_input_after_halt(&mut self, input: &Input<'_>, out: &mut Effects) {
+        match *input {
+            Input::Synced { through } => {
+                self.on_synced(through);
+                self.hold.release(through, out);
+            }
+            Input::DiskFailed { why } => self.on_disk_failed(why, out),
+            Input::DiskRoom => self.on_disk_room(out),
+            Input::Shutdown { .. } if !self.hold.is_empty() => {
+                let reason = "told to end at once, the log is not on its device".to_owned();
+                out.push(Effect::Halt { code: 1, reason });
+            }
+            Input::Opened { .. }
+            | Input::DialFailed { .. }
+            | Input::Refused
+            | Input::Bytes { .. }
+            | Input::Drained { .. }
+            | Input::Closed { .. }
+            | Input::Host(_)
+            | Input::Shutdown { .. }
+            | Input::PastStored { .. }
+            | Input::Recover(_)
+            | Input::Timeout => {}
+        }
+    }
+
+    /// What was put into the log leaves for it, before anything that tells of it; and a sync if one is due.
+    pub(super) fn flush_journal(&mut self, now: Now, out: &mut Effects) {
+        if !self.data.journal.is_on() {
+            return;
+        }
+        if let Some((lsn, records)) = self.data.journal.take() {
+            out.push(Effect::Append { lsn, records });
+        }
+        if let Some(through) = self.data.journal.take_sync(now.mono) {
+            out.push(Effect::Sync { through });
+            let (server, mut core) = self.core(now, out);
+            server.active.on_sync_asked(through, &mut core);
+        }
+    }
+
+    /// What was asked for behind the first `before` effects waits, if it must; what need not wait any more leaves.
+    #[inline]
+    pub(super) fn hold_back(&mut self, before: usize, out: &mut Effects) {
+        let until = self.data.journal.holds();
+        if until.is_none() && self.hold.is_empty() {
+            return;
+        }
+        // Without room for writes, reads go on for those who do not wait for a write of theirs. An acknowledgement to
+        // a peer always waits.
+        let (is_full, active) = (self.data.journal.is_full(), &self.server.active);
+        self.hold.take(before, until, |conn| is_full && !active.owns(conn), out);
+        self.hold.release(self.data.journal.synced(), out);
+    }
+}
