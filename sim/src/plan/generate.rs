@@ -8,8 +8,6 @@ use super::{
     Rest, Shape,
 };
 
-/// How many newcomers of 100 do not come alone.
-const TWO_NEWCOMERS_PERCENT: u64 = 40;
 /// How many of 100 plans have a fault of each rare class.
 const RARE_PERCENT: u64 = 4;
 
@@ -223,9 +221,7 @@ fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<
         for &class in rare {
             let mut draw = Draw::new(seed, &format!("rare fault {}", class.name()));
             if draw.percent(RARE_PERCENT) {
-                let fault = rare_fault(class, &mut draw, nodes, load_ms);
-                faults.extend(fault.as_ref().and_then(|fault| companion(seed, fault, nodes)));
-                faults.extend(fault);
+                faults.extend(rare_fault(class, &mut draw, nodes, load_ms));
             }
         }
         let mut draw = Draw::new(seed, "flapping link");
@@ -260,27 +256,6 @@ fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<
         !restarts.iter().any(|&(host, at, until)| host == of && meets(at, until))
     });
     faults
-}
-
-/// A second newcomer: the two have been a cluster before.
-fn companion(seed: u64, first: &Fault, nodes: &[NodePlan]) -> Option<Fault> {
-    let FaultKind::Newcomer { host } = first.kind else { return None };
-    let mut draw = Draw::new(seed, "two newcomers");
-    let masters: Vec<u16> = nodes[host as usize].masters.clone();
-    if nodes[host as usize].replica || masters.is_empty() || !draw.percent(TWO_NEWCOMERS_PERCENT) {
-        return None;
-    }
-    let mate = draw.pick(&masters);
-    let others: Vec<u16> =
-        (0..nodes.len() as u16).filter(|&other| other != host && other != mate).collect();
-    let writers = others.iter().filter(|&&other| !nodes[other as usize].replica).count();
-    // Who follows one of the two only would be left without a master.
-    let orphans = others.iter().any(|&other| {
-        let masters = &nodes[other as usize].masters;
-        masters.iter().all(|m| !others.contains(m))
-    });
-    let joins = writers >= 2 && !orphans && connected(nodes, &others);
-    joins.then(|| Fault { kind: FaultKind::Newcomer { host: mate }, ..first.clone() })
 }
 
 /// The host whose process begins anew during this.
