@@ -254,6 +254,8 @@ impl Active {
         }
         let foreign = !self.members.is_alone()
             && hello.members.len() > 1
+            // Plain replicas take what they are given.
+            && hello.members.iter().any(|r| r.brings)
             && hello
                 .members
                 .iter()

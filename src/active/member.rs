@@ -498,7 +498,9 @@ impl Members {
 
     /// Whether a hello comes from another cluster than the one this node was in in its last life.
     pub fn is_elsewhere(&self, hello: &Hello) -> bool {
-        self.recalls && hello.horizon_bound > 0 && !self.knows_any(hello)
+        // (One that has announced nothing yet says nothing of where it belongs.)
+        let is_settled = !hello.joining && hello.horizon_bound > 0;
+        self.recalls && is_settled && !self.knows_any(hello)
     }
 
     pub fn get(&self, node: NodeId) -> Option<&Member> {

@@ -109,7 +109,8 @@ impl Ledger {
         let (host, reached) = (boots[boot.0].host, &boots[boot.0].reached);
         let is_own = |unit: &&mut Issued| {
             let earlier = boots[unit.boot.0].host == host;
-            unit.boot == boot || (earlier && (from != to || reached.covers(unit.dot)))
+            let its = unit.boot == boot || (earlier && (from != to || reached.covers(unit.dot)));
+            its && unit.dot.origin == from
         };
         let mut lost = BTreeSet::new();
         for unit in self.units.iter_mut().filter(is_own) {
