@@ -107,10 +107,12 @@ impl Ledger {
         // out of the way of nobody.
         let boots = &self.boots;
         let (host, reached) = (boots[boot.0].host, &boots[boot.0].reached);
+        let is_earlier = |unit: &Issued| unit.boot != boot && boots[unit.boot.0].host == host;
+        // (Not if it is the origin of another, which this boot alone has drawn too.)
+        let left = self.units.iter().any(|unit| is_earlier(unit) && unit.dot.origin == from);
         let is_own = |unit: &&mut Issued| {
-            let earlier = boots[unit.boot.0].host == host;
-            let its = unit.boot == boot || (earlier && (from != to || reached.covers(unit.dot)));
-            its && unit.dot.origin == from
+            let earlier = left && is_earlier(unit);
+            unit.boot == boot || (earlier && (from != to || reached.covers(unit.dot)))
         };
         let mut lost = BTreeSet::new();
         for unit in self.units.iter_mut().filter(is_own) {
