@@ -120,9 +120,9 @@ fn pages_and_the_lab_in_a_browser() {
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let split = scenarios.join("keydb-split-brain.scn").to_string_lossy().into_owned();
-    let mutant = ["replay", "6", "--mutant", "increment-applied-twice", "--quiet", "--html"];
+    let mutant = ["replay", "47", "--mutant", "increment-applied-twice", "--quiet", "--html"];
     page(&[&mutant[..], &[&file("mutant.html")]].concat(), 1);
-    page(&[&mutant[..], &[&file("two.html"), "--diff", "6"]].concat(), 1);
+    page(&[&mutant[..], &[&file("two.html"), "--diff", "47"]].concat(), 1);
     page(&["scenario", &split, "--html", &file("split.html")], 0);
     std::fs::write(file("many.scn"), MANY).expect("it can be written");
     page(&["scenario", &file("many.scn"), "--html", &file("many.html")], 0);
