@@ -299,7 +299,7 @@ impl Active {
         left_out
     }
 
-    pub(super) fn admits(&self, change: &Change, stamp: Stamp, core: &mut Core<'_>) -> bool {
+    fn admits(&self, change: &Change, stamp: Stamp, core: &mut Core<'_>) -> bool {
         match core.store.admits(change, stamp, self.vector.covers(stamp)) {
             Admission::Merge => true,
             Admission::Ignore => {

@@ -176,9 +176,10 @@ impl Members {
         self.news = true;
     }
 
-    /// Renews the own record, and makes the next announcement of `present` (vector, expiry clock, and whether the node has
-    /// all that others may have collected; `None`: it has to wait). These move only while every member lists every member and all have met their masters and the members of
-    /// their last lives; else they stand still, so that no horizon passes a member that some do not know yet.
+    /// Renews the own record, and makes the next announcement of `present`: vector, expiry clock, and whether the node has
+    /// all that others may have collected. `None`: it has to wait. These move only while every member lists every
+    /// member and all have met their masters and the members of their last lives; else they stand still, so that no
+    /// horizon passes a member that some do not know yet.
     ///
     /// No announcement is made before what a next life has to know of it is durable: what is to be written down for
     /// that is returned, unless something is being written already. `bound`: up to where this node knows that anybody may
@@ -542,3 +543,6 @@ fn renew(old: &mut Record, new: &Record) {
     lists.clone_from(&new.lists);
     *old = Record { vector, announced_to, lists, ..*new };
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,25 +70,27 @@ impl Hold {
 
     /// The connection is gone: nothing that waits for it is wanted.
     pub fn forget(&mut self, conn: ConnId) {
-        let of_it = |effect: &Effect| match effect {
-            Effect::Send { conn: to, .. } | Effect::Close { conn: to } => *to == conn,
-            Effect::PauseReads { .. }
-            | Effect::Abort { .. }
-            | Effect::Dial { .. }
-            | Effect::CancelDial { .. }
-            | Effect::Setting(_)
-            | Effect::StoreEpoch { .. }
-            | Effect::StorePast(_)
-            | Effect::Append { .. }
-            | Effect::Sync { .. }
-            | Effect::Halt { .. } => false,
-        };
-        self.queue.retain(|(_, effect)| !of_it(effect));
+        self.queue.retain(|(_, effect)| written_to(effect) != Some(conn));
     }
 
     fn waits(&self, conn: ConnId) -> bool {
-        self.queue.iter().any(|(_, effect)| {
-            matches!(effect, Effect::Send { conn: to, .. } | Effect::Close { conn: to } if *to == conn)
-        })
+        self.queue.iter().any(|(_, effect)| written_to(effect) == Some(conn))
+    }
+}
+
+/// The connection that an effect writes to, or closes once that has been written.
+fn written_to(effect: &Effect) -> Option<ConnId> {
+    match effect {
+        Effect::Send { conn, .. } | Effect::Close { conn } => Some(*conn),
+        Effect::PauseReads { .. }
+        | Effect::Abort { .. }
+        | Effect::Dial { .. }
+        | Effect::CancelDial { .. }
+        | Effect::Setting(_)
+        | Effect::StoreEpoch { .. }
+        | Effect::StorePast(_)
+        | Effect::Append { .. }
+        | Effect::Sync { .. }
+        | Effect::Halt { .. } => None,
     }
 }

@@ -189,7 +189,8 @@ impl Journal {
         Some((self.appended, bytes))
     }
 
-    /// Through where a sync is to be asked for now, if one is; it counts as asked for.
+    /// The last record that a sync has to cover, if one is due at `now`. The caller asks the driver for it: until that
+    /// answers none is due.
     pub fn take_sync(&mut self, now: Mono) -> Option<Lsn> {
         if self.due().is_none_or(|due| now < due) {
             return None;

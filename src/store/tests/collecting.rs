@@ -5,8 +5,8 @@ use crate::base::fact::{Fact, Facts};
 use crate::base::stamp::time_of_ms;
 use crate::base::time::UnixMs;
 use crate::base::unit::{Cell, Seen};
-use crate::store::Admission;
 use crate::store::txn::{SetExpiry, Ttl};
+use crate::store::{Admission, Slot};
 
 #[test]
 fn a_tombstone_goes_with_the_horizon_and_not_before() {
@@ -161,7 +161,34 @@ fn below_the_horizon_only_what_is_held_is_merged() {
     assert_eq!(side.store.admits(&gone, stamp(6, 2), true), Admission::Ignore);
     assert_eq!(side.store.admits(&gone, stamp(6, 2), false), Admission::BelowHorizon);
     let buried = change("gone", tombstone());
+    assert_eq!(side.store.admits(&buried, stamp(6, 2), false), Admission::Merge);
     assert_eq!(side.store.admits(&buried, stamp(6, 2), true), Admission::Ignore);
+}
+
+#[test]
+fn only_the_very_state_of_a_cell_is_forgotten() {
+    let mut side = Side::new(1);
+    let mut facts = Facts::new(false);
+    let generation = time_of_ms(UnixMs(6));
+    let counts = change("k", Cell::Contribution { generation, sum: 4 });
+    let lasts = change("k", Cell::Expiry { deadline: Some(UnixMs(9_000)) });
+    side.store.apply(&change("k", register("10")), stamp(5, 2), side.now, &mut facts);
+    side.store.apply(&counts, stamp(7, 3), side.now, &mut facts);
+    side.store.apply(&lasts, stamp(8, 2), side.now, &mut facts);
+    let mut forget = |side: &mut Side, slot, stamp| {
+        let gone = side.store.forget(DB, b"k", slot, stamp, side.now, &mut facts);
+        side.store.check_invariants();
+        (gone, side.text("k"))
+    };
+    let shows = |text: &str| Some(text.to_owned());
+    let contribution = Slot::Contribution { generation };
+    assert_eq!(forget(&mut side, Slot::Register, stamp(4, 2)), (false, shows("14")));
+    assert_eq!(forget(&mut side, contribution, stamp(6, 3)), (false, shows("14")));
+    assert_eq!(forget(&mut side, contribution, stamp(7, 3)), (true, shows("10")));
+    assert_eq!(forget(&mut side, Slot::Expiry, stamp(8, 2)), (true, shows("10")));
+    assert_eq!(side.store.ttl(DB, b"k", side.now), Ttl::NoExpiry);
+    assert_eq!(forget(&mut side, Slot::Register, stamp(5, 2)), (true, None));
+    assert!(side.store.is_empty());
 }
 
 #[test]
