@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use quorate_sim::scenario::{may_be_real, real_runs_lack, run_file, run_files_real};
 
 /// Seeds each file is simulated with.
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 40;
 
 fn files() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("sim/scenarios");

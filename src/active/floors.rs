@@ -126,20 +126,18 @@ impl Active {
     /// Everything below the horizon of the cluster joined has arrived: from now on a key that is not held here is known to
     /// be gone. Increments that created such keys meanwhile get the floor they could not have.
     ///
-    /// It has once all others have announced something to all (to this node too), and that has arrived here: nobody
-    /// announces while holding what no vector covers.
+    /// It has once all others have announced to all (to this node too) that they have what was written up to there, and
+    /// that has arrived here: nobody announces while holding what no vector covers, and whoever comes from then on
+    /// is told of a horizon up to there by anybody he meets.
     pub(super) fn take_over_horizon(&mut self, core: &mut Core<'_>) {
         let Some(horizon) = core.store.inherited() else { return };
-        // Nobody writes below it any more, as far as is known; and nothing is on its way.
-        let covered = |origin| self.vector.get(origin) >= horizon;
         let resyncs = |peer: &Peer| match &peer.side {
             Side::Master { inbound, .. } => inbound.is_resyncing(),
             Side::Guest | Side::Replica(_) | Side::Greeting { .. } => false,
         };
         if self.members.is_alone()
             || !self.members.is_complete()
-            || !self.members.everyone_announced_to_everyone()
-            || !self.members.bringing_origins().all(covered)
+            || self.members.stable(&self.vector) < horizon
             || self.peers.iter().any(resyncs)
         {
             return;

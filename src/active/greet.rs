@@ -143,6 +143,7 @@ impl Active {
             clock: core.clock.last(),
             vector: if whole { Vector::new() } else { self.vector.clone() },
             horizon_bound: self.horizon_bound(core),
+            horizon_needs: self.members.horizon_needs(self.horizon_bound(core)).to_vec(),
             members: self.members.records().cloned().collect(),
         }
     }

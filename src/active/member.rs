@@ -77,6 +77,8 @@ pub struct Members {
     /// What is durable of that, and what is being written.
     kept: Past,
     storing: Option<Past>,
+    /// Another's horizon has been taken for one that this node may not know all below.
+    knows_foreign_horizon: bool,
 }
 
 /// What a record taken in has changed.
@@ -102,6 +104,7 @@ impl Members {
             drafted: None,
             kept: past.clone(),
             storing: None,
+            knows_foreign_horizon: false,
             me,
         }
     }
@@ -211,13 +214,44 @@ impl Members {
         let mut members: Vec<NodeId> = bring.chain(self.awaited.iter().copied()).collect();
         members.sort_unstable();
         members.dedup();
-        let past = Past { horizon, members };
+        let needs = self.needs(horizon, drafted, bound);
+        let past = Past { horizon, needs, members };
         if past == self.kept {
             self.publish();
             return None;
         }
         self.storing = Some(past.clone());
         Some(past)
+    }
+
+    /// Lives without whose announcement nobody can have collected up to `horizon`, the greatest of what is kept, what the
+    /// draft allows and `bound`: no horizon counts on an announcement without one of everybody it was made to.
+    fn needs(&self, horizon: u64, drafted: u64, bound: u64) -> Vec<(NodeId, Origin)> {
+        if self.knows_foreign_horizon || (bound > self.kept.horizon && bound > 0) {
+            return Vec::new();
+        }
+        let mut needs = if horizon > self.kept.horizon && horizon == drafted {
+            self.drafted.as_ref().map_or_else(Vec::new, |draft| draft.to.clone())
+        } else {
+            self.kept.needs.clone()
+        };
+        needs.retain(|life| {
+            life.0 != self.me.node && (self.kept.horizon == 0 || self.kept.needs.contains(life))
+        });
+        needs
+    }
+
+    /// Lives without whose announcement nobody can have collected up to `bound`, as far as is known of what this node's
+    /// last life has left. None once this life has announced anything itself.
+    pub fn horizon_needs(&self, bound: u64) -> &[(NodeId, Origin)] {
+        let knows =
+            self.has_announced() || self.knows_foreign_horizon || bound != self.kept.horizon;
+        if knows { &[] } else { &self.kept.needs }
+    }
+
+    /// Others have collected, or may have, what this node knows nothing of.
+    pub fn note_foreign_horizon(&mut self) {
+        self.knows_foreign_horizon = true;
     }
 
     /// What [`Members::announce`] gave to be written down is durable, or could not be written.
@@ -330,7 +364,12 @@ impl Members {
     /// whose units may still come. An origin of a past epoch that all have equally far no longer counts. 0 while
     /// anybody has announced nothing.
     pub fn horizon(&self, own: &Vector) -> u64 {
-        if self.others.is_empty() || !self.everyone_has_joined() {
+        if self.everyone_has_joined() { self.stable(own) } else { 0 }
+    }
+
+    /// Where the horizon would be if all had what the cluster may have collected before.
+    pub fn stable(&self, own: &Vector) -> u64 {
+        if self.others.is_empty() || !self.everyone_announced_to_everyone() {
             return 0;
         }
         let own = self.outgoing(own);
@@ -414,6 +453,8 @@ impl Members {
     /// 3. nor does one made to somebody who had announced nothing yet when he listed this life.
     /// 4. What has been collected already may have been in earlier lives: the latest has left how far, unless its file
     ///    was lost or is not the latest.
+    /// 5. Such a past also tells which lives any horizon up to there waited for: as long as one of them has announced
+    ///    nothing there is none.
     pub fn joining_bound(&self, hello: &Hello) -> u64 {
         if self.recalls(hello) {
             return 0;
@@ -433,7 +474,11 @@ impl Members {
         let records = || hello.members.iter().filter(|record| record.node != me.0);
         // Nobody there has said anything in this life: then it is a past that tells of a bound.
         let silent = records().all(|record| record.vector.is_empty());
-        let collected = silent || records().any(|record| record.collected > 0);
+        let told = records().any(|record| record.collected > 0);
+        if silent && !told && hello.horizon_needs.contains(&me) {
+            return 0;
+        }
+        let collected = silent || told;
         let speaks_for_me =
             |record: &Record| record.node == hello.node && record.announced_to.contains(&me);
         if records().any(speaks_for_me) || (!collected && !records().any(|r| without_me(&r))) {

@@ -32,6 +32,9 @@ impl Active {
         if !self.members.has_announced() && !self.mutants.has(Mutant::HorizonNotInherited) {
             let before = core.store.inherited();
             core.store.inherit(bound);
+            if bound > 0 {
+                self.members.note_foreign_horizon();
+            }
             if core.store.inherited() != before {
                 core.journal.put(&Record::Inherited(bound));
             }

@@ -105,6 +105,9 @@ impl Active {
         let first_epoch = replay.first_epoch.unwrap_or(epoch);
         core.journal.put(&Record::Start { epoch, origin });
         core.store.inherit(replay.inherited);
+        if replay.inherited > 0 {
+            self.members.note_foreign_horizon();
+        }
         if let Some(inherited) = core.store.inherited() {
             core.journal.put(&Record::Inherited(inherited));
         }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::fact::{Fact, Facts, LogLevel};
-use super::ids::{ConnId, DialId, Lsn, NodeId};
+use super::ids::{ConnId, DialId, Lsn, NodeId, Origin};
 
 /// Where to connect to: a name or an address, and a port.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub struct HostStats {
 pub struct Past {
     /// Stamp time; nobody can have collected beyond it counting on what this life has announced, or before it joined.
     pub horizon: u64,
+    /// Lives of other nodes, rising: nobody can have collected up to there unless each of them has announced something.
+    pub needs: Vec<(NodeId, Origin)>,
     /// The other nodes of the cluster, rising.
     pub members: Vec<NodeId>,
 }

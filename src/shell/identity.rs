@@ -7,6 +7,7 @@
 //! node-id 5f1d…                     32 hexadecimal digits
 //! epoch 7                           number of the latest start
 //! horizon 111411200572719104        stamp time up to which its cluster may have collected
+//! needs 77ab… 1318633101            nobody has, before this node (in the life with this origin) announced something
 //! member 77ab…                      another node of the cluster; as many lines as there are
 //! check 1a2b                        CRC16 of the lines above
 //! ```
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use crate::base::checksum::crc16;
-use crate::base::ids::{Epoch, NodeId};
+use crate::base::ids::{Epoch, NodeId, Origin};
 use crate::base::io::Past;
 use crate::node::config::Identity;
 
@@ -188,6 +189,9 @@ fn render(identity: &Identity) -> String {
     if past.horizon > 0 {
         text += &format!("horizon {}\n", past.horizon);
     }
+    for (node, origin) in &past.needs {
+        text += &format!("needs {node} {}\n", origin.0);
+    }
     for member in &past.members {
         text += &format!("member {member}\n");
     }
@@ -200,6 +204,7 @@ fn parse(bytes: &[u8]) -> Result<Identity, (usize, &'static str)> {
     const NODE_ID: &str = "'node-id' and 32 hexadecimal digits";
     const EPOCH: &str = "'epoch' and a number from 1";
     const HORIZON: &str = "'horizon' and a number from 1";
+    const NEEDS: &str = "'needs', 32 hexadecimal digits and a number";
     const CHECK: &str = "'check' and the checksum of the lines above";
 
     let text = std::str::from_utf8(bytes).map_err(|_| (1, "text"))?;
@@ -219,6 +224,12 @@ fn parse(bytes: &[u8]) -> Result<Identity, (usize, &'static str)> {
     let mut past = Past::default();
     if let Some((line, text)) = value("horizon ") {
         past.horizon = text.parse().ok().filter(|&h| h > 0).ok_or((line, HORIZON))?;
+    }
+    while let Some((line, text)) = value("needs ") {
+        let life = text
+            .split_once(' ')
+            .and_then(|(id, origin)| Some((NodeId(node(id)?), Origin(origin.parse().ok()?))));
+        past.needs.push(life.ok_or((line, NEEDS))?);
     }
     while let Some((line, text)) = value("member ") {
         past.members.push(NodeId(node(text).ok_or((line, NODE_ID))?));
@@ -280,7 +291,8 @@ mod tests {
         let second = identity_in(&deep, NodeId(7)).expect("the same directory");
         assert_eq!((second.node_id, second.epoch), (FRESH, Epoch(2)));
         let data = DataDir::open(&deep).expect("the directory is free");
-        let past = Past { horizon: 77, members: vec![NodeId(1), NodeId(u128::MAX)] };
+        let needs = vec![(NodeId(1), Origin(u32::MAX)), (NodeId(2), Origin(0))];
+        let past = Past { horizon: 77, needs, members: vec![NodeId(1), NodeId(u128::MAX)] };
         let last = Identity { node_id: FRESH, epoch: Epoch(9), past };
         data.store(&last).expect("writable");
         drop(data);
@@ -293,7 +305,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let notary = Notary::start(DataDir::open(dir.path()).expect("the directory is free"));
         let identity = |epoch| {
-            let past = Past { horizon: 7, members: vec![NodeId(2)] };
+            let past = Past { horizon: 7, needs: Vec::new(), members: vec![NodeId(2)] };
             Identity { node_id: FRESH, epoch: Epoch(epoch), past }
         };
         let (tell, told) = mpsc::channel();
@@ -319,7 +331,8 @@ mod tests {
     fn every_damage_is_reported_and_left_alone() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut good = identity_in(dir.path(), FRESH).expect("a new directory");
-        good.past = Past { horizon: u64::MAX, members: vec![NodeId(3), NodeId(4)] };
+        let needs = vec![(NodeId(3), Origin(5))];
+        good.past = Past { horizon: u64::MAX, needs, members: vec![NodeId(3), NodeId(4)] };
         let data = DataDir::open(dir.path()).expect("the directory is free");
         data.store(&good).expect("writable");
         drop(data);

@@ -63,7 +63,7 @@ packed_fields! {
     }
     Hello {
         node, run, epoch, origin, port, whole, brings, joining, wall, clock, vector, horizon_bound,
-        members
+        horizon_needs, members
     }
     Pulse { wall, sent, echo, caught_up }
 }
@@ -376,7 +376,7 @@ mod tests {
 
     fn hello() -> impl Strategy<Value = Hello> {
         let says = (any::<(u16, bool, bool, bool)>(), number(), number(), number());
-        (record(), says, vec(record(), 0..3)).prop_map(|(record, says, members)| {
+        (record(), says, lives(), vec(record(), 0..3)).prop_map(|(record, says, needs, members)| {
             let ((port, whole, brings, joining), wall, clock, horizon_bound) = says;
             let Record { node, run, epoch, origin, vector, .. } = record;
             let wall = Wall(wall);
@@ -393,6 +393,7 @@ mod tests {
                 clock,
                 vector,
                 horizon_bound,
+                horizon_needs: needs,
                 members,
             }
         })

@@ -86,6 +86,8 @@ pub struct Hello {
     pub vector: Vector,
     /// No member of this node's cluster has collected, or will collect before this handshake is known to all, beyond this stamp time.
     pub horizon_bound: u64,
+    /// Lives without whose announcement nobody can have collected up to there, if such are known.
+    pub horizon_needs: Vec<(NodeId, Origin)>,
     pub members: Vec<Record>,
 }
 

@@ -119,7 +119,11 @@ impl Machine for Echo {
                     out.push(Effect::Halt { code: 3, reason: "told to".into() });
                 }
                 if is("past") {
-                    out.push(Effect::StorePast(Past { horizon: 77, members: vec![NodeId(5)] }));
+                    out.push(Effect::StorePast(Past {
+                        horizon: 77,
+                        needs: Vec::new(),
+                        members: vec![NodeId(5)],
+                    }));
                 }
                 if is("epoch") {
                     out.push(Effect::StoreEpoch { epoch: 50 });
