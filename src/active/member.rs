@@ -195,7 +195,7 @@ impl Members {
         bound: u64,
     ) -> Option<Past> {
         self.me.seq += 1;
-        self.me.met_all = met_all && self.awaited.is_empty();
+        self.me.met_all = met_all && self.is_complete();
         self.me.collected = collected;
         if !self.everyone_lists_everyone() {
             self.drafted = None;
@@ -501,9 +501,14 @@ impl Members {
         self.others.is_empty() && self.awaited.is_empty()
     }
 
-    /// Whether every member of the last life has been heard of in this one.
+    /// Whether every member of the last life has been heard of in this one. (A plain replica has its master's data only.)
     pub fn is_complete(&self) -> bool {
-        self.awaited.is_empty()
+        self.awaited.is_empty() || !self.me.brings
+    }
+
+    /// How many members of the last life have not been heard of in this one.
+    pub fn awaited(&self) -> usize {
+        self.awaited.len()
     }
 
     /// Whether the lives before have left members.

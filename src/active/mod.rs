@@ -331,20 +331,9 @@ impl Active {
         self.members.settle(&self.vector);
         if let Side::Master { .. } = &peer.side
             && self.is_plain()
-            && self.is_ahead_for_good(theirs, core)
         {
-            core.out.facts.sometimes("a plain replica had what its master will never get");
-            self.start_over(peer);
+            self.compare_with_master(peer, theirs, core);
         }
-    }
-
-    /// Whether this node has units of a past epoch that the master's `vector` lacks: nobody will bring them to it.
-    fn is_ahead_for_good(&self, vector: &Vector, core: &Core<'_>) -> bool {
-        self.vector.iter().any(|(origin, time)| {
-            origin != core.clock.origin()
-                && time > vector.get(origin)
-                && !self.members.is_current(origin)
-        })
     }
 
     fn learn(&mut self, record: &Record, core: &mut Core<'_>) {

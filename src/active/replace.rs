@@ -1,6 +1,7 @@
 //! A plain replica takes its master's data in place of its own.
 
 use crate::base::fact::{Fact, LogLevel};
+use crate::base::time::Span;
 use crate::base::vector::Vector;
 use crate::wal::Record;
 use crate::wire::frame::Frame;
@@ -9,7 +10,46 @@ use super::inbound::Resync;
 use super::peer::{Peer, Side};
 use super::{Active, Core};
 
+/// A plain replica may have what its master lacks for so many ping periods: until then it may be on its way there from
+/// whoever was the master before.
+const AHEAD_PERIODS_MAX: u64 = 10;
+
 impl Active {
+    /// The master has `vector`. What this plain replica has beyond that came from elsewhere: units of a past epoch, which
+    /// nobody will bring to the master; or of a master before, which the new one may never reach.
+    pub(super) fn compare_with_master(
+        &self,
+        peer: &mut Peer,
+        vector: &Vector,
+        core: &mut Core<'_>,
+    ) {
+        let mut ahead = self
+            .vector
+            .iter()
+            .filter(|&(origin, time)| origin != core.clock.origin() && time > vector.get(origin));
+        let (is_ahead, for_good) = match ahead.next() {
+            None => (false, false),
+            Some(first) => {
+                let gone = |(origin, _)| !self.members.is_current(origin);
+                (true, gone(first) || ahead.any(gone))
+            }
+        };
+        let since = *peer.ahead_since.get_or_insert(core.now.mono);
+        let bound = Span(AHEAD_PERIODS_MAX * self.config.limits.ping_period.0);
+        let for_long = is_ahead && core.now.mono.since(since) >= bound;
+        if for_good {
+            core.out.facts.sometimes("a plain replica had what its master will never get");
+        } else if for_long {
+            core.out.facts.sometimes("a plain replica had what its new master does not get");
+        }
+        if for_good || for_long {
+            self.start_over(peer);
+        }
+        if for_good || for_long || !is_ahead {
+            peer.ahead_since = None;
+        }
+    }
+
     /// A plain replica has what its master will never get: it takes the master's data anew.
     pub(super) fn start_over(&self, peer: &mut Peer) {
         let Side::Master { inbound, .. } = &mut peer.side else { return };

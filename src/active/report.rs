@@ -180,6 +180,7 @@ impl Active {
         line(text, "members", self.members.len() + 1);
         line(text, "conflicts_resolved", stats.conflicts);
         line(text, "tombstones", stats.tombstones);
+        line(text, "awaited_members", self.members.awaited());
         line(text, "horizon", self.members.horizon(&self.vector));
         line(text, "horizon_collected", store.collected());
         line(text, "clock_ahead_ms", self.skew.correction_ms(now));

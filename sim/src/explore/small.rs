@@ -53,6 +53,7 @@ pub fn small_plan(profile: Profile, seed: u64, size: Size) -> Plan {
     let node = |host| NodePlan {
         masters: (0..nodes).filter(|&other| other != host).collect(),
         replica: false,
+        proxied: false,
         offset_ms: 0,
         drift_ppm: 0,
         log: None,
@@ -72,6 +73,7 @@ pub fn small_plan(profile: Profile, seed: u64, size: Size) -> Plan {
         network: NetworkPlan {
             latency_min_us: 0,
             latency_mean_us: 0,
+            regions: None,
             loss_permille: 0,
             reorder_permille: 0,
         },

@@ -5,7 +5,7 @@ use quorate::base::rng::Rng;
 use super::load::clients;
 use super::{
     Fault, FaultClass, FaultKind, Heal, LimitsPlan, LogPlan, NetworkPlan, NodePlan, Plan, Profile,
-    Rest, Shape,
+    RegionsPlan, Rest, Shape,
 };
 
 /// How many of 100 plans have a fault of each rare class.
@@ -21,6 +21,16 @@ const REPLICA_OF_REPLICA_PERCENT: u64 = 30;
 
 /// How many of 100 plans with a plain replica lead it to another master for a while.
 const REFOLLOW_PERCENT: u64 = 40;
+
+/// How many of 100 plans with a plain replica have a proxy before its masters.
+const PROXIED_PERCENT: u64 = 25;
+
+/// How many of 100 newcomers have been in another cluster before.
+const NEWCOMER_PAST_PERCENT: u64 = 40;
+
+/// How many of 100 plans have two regions, and how many of those lose all links between them for a while.
+const REGIONS_PERCENT: u64 = 15;
+const REGIONS_SPLIT_PERCENT: u64 = 50;
 
 /// How many of 100 plans have two nodes that restart together, away from the others.
 const AMNESIA_PERCENT: u64 = 5;
@@ -62,7 +72,7 @@ impl Plan {
     /// The plan of a seed; the same for ever as long as this file and the workload's stay.
     pub fn generate(profile: Profile, seed: u64) -> Plan {
         let mut draw = Draw::new(seed, "cluster");
-        let (shape, nodes) = cluster(profile, seed, &mut draw);
+        let (shape, mut nodes) = cluster(profile, seed, &mut draw);
         let limits = match profile {
             Profile::Smoke => LimitsPlan::Short,
             Profile::Active | Profile::Durability => {
@@ -76,13 +86,23 @@ impl Plan {
             _ => 1 << 20,
         };
         let password = draw.percent(30).then(|| "secret".to_owned());
-        let network = network(&mut draw);
+        let mut network = network(&mut draw);
+        network.regions = regions(profile, seed, nodes.len() as u16);
         let load_ms = match profile {
-            Profile::Smoke => draw.between(1500, 4000),
+            Profile::Smoke => draw.between(700, 2000),
             Profile::Active | Profile::Durability => draw.between(6000, 30_000),
         };
         let clients = clients(profile, seed, &nodes, load_ms);
-        let faults = faults(profile, seed, &nodes, load_ms);
+        let mut faults = faults(profile, seed, &nodes, load_ms);
+        faults.extend(network.regions.as_ref().and_then(|r| between(seed, r, &nodes, load_ms)));
+        faults.sort_by_key(|f| f.at_ms);
+        if faults.iter().any(|fault| matches!(fault.kind, FaultKind::Newcomer { .. })) {
+            // The proxy would lead the replica to the newcomer too early: those two would be a cluster.
+            for node in nodes.iter_mut().filter(|node| node.proxied) {
+                node.proxied = false;
+                node.masters.truncate(1);
+            }
+        }
         let heal = heal(seed, &nodes);
         let mut plan = Plan {
             profile,
@@ -124,6 +144,7 @@ fn cluster(profile: Profile, seed: u64, draw: &mut Draw) -> (Shape, Vec<NodePlan
         .map(|host| NodePlan {
             masters: masters_of(shape, host, count),
             replica: false,
+            proxied: false,
             offset_ms: skewed.below(2 * offset_max + 1) as i64 - offset_max as i64,
             drift_ppm: skewed.below(401) as i32 - 200,
             log: None,
@@ -133,11 +154,17 @@ fn cluster(profile: Profile, seed: u64, draw: &mut Draw) -> (Shape, Vec<NodePlan
         let plain = |master: u16| NodePlan {
             masters: vec![master],
             replica: true,
+            proxied: false,
             offset_ms: 0,
             drift_ppm: 0,
             log: None,
         };
         nodes.push(plain(draw.below(u64::from(count)) as u16));
+        if Draw::new(seed, "proxy").percent(PROXIED_PERCENT) {
+            let node = &mut nodes[usize::from(count)];
+            node.proxied = true;
+            node.masters = (0..count).collect();
+        }
         if Draw::new(seed, "replica of a replica").percent(REPLICA_OF_REPLICA_PERCENT) {
             nodes.push(plain(count));
         }
@@ -194,7 +221,34 @@ fn network(draw: &mut Draw) -> NetworkPlan {
         latency_mean_us: latency_min_us + draw.magnitude(10, 5000),
         loss_permille: if draw.percent(30) { draw.between(1, 30) as u32 } else { 0 },
         reorder_permille: if draw.percent(30) { draw.between(1, 100) as u32 } else { 0 },
+        regions: None,
     }
+}
+
+fn regions(profile: Profile, seed: u64, hosts: u16) -> Option<RegionsPlan> {
+    let mut draw = Draw::new(seed, "regions");
+    if profile == Profile::Smoke || !draw.percent(REGIONS_PERCENT) {
+        return None;
+    }
+    let first_of_second = draw.between(1, u64::from(hosts) - 1) as u16;
+    Some(RegionsPlan {
+        second: (first_of_second..hosts).collect(),
+        farther_us: draw.magnitude(5000, 200_000),
+        bytes_per_sec: if draw.percent(30) { draw.magnitude(20_000, 1_000_000) } else { 0 },
+    })
+}
+
+/// The regions lose each other.
+fn between(seed: u64, regions: &RegionsPlan, nodes: &[NodePlan], load_ms: u64) -> Option<Fault> {
+    let mut draw = Draw::new(seed, "between regions");
+    if !draw.percent(REGIONS_SPLIT_PERCENT) {
+        return None;
+    }
+    let at_ms = draw.below(load_ms);
+    let until_ms = at_ms + draw.magnitude(10, load_ms);
+    let hosts = 0..nodes.len() as u16;
+    let (right, left) = hosts.partition(|host| regions.second.contains(host));
+    Some(Fault { at_ms, until_ms, kind: FaultKind::Split { left, right } })
 }
 
 fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<Fault> {
@@ -262,7 +316,7 @@ fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<
 fn restarts(kind: &FaultKind) -> Option<u16> {
     if let FaultKind::Crash { host, .. }
     | FaultKind::Twin { host, .. }
-    | FaultKind::Newcomer { host } = *kind
+    | FaultKind::Newcomer { host, .. } = *kind
     {
         return Some(host);
     }
@@ -289,7 +343,8 @@ fn rare_fault(
                 return None;
             }
             at_ms = 0;
-            FaultKind::Newcomer { host }
+            let past_ms = draw.percent(NEWCOMER_PAST_PERCENT).then(|| draw.magnitude(1, 10_000));
+            FaultKind::Newcomer { host, past_ms }
         }
         FaultClass::Twin => FaultKind::Twin { host, of: other, copy: draw.percent(70) },
         FaultClass::Garbage => {

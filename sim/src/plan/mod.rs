@@ -63,11 +63,20 @@ pub struct NodePlan {
     pub masters: Vec<u16>,
     /// A plain read-only replica.
     pub replica: bool,
+    /// It follows a TCP proxy, which leads each of its connections to one of the masters.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub proxied: bool,
     pub offset_ms: i64,
     pub drift_ppm: i32,
     /// It keeps a log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogPlan>,
+}
+
+/// (For serde.)
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// When a node's log is brought onto its device: `appendfsync`.
@@ -90,13 +99,38 @@ pub enum LimitsPlan {
     Short,
 }
 
-/// All links alike.
+/// All links alike, but for those between two regions.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NetworkPlan {
     pub latency_min_us: u64,
     pub latency_mean_us: u64,
     pub loss_permille: u32,
     pub reorder_permille: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<RegionsPlan>,
+}
+
+/// Two regions, each as near within as the plan's links are.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RegionsPlan {
+    /// The hosts of the second.
+    pub second: Vec<u16>,
+    /// How much longer a segment takes between them, one way, microseconds.
+    pub farther_us: u64,
+    /// Of each link between them; zero: unlimited.
+    pub bytes_per_sec: u64,
+}
+
+impl NetworkPlan {
+    /// What lies between two hosts, if they are in different regions.
+    pub fn apart(&self, a: u16, b: u16) -> Option<&RegionsPlan> {
+        self.regions.as_ref().filter(|r| r.second.contains(&a) != r.second.contains(&b))
+    }
+
+    /// Least latency between two hosts, one way, microseconds.
+    pub fn latency_us(&self, a: u16, b: u16) -> u64 {
+        self.latency_min_us + self.apart(a, b).map_or(0, |regions| regions.farther_us)
+    }
 }
 
 /// One fault, from `at_ms` to `until_ms` if it has an end.
@@ -136,7 +170,12 @@ pub enum FaultKind {
     /// From the start until it ends the node is no part of the cluster: it has no masters, and nobody
     /// follows it, but for others that come at the same time. Then it is added with `REPLICAOF`, as are those who
     /// follow it.
-    Newcomer { host: u16 },
+    Newcomer {
+        host: u16,
+        /// It has been in another cluster in an earlier life, and that may have collected up to so long after the start, ms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        past_ms: Option<u64>,
+    },
     /// `REPLICAOF REMOVE` (of a plain replica `NO ONE`), and `REPLICAOF` at the end.
     Unfollow { host: u16, master: u16 },
     /// `REPLICAOF` of a plain replica with another master, and with its own at the end.
@@ -307,6 +346,14 @@ impl LimitsPlan {
 
     pub fn from_name(name: &str) -> Option<LimitsPlan> {
         LimitsPlan::ALL.into_iter().find(|l| l.name() == name)
+    }
+
+    /// How long after the load clients still wait for what is under way.
+    pub fn last_replies(self) -> Span {
+        match self {
+            LimitsPlan::Production | LimitsPlan::Tiny => Span::from_ms(1000),
+            LimitsPlan::Short => Span::from_ms(250),
+        }
     }
 
     pub fn limits(self) -> Limits {

@@ -54,7 +54,10 @@ impl fmt::Display for FaultKind {
             FaultKind::DeafClients { host } => {
                 write!(f, "answers of {} to clients are dropped", Node(*host))
             }
-            FaultKind::Newcomer { host } => write!(f, "{} is not in the cluster yet", Node(*host)),
+            FaultKind::Newcomer { host, past_ms } => {
+                let from = if past_ms.is_some() { ", but has been in another" } else { "" };
+                write!(f, "{} is not in the cluster yet{from}", Node(*host))
+            }
             FaultKind::Unfollow { host, master } => {
                 write!(f, "{} does not follow {}", Node(*host), Node(*master))
             }

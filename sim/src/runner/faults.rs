@@ -5,7 +5,10 @@ use quorate::base::time::Span;
 use quorate::wire::frame::PEER_VERSION;
 
 use super::deeds::Deed;
-use super::player::{CLIENTS_IP, PORT, Player, STRANGER, config_of, ip_of, link_of, name_of};
+use super::player::{
+    CLIENTS_IP, ELSEWHERE, PORT, Player, STRANGER, config_of, ip_of, link_between, name_of,
+    names_followed,
+};
 use crate::clock::ClockChange;
 use crate::plan::FaultKind;
 use crate::workload::command::encode_words;
@@ -54,7 +57,7 @@ impl Player<'_> {
                 }
             }
             FaultKind::Slow { a, b, latency_ms } => {
-                let mut slow = link_of(self.plan);
+                let mut slow = link_between(self.plan, a, b);
                 let ms = begins.then_some(latency_ms);
                 self.did(Deed::Latency { a, b, ms });
                 if begins {
@@ -76,7 +79,7 @@ impl Player<'_> {
             }
             // It begins before anything else does: see `Player::new`.
             FaultKind::Newcomer { .. } if begins => {}
-            FaultKind::Newcomer { host } => {
+            FaultKind::Newcomer { host, .. } => {
                 for other in 0..self.hosts.len() as u16 {
                     let masters = &self.plan.nodes[other as usize].masters;
                     if other == host {
@@ -149,9 +152,18 @@ impl Player<'_> {
         if let Some(password) = &self.plan.password {
             lines.push(vec![b"AUTH", password.as_bytes()]);
         }
+        let past = self.world.identity(self.hosts[host as usize]).past;
+        if self.healed && past.members.contains(&ELSEWHERE) {
+            // Whom it waits for will never come.
+            lines.push(vec![b"REPLICAOF", b"NO", b"ONE"]);
+        }
         let following = &self.following[host as usize];
+        let followed = names_followed(self.plan, host, following);
+        for name in followed.iter().filter(|name| !names.contains(name)) {
+            lines.push(vec![b"REPLICAOF", name.as_bytes(), port.as_bytes()]);
+        }
         for (other, name) in names.iter().enumerate() {
-            if following.contains(&(other as u16)) {
+            if followed.contains(name) {
                 lines.push(vec![b"REPLICAOF", name.as_bytes(), port.as_bytes()]);
             } else if !node.replica && other != host as usize {
                 lines.push(vec![b"REPLICAOF", b"REMOVE", name.as_bytes(), port.as_bytes()]);

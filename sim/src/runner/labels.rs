@@ -1,7 +1,7 @@
 //! The labels of rare paths, so that those never reached can be shown too.
 
 /// Every label in the library, sorted; a test compares this list with the sources.
-pub const KNOWN: [&str; 54] = [
+pub const KNOWN: [&str; 55] = [
     "WAIT had to wait",
     "a barrier was met during a resync",
     "a barrier was not covered",
@@ -25,6 +25,7 @@ pub const KNOWN: [&str; 54] = [
     "a plain replica came to need everything in a handshake",
     "a plain replica dropped its data and its own replicas' links",
     "a plain replica had what its master will never get",
+    "a plain replica had what its new master does not get",
     "a plain replica's master had other data",
     "a resync broke off",
     "a resync overran the bound of what is held",

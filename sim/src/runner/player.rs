@@ -3,21 +3,24 @@
 
 use std::net::Ipv4Addr;
 
-use quorate::base::io::HostPort;
+use quorate::base::ids::NodeId;
+use quorate::base::io::{HostPort, Past};
 use quorate::base::mutant::{Mutant, Mutants};
-use quorate::base::time::Span;
+use quorate::base::stamp::time_of_ms;
+use quorate::base::time::{Span, UnixMs};
 use quorate::node::config::{Config, Identity};
 use quorate::wal::SyncPolicy;
 
 use super::book::Book;
 use super::deeds::{Deed, Deeds};
 use super::watched::Watched;
-use crate::clock::ClockChange;
+use crate::clock::{ClockChange, WALL_AT_START_NS};
 use crate::decide::Decisions;
 use crate::ids::{ClientConn, HostId};
 use crate::link::{Latency, LinkConfig};
 use crate::model::ledger::BootId;
 use crate::plan::{FaultKind, Heal, LogPlan, Plan, Rest};
+use crate::proxy::{Balance, ProxyConfig};
 use crate::time::Time;
 use crate::trace::Recorder;
 use crate::workload::client::{Action, Client};
@@ -27,10 +30,16 @@ use crate::world::{ClientEvent, Notice, ProcessState, World, WorldConfig};
 pub(super) const PORT: u16 = 6379;
 /// Clients keep out of the way of the servers' firewalls: they have a host of their own.
 pub(super) const CLIENTS_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
+/// The host of the proxy, if there is one.
+const PROXY: &str = "proxy";
+const PROXY_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 1);
+/// A node of another cluster.
+pub(super) const ELSEWHERE: NodeId = NodeId(u128::MAX);
 /// Whose a connection is that is no client's of the plan.
 pub(super) const STRANGER: usize = usize::MAX;
-/// Commands still under way when the load ends are given so long.
-const LAST_REPLIES: Span = Span::from_ms(1000);
+
+/// What waits before a line between regions at most; more is lost.
+const REGIONS_QUEUE_BYTES: u64 = 64 << 10;
 
 /// What an alarm is for.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -57,7 +66,7 @@ pub struct Player<'p> {
     alarms: Vec<Time>,
     /// Something that must not happen has happened.
     pub broken: Option<String>,
-    healed: bool,
+    pub(super) healed: bool,
     /// Whom each host follows at present.
     pub(super) following: Vec<Vec<u16>>,
     /// Hosts that run as somebody else's twin: who they are themselves.
@@ -125,6 +134,13 @@ impl<'p> Player<'p> {
             world.link(host, clients_host).config = LinkConfig::lan();
             world.link(clients_host, host).config = LinkConfig::lan();
         }
+        let numbers = 0..plan.nodes.len() as u16;
+        for (a, b) in numbers.clone().flat_map(|a| numbers.clone().map(move |b| (a, b))) {
+            if plan.network.apart(a, b).is_some() {
+                let link = world.link(hosts[a as usize], hosts[b as usize]);
+                link.config = link_between(plan, a, b);
+            }
+        }
         for (node, &host) in plan.nodes.iter().zip(&hosts) {
             world.clock(host, ClockChange::SetWallOffset(node.offset_ms * 1_000_000));
             world.clock(host, ClockChange::DriftWall(node.drift_ppm));
@@ -134,8 +150,13 @@ impl<'p> Player<'p> {
         // Those that come at one time have been a cluster of their own before.
         let mut comes: Vec<Option<u64>> = vec![None; plan.nodes.len()];
         for fault in &plan.faults {
-            if let FaultKind::Newcomer { host } = fault.kind {
+            if let FaultKind::Newcomer { host, past_ms } = fault.kind {
                 comes[host as usize] = Some(fault.until_ms);
+                if let Some(past_ms) = past_ms {
+                    let at = hosts[host as usize];
+                    let identity = Identity { past: past_elsewhere(past_ms), ..world.identity(at) };
+                    world.set_identity(at, identity);
+                }
             }
         }
         for (host, masters) in following.iter_mut().enumerate() {
@@ -144,8 +165,12 @@ impl<'p> Player<'p> {
         let mut book = Book::new(hosts.len(), traced);
         for (index, &host) in hosts.iter().enumerate() {
             let index = index as u16;
-            book.booted(index, following[index as usize].is_empty());
+            let remembers = !world.identity(host).past.members.is_empty();
+            book.booted(index, following[index as usize].is_empty() && !remembers);
             world.start(host, config_of(plan, index, &following[index as usize]));
+        }
+        if let Some(node) = plan.nodes.iter().find(|node| node.proxied) {
+            start_proxy(&mut world, &node.masters);
         }
         let begin = Time::from_ms(1);
         let clients: Vec<Client> = plan
@@ -239,7 +264,7 @@ impl<'p> Player<'p> {
                 for &other in &core {
                     if other != host {
                         let link = self.world.link(self.hosts[index], self.hosts[other as usize]);
-                        link.config = link_of(self.plan);
+                        link.config = link_between(self.plan, host, other);
                     }
                 }
                 self.did(Deed::LinksHeal { host });
@@ -256,6 +281,10 @@ impl<'p> Player<'p> {
                         for &other in &core {
                             self.drop_between(other, host, "-A");
                         }
+                        if self.plan.nodes.iter().any(|node| node.proxied) {
+                            // Nor does the proxy lead anybody there.
+                            self.iptables(host, format!("-A INPUT -s {PROXY_IP} -j DROP"));
+                        }
                     }
                     None => {}
                 }
@@ -266,7 +295,7 @@ impl<'p> Player<'p> {
             self.carry_out(index);
         }
         // What is still unanswered soon after is given up.
-        let patience = self.world.now() + LAST_REPLIES;
+        let patience = self.world.now() + self.plan.limits.last_replies();
         self.run(patience);
         for index in 0..self.clients.len() {
             if let Some(conn) = self.conns[index].take() {
@@ -438,7 +467,19 @@ pub(super) fn ip_of(host: u16) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, host as u8 + 1)
 }
 
-pub(super) fn link_of(plan: &Plan) -> LinkConfig {
+/// The link between two hosts, in either direction.
+pub(super) fn link_between(plan: &Plan, a: u16, b: u16) -> LinkConfig {
+    let mut link = link_of(plan);
+    if let Some(regions) = plan.network.apart(a, b) {
+        link.latency.base = Span(plan.network.latency_us(a, b) * 1000);
+        link.bandwidth_bytes_per_sec = regions.bytes_per_sec;
+        link.queue_bytes = REGIONS_QUEUE_BYTES;
+    }
+    link
+}
+
+/// A link within a region.
+fn link_of(plan: &Plan) -> LinkConfig {
     let network = &plan.network;
     let base = Span(network.latency_min_us * 1000);
     let tail = Span(20 * (network.latency_mean_us - network.latency_min_us) * 1000);
@@ -449,6 +490,29 @@ pub(super) fn link_of(plan: &Plan) -> LinkConfig {
         reorder_by: base,
         ..LinkConfig::lan()
     }
+}
+
+/// What a host calls those it follows.
+pub(super) fn names_followed(plan: &Plan, host: u16, following: &[u16]) -> Vec<String> {
+    if plan.nodes[host as usize].proxied && following.len() > 1 {
+        return vec![PROXY.to_owned()];
+    }
+    following.iter().map(|&master| name_of(master)).collect()
+}
+
+/// What a life in another cluster has left that may have collected up to so long after the start.
+fn past_elsewhere(past_ms: u64) -> Past {
+    let horizon = time_of_ms(UnixMs(WALL_AT_START_NS / 1_000_000 + past_ms));
+    Past { horizon, needs: Vec::new(), members: vec![ELSEWHERE] }
+}
+
+/// The proxy before the masters of a plain replica.
+fn start_proxy(world: &mut World<Watched>, masters: &[u16]) {
+    let host = world.add_host(PROXY, PROXY_IP);
+    let servers = masters.iter().map(|&m| HostPort { host: name_of(m), port: PORT }).collect();
+    let inter = Span::from_ms(1000);
+    let balance = Balance::RoundRobin;
+    world.start_proxy(host, ProxyConfig { port: PORT, balance, servers, inter, rise: 1, fall: 2 });
 }
 
 pub(super) fn config_of(plan: &Plan, host: u16, following: &[u16]) -> Config {
@@ -464,9 +528,9 @@ pub(super) fn config_of(plan: &Plan, host: u16, following: &[u16]) -> Config {
         protected_mode: false,
         requirepass: plan.password.clone(),
         masterauth: plan.password.clone(),
-        replicaof: following
-            .iter()
-            .map(|&master| HostPort { host: name_of(master), port: PORT })
+        replicaof: names_followed(plan, host, following)
+            .into_iter()
+            .map(|host| HostPort { host, port: PORT })
             .collect(),
         active_replica: !node.replica,
         multi_master: !node.replica,

@@ -13,9 +13,11 @@ use crate::workload::command::Command;
 const WAY_US: u64 = 65;
 
 /// What a file has no words for, found in a run.
-pub fn unsayable(recorded: &Recorded) -> BTreeSet<&'static str> {
+pub fn unsayable(plan: &Plan, recorded: &Recorded) -> BTreeSet<&'static str> {
     let what = |deed: &Deed| if let Deed::Unsayable(what) = deed { Some(*what) } else { None };
-    recorded.deeds.list.iter().filter_map(|(_, _, deed)| what(deed)).collect()
+    let proxied = plan.nodes.iter().any(|node| node.proxied);
+    let proxy = proxied.then_some("a plain replica behind a proxy");
+    recorded.deeds.list.iter().filter_map(|(_, _, deed)| what(deed)).chain(proxy).collect()
 }
 
 /// The draft of a recorded run that broke `property`.
@@ -28,7 +30,11 @@ pub fn draft_of(plan: &Plan, recorded: &Recorded, property: Property, title: Str
     let hosts = hosts.map(|(number, (node, masters))| HostDraft {
         number: number as u16,
         offset_ms: node.offset_ms,
-        masters: masters.clone(),
+        masters: if node.proxied {
+            masters.iter().take(1).copied().collect()
+        } else {
+            masters.clone()
+        },
         replica: node.replica,
     });
     let collected_secs =
@@ -71,7 +77,7 @@ fn links_of(plan: &Plan) -> Vec<LinkDraft> {
         .map(|(a, b)| LinkDraft {
             a,
             b,
-            latency_us: plan.network.latency_min_us,
+            latency_us: plan.network.latency_us(a, b),
             loss_permille: plan.network.loss_permille,
         })
         .collect()

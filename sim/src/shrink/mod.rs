@@ -64,7 +64,7 @@ pub fn shrink_plan(plan: &Plan, time: Duration, quiet: bool) -> Result<Shrunk, N
         .or_else(|| from_a_smaller_plan(plan, &mut bench))
         .or_else(|| failing_otherwise(&as_it_is, &mut bench));
     let Some(mut draft) = found else {
-        let unsayable = unsayable(&recorded).into_iter().collect();
+        let unsayable = unsayable(plan, &recorded).into_iter().collect();
         return Err(NotShrunk::Lost { property, unsayable });
     };
     passes::shrink(&mut draft, &mut bench);

@@ -5,8 +5,15 @@ use super::ddmin::Ddmin;
 use crate::plan::{Heal, NetworkPlan, Plan};
 
 /// A network without losses, clocks without errors, nobody left out of the healing.
-const CALMER: [fn(&mut Plan); 6] = [
+const CALMER: [fn(&mut Plan); 8] = [
     |plan| plan.heal = Heal::All,
+    |plan| plan.network.regions = None,
+    |plan| {
+        for node in plan.nodes.iter_mut().filter(|node| node.proxied) {
+            node.proxied = false;
+            node.masters.truncate(1);
+        }
+    },
     |plan| {
         plan.network.loss_permille = 0;
         plan.network.reorder_permille = 0;
