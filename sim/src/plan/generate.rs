@@ -89,7 +89,7 @@ impl Plan {
         let mut network = network(&mut draw);
         network.regions = regions(profile, seed, nodes.len() as u16);
         let load_ms = match profile {
-            Profile::Smoke => draw.between(700, 2000),
+            Profile::Smoke => draw.between(500, 1500),
             Profile::Active | Profile::Durability => draw.between(6000, 30_000),
         };
         let clients = clients(profile, seed, &nodes, load_ms);
