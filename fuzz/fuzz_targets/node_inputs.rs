@@ -155,6 +155,9 @@ impl World {
                 | Effect::StorePast(_)
                 | Effect::Append { .. }
                 | Effect::Sync { .. }
+                | Effect::SnapBegin { .. }
+                | Effect::SnapChunk { .. }
+                | Effect::SnapCommit
                 | Effect::Halt { .. } => {}
             }
         }

@@ -47,7 +47,7 @@ use self::skew::SkewedClock;
 
 pub use self::config::{ActiveConfig, ActiveSetting, Core, Life, ReplicaOf, ReplicaOfError};
 pub use self::greet::PeerError;
-pub use self::replay::Replay;
+pub use self::replay::{NoSnapshot, Replay};
 pub use self::report::RoleReport;
 
 /// The state of replication.
@@ -107,6 +107,9 @@ pub struct Active {
     unseen: Vec<Origin>,
     /// The log holds everything since the node's first life, and nobody has met it.
     is_unbroken: bool,
+    /// The life in which the log began, and the own origins since, oldest first.
+    first_epoch: Epoch,
+    lives: Vec<Origin>,
 }
 
 impl Active {
@@ -176,6 +179,8 @@ impl Active {
             has_met: false,
             unseen: Vec::new(),
             is_unbroken: false,
+            first_epoch: life.epoch,
+            lives: Vec::new(),
             config,
         };
         for to in core::mem::take(&mut active.config.replicaof) {

@@ -154,6 +154,7 @@ impl Active {
         let from = core.clock.origin();
         let to = Origin(1 + self.rng.below(u64::from(u32::MAX)) as u32);
         self.past_origins.push(from);
+        self.lives.push(to);
         self.life.epoch = epoch;
         self.life.origin = to;
         core.out.push(Effect::StoreEpoch { epoch: epoch.0 });

@@ -1,14 +1,16 @@
 //! What earlier lives have left in the log: applied in order to an empty store, then taken over by the new life. Nothing is
 //! collected and nothing expires meanwhile, so that every record meets what it met when it was written, or more.
 
+use crate::base::checksum::partition_of;
 use crate::base::fact::{Fact, Facts, LogLevel};
-use crate::base::ids::{Epoch, Origin};
+use crate::base::ids::{DbIndex, Epoch, Lsn, Origin};
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
-use crate::base::unit::Change;
+use crate::base::unit::{Cell, Change};
 use crate::base::vector::Vector;
 use crate::store::Store;
 use crate::wal::Record;
+use crate::wal::snapshot::{Coverage, Head, Piece};
 
 use super::{Active, Core};
 
@@ -26,11 +28,80 @@ pub struct Replay {
     has_met: bool,
     /// Cells came that no unit had counted when they did.
     has_strays: bool,
+    /// The last record applied.
+    at: Lsn,
+    /// What a snapshot has shown, while records it may have seen are met.
+    coverage: Option<Coverage>,
+    begun: bool,
+    ended: bool,
 }
 
+/// A snapshot that is none.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct NoSnapshot;
+
 impl Replay {
+    /// Takes the next piece of the snapshot that stands for the log's beginning.
+    ///
+    /// # Errors
+    /// It does not belong behind the one before.
+    pub fn restore(&mut self, piece: Piece, store: &mut Store) -> Result<(), NoSnapshot> {
+        match piece {
+            Piece::Head(head) if !self.begun && self.at == Lsn(0) => {
+                self.begun = true;
+                self.at = Lsn(head.lsn.0 - 1);
+                self.vector = head.vector;
+                for (_, time) in self.vector.iter() {
+                    self.newest = self.newest.max(time);
+                }
+                self.newest = self.newest.max(head.collected);
+                self.collected = head.collected;
+                self.inherited = head.inherited;
+                self.first_epoch = Some(head.first_epoch);
+                self.lives = head.lives;
+                self.has_met = head.has_met;
+                self.has_strays = head.has_strays;
+                self.coverage = Some(Coverage::default());
+            }
+            Piece::Chunk { lsn, end, cells } if self.begun && !self.ended && lsn >= self.at => {
+                let coverage = self.coverage.get_or_insert_default();
+                coverage.push(end, lsn).map_err(|_| NoSnapshot)?;
+                for change in &cells {
+                    if let Some(stamp) = change.stamp {
+                        self.merge(change, stamp, store);
+                    }
+                }
+            }
+            Piece::Tail { lsn, collected } if self.begun && !self.ended => {
+                self.ended = true;
+                if self.coverage.as_ref().is_none_or(|coverage| coverage.last() > lsn) {
+                    return Err(NoSnapshot);
+                }
+                self.collected = self.collected.max(collected);
+                self.newest = self.newest.max(collected);
+            }
+            Piece::Head(_) | Piece::Chunk { .. } | Piece::Tail { .. } => return Err(NoSnapshot),
+        }
+        Ok(())
+    }
+
+    /// Whether a snapshot was begun and has no end.
+    pub fn is_torn(&self) -> bool {
+        self.begun && !self.ended
+    }
+
+    /// Whether the snapshot has the outcome of the present record for this key.
+    fn is_shown(&self, db: DbIndex, key: &[u8]) -> bool {
+        let covers = |c: &Coverage| c.covers(db, partition_of(key).0, self.at);
+        self.coverage.as_ref().is_some_and(covers)
+    }
+
     /// Applies the next record.
     pub fn apply(&mut self, record: Record, store: &mut Store) {
+        self.at = self.at.next();
+        if self.coverage.as_ref().is_some_and(|coverage| coverage.last() < self.at) {
+            self.coverage = None;
+        }
         match record {
             Record::Start { epoch, origin } | Record::Epoch { epoch, origin } => {
                 self.first_epoch.get_or_insert(epoch);
@@ -40,7 +111,7 @@ impl Replay {
             Record::Unit(unit) => {
                 for change in &unit.changes {
                     self.has_strays |= change.stamp.is_some();
-                    self.merge(change, change.stamp_in(unit.dot), store);
+                    self.merge_record(change, change.stamp_in(unit.dot), store);
                 }
                 self.raise(unit.dot);
             }
@@ -48,7 +119,7 @@ impl Replay {
                 self.has_strays = true;
                 for change in &changes {
                     if let Some(stamp) = change.stamp {
-                        self.merge(change, stamp, store);
+                        self.merge_record(change, stamp, store);
                     }
                 }
             }
@@ -78,10 +149,21 @@ impl Replay {
                 self.collected = 0;
                 self.has_strays = false;
             }
+            Record::Forgotten { db, key, .. } if self.is_shown(db, &key) => {}
             Record::Forgotten { db, key, slot, stamp } => {
                 store.forget(db, &key, slot, stamp, UnixMs(0), &mut Facts::default());
             }
             Record::Synced { .. } => {}
+        }
+    }
+
+    /// Merges what a record holds, where no snapshot has it.
+    fn merge_record(&mut self, change: &Change, stamp: Stamp, store: &mut Store) {
+        let whole = matches!(change.cell, Cell::DatabaseTombstone);
+        if whole || !self.is_shown(change.db, &change.key) {
+            self.merge(change, stamp, store);
+        } else {
+            self.newest = self.newest.max(stamp.time);
         }
     }
 
@@ -114,6 +196,9 @@ impl Active {
         core.store.resume_collected(replay.collected);
         self.has_met = replay.has_met || self.members.has_past();
         self.is_unbroken = first_epoch == Epoch(1) && !self.has_met;
+        self.first_epoch = first_epoch;
+        self.lives.clone_from(&replay.lives);
+        self.lives.push(origin);
         self.vector = replay.vector;
         if !self.vector.is_empty() {
             let vector = &self.vector;
@@ -135,6 +220,20 @@ impl Active {
             let text = "Cells of the log that did not count are logged anew";
             core.out.facts.log(LogLevel::Notice, text);
             self.adopt_uncovered(core);
+        }
+    }
+
+    /// What a snapshot begins with that stands for all records before `lsn`, the next.
+    pub fn snapshot_head(&self, lsn: Lsn, core: &Core<'_>) -> Head {
+        Head {
+            lsn,
+            vector: self.vector.clone(),
+            collected: core.store.collected(),
+            inherited: core.store.inherited().unwrap_or(0),
+            first_epoch: self.first_epoch,
+            lives: self.lives.clone(),
+            has_met: self.has_met,
+            has_strays: self.strays || self.holds_unlogged(),
         }
     }
 

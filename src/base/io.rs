@@ -79,10 +79,23 @@ pub enum DiskError {
     Failed,
 }
 
+/// How the snapshot under way goes.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Snap {
+    /// The latest [`Effect::SnapChunk`] is written.
+    Written,
+    /// It stands in the place of the one before, on the device; the log's records before it are given back.
+    Committed,
+    /// It could not be written and is given up; what was there before is still there.
+    Failed,
+}
+
 /// A piece of what earlier lives have left in the log.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Recover<'a> {
-    /// The contents of the next record, in order.
+    /// The contents of the next piece of the snapshot, in order, before any record.
+    Piece(&'a [u8]),
+    /// The contents of the next record, in order: the first one is that which the snapshot does not stand for any more.
     Record(&'a [u8]),
     /// That was all, and all of it is on the device. `next` is the place of the next record.
     Done { next: Lsn },
@@ -138,6 +151,8 @@ pub enum Input<'a> {
     },
     /// There is room again on a device that was full.
     DiskRoom,
+    /// A snapshot has got on.
+    Snap(Snap),
     /// The log is read, at the start: only by a node that keeps one, and before that it takes no clients' commands.
     Recover(Recover<'a>),
     /// The time of `Node::poll_timeout` has come; may come early or twice: no effect then.
@@ -190,6 +205,17 @@ pub enum Effect {
     Sync {
         through: Lsn,
     },
+    /// Begin a snapshot that stands for all records before `lsn`, the next one to be appended, beside the one there is.
+    /// One under way is given up, and is no longer reported on.
+    SnapBegin {
+        lsn: Lsn,
+    },
+    /// Write these whole frames at its end; [`Input::Snap`] answers. The next is not asked for before that.
+    SnapChunk {
+        bytes: Bytes,
+    },
+    /// Bring it onto the device and put it in the place of the one before; [`Input::Snap`] answers.
+    SnapCommit,
     /// Stop the process with this exit code.
     Halt {
         code: i32,

@@ -36,6 +36,10 @@ pub struct Limits {
     /// First and longest wait between attempts to connect.
     pub backoff_min: Span,
     pub backoff_max: Span,
+    /// A log that has grown by so much since the latest snapshot, and at least by that one's size, gets another.
+    pub snapshot_log_bytes_min: u64,
+    /// Cells of how many bytes go into one chunk of a snapshot, about: it is made in one step.
+    pub snapshot_chunk_bytes: usize,
     /// How often tombstones and expired keys are looked after.
     pub sweep_period: Span,
     /// Most keys looked at in one sweep.
@@ -61,6 +65,8 @@ impl Limits {
             handshake_timeout: Span::from_secs(2),
             backoff_min: Span::from_ms(100),
             backoff_max: Span::from_secs(2),
+            snapshot_log_bytes_min: 64 << 20,
+            snapshot_chunk_bytes: 64 << 10,
             sweep_period: Span::from_ms(100),
             sweep_keys_max: 400,
         }
@@ -76,6 +82,8 @@ impl Limits {
             state_chunk_bytes: 96,
             held_bytes_max: 1 << 10,
             query_bytes_max: 1 << 20,
+            snapshot_log_bytes_min: 2 << 10,
+            snapshot_chunk_bytes: 100,
             sweep_keys_max: 2,
             ..Limits::production()
         }

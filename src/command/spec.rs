@@ -56,6 +56,11 @@ pub enum SessionCommand {
     Role,
     Wait,
     Shutdown,
+    /// BGSAVE.
+    BackgroundSave,
+    /// BGREWRITEAOF.
+    RewriteLog,
+    LastSave,
     /// `QUORATE PEER …`: the connection is a peer's from here on.
     QuoratePeer,
     /// `QUORATE CLOCK ACCEPT origin`.

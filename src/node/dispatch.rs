@@ -17,7 +17,7 @@ use super::replication::PeerRefusal;
 use super::server::{Cx, Server};
 use super::session::{Block, Session, State, Wait};
 use super::shutdown::Asked;
-use super::{Data, Node, config_command, connection, info, replication};
+use super::{Data, Node, config_command, connection, info, replication, snapshot};
 
 pub(super) const READONLY: &str = "READONLY You can't write against a read only replica.";
 const NOAUTH: &str = "NOAUTH Authentication required.";
@@ -332,6 +332,9 @@ impl Turn<'_> {
             | SessionCommand::ConfigResetStat
             | SessionCommand::ConfigRewrite
             | SessionCommand::Info
+            | SessionCommand::BackgroundSave
+            | SessionCommand::RewriteLog
+            | SessionCommand::LastSave
             | SessionCommand::Role => run_quiet(&mut self.cx(), what, args),
             SessionCommand::Quit => {
                 self.session.reply().ok();
@@ -419,6 +422,9 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         SessionCommand::ConfigRewrite => config_command::rewrite(cx),
         SessionCommand::Info => info::info(cx, args),
         SessionCommand::Role => replication::role(cx),
+        SessionCommand::BackgroundSave => snapshot::background_save(cx, args),
+        SessionCommand::RewriteLog => snapshot::rewrite_log(cx),
+        SessionCommand::LastSave => snapshot::last_save(cx),
         // EXEC has let go of all keys already.
         SessionCommand::Unwatch => cx.session.reply().ok(),
         SessionCommand::Wait => match replication::wait_for(cx.server, args, cx.now) {

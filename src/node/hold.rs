@@ -54,6 +54,9 @@ impl Hold {
                 | Effect::StorePast(_)
                 | Effect::Append { .. }
                 | Effect::Sync { .. }
+                | Effect::SnapBegin { .. }
+                | Effect::SnapChunk { .. }
+                | Effect::SnapCommit
                 | Effect::Halt { .. } => out.push(effect),
             }
         }
@@ -91,6 +94,9 @@ fn written_to(effect: &Effect) -> Option<ConnId> {
         | Effect::StorePast(_)
         | Effect::Append { .. }
         | Effect::Sync { .. }
+        | Effect::SnapBegin { .. }
+        | Effect::SnapChunk { .. }
+        | Effect::SnapCommit
         | Effect::Halt { .. } => None,
     }
 }

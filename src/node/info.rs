@@ -187,12 +187,22 @@ fn memory_lines(server: &mut Server, store: &StoreStats, lines: &mut Lines<'_>) 
 fn persistence_lines(server: &Server, lines: &mut Lines<'_>) {
     lines.put("loading", u8::from(server.loading.is_some()));
     lines.put("async_loading", 0);
-    lines.put("rdb_changes_since_last_save", server.stats.units);
-    lines.put("rdb_bgsave_in_progress", 0);
-    lines.put("rdb_last_save_time", server.started_wall.0 / 1_000_000);
-    lines.put("rdb_last_bgsave_status", "ok");
+    let snapshots = &server.snapshots;
+    let saved = snapshots.saved.unwrap_or(server.started_wall);
+    let status = if snapshots.failed { "err" } else { "ok" };
+    let changes = server.stats.units.saturating_sub(snapshots.changes);
+    lines.put("rdb_changes_since_last_save", changes);
+    lines.put("rdb_bgsave_in_progress", u8::from(snapshots.is_under_way()));
+    lines.put("rdb_last_save_time", saved.0 / 1_000_000);
+    lines.put("rdb_last_bgsave_status", status);
     lines.put("aof_enabled", u8::from(server.config.appendonly));
-    lines.put("aof_rewrite_in_progress", 0);
+    lines.put("aof_rewrite_in_progress", u8::from(snapshots.is_under_way()));
+    lines.put("aof_rewrite_scheduled", u8::from(snapshots.wanted && snapshots.is_under_way()));
+    lines.put("aof_last_bgrewrite_status", status);
+    if server.config.appendonly {
+        lines.put("aof_current_size", snapshots.base_bytes + snapshots.log_bytes);
+        lines.put("aof_base_size", snapshots.base_bytes);
+    }
     if let Some(loading) = &server.loading {
         lines.put("loading_loaded_bytes", loading.bytes);
         lines.put("loading_loaded_records", loading.records);

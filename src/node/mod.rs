@@ -17,6 +17,7 @@ mod server;
 mod session;
 mod sessions;
 mod shutdown;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -43,6 +44,7 @@ use self::hold::Hold;
 use self::server::{Server, Stats};
 use self::session::{Session, State};
 use self::sessions::Sessions;
+use self::snapshot::Snapshots;
 use self::watch::WatchTable;
 
 pub use self::inspect::{Inspection, VisibleKey};
@@ -168,6 +170,7 @@ impl Node {
             attack_said: None,
             stopping: None,
             loading: config_keeps_log.then(Default::default),
+            snapshots: Snapshots::default(),
         };
         Node {
             server,
@@ -213,6 +216,7 @@ impl Node {
             Input::Synced { through } => self.on_synced(through),
             Input::DiskFailed { why } => self.on_disk_failed(why, out),
             Input::DiskRoom => self.on_disk_room(out),
+            Input::Snap(snap) => self.on_snap(now, snap, out),
             Input::Recover(recover) => self.on_recover(now, recover, out),
             Input::Timeout => self.on_timeout(now, out),
         }
@@ -240,6 +244,7 @@ impl Node {
         server.active.flush(&mut core);
         self.drop_closed_links();
         self.flush_journal(now, out);
+        self.flush_snapshot(now, out);
     }
 
     fn core<'a>(&'a mut self, now: Now, out: &'a mut Effects) -> (&'a mut Server, Core<'a>) {

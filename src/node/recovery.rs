@@ -1,11 +1,12 @@
 //! The start of a node that keeps a log: it reads what earlier lives have left, and answers `-LOADING` meanwhile. And what
 //! the log's device says later: synced, failed, full, room again.
 
-use crate::active::Replay;
+use crate::active::{NoSnapshot, Replay};
 use crate::base::fact::LogLevel;
 use crate::base::ids::Lsn;
 use crate::base::io::{DiskError, Effect, Effects, Input, Recover};
 use crate::base::time::Now;
+use crate::wal::snapshot::Piece;
 use crate::wal::{Journal, Record};
 
 use super::Node;
@@ -20,12 +21,25 @@ pub struct Loading {
     replay: Replay,
     pub records: u64,
     pub bytes: u64,
+    snapshot_bytes: u64,
 }
 
 impl Node {
     pub(super) fn on_recover(&mut self, now: Now, recover: Recover<'_>, out: &mut Effects) {
         let Some(loading) = &mut self.server.loading else { return };
         match recover {
+            Recover::Piece(contents) => {
+                loading.bytes += contents.len() as u64;
+                loading.snapshot_bytes += contents.len() as u64;
+                let piece = Piece::read(contents).map_err(|_| NoSnapshot);
+                let store = &mut self.data.store;
+                if piece.and_then(|piece| loading.replay.restore(piece, store)).is_err() {
+                    self.refuse_snapshot(out);
+                }
+            }
+            Recover::Record(_) | Recover::Done { .. } if loading.replay.is_torn() => {
+                self.refuse_snapshot(out);
+            }
             Recover::Record(contents) => match Record::read(contents) {
                 Ok(record) => {
                     loading.records += 1;
@@ -42,6 +56,12 @@ impl Node {
         }
     }
 
+    fn refuse_snapshot(&mut self, out: &mut Effects) {
+        let reason = "the snapshot is damaged, or of another version".to_owned();
+        out.push(Effect::Halt { code: 1, reason });
+        self.halted = true;
+    }
+
     fn end_recovery(&mut self, now: Now, next: Lsn, out: &mut Effects) {
         let Some(loading) = self.server.loading.take() else { return };
         self.data.journal = Journal::open(self.server.config.appendfsync, next);
@@ -50,6 +70,8 @@ impl Node {
         let keys = self.data.store.stats().keys;
         let text = format!("DB loaded from the log: {} records, {keys} keys", loading.records);
         out.facts.log(LogLevel::Notice, text);
+        self.server.snapshots.base_bytes = loading.snapshot_bytes;
+        self.server.snapshots.log_bytes = loading.bytes - loading.snapshot_bytes;
     }
 
     /// Up to `through` everything is on the device: what waited for that leaves at the end of the input.
@@ -105,6 +127,7 @@ impl Node {
             | Input::Host(_)
             | Input::Shutdown { .. }
             | Input::PastStored { .. }
+            | Input::Snap(_)
             | Input::Recover(_)
             | Input::Timeout => {}
         }
@@ -116,6 +139,7 @@ impl Node {
             return;
         }
         if let Some((lsn, records)) = self.data.journal.take() {
+            self.server.snapshots.on_appended(records.len() as u64);
             out.push(Effect::Append { lsn, records });
         }
         if let Some(through) = self.data.journal.take_sync(now.mono) {

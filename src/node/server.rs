@@ -10,6 +10,7 @@ use super::config::Config;
 use super::recovery::Loading;
 use super::session::Session;
 use super::shutdown::Stopping;
+use super::snapshot::Snapshots;
 use super::watch::WatchTable;
 
 /// Bytes of answers that a client which has yet to authenticate may leave unread.
@@ -35,6 +36,7 @@ pub struct Server {
     pub stopping: Option<Stopping>,
     /// The log is still being read.
     pub loading: Option<Box<Loading>>,
+    pub snapshots: Snapshots,
 }
 
 /// Counters for INFO.

@@ -156,7 +156,7 @@ mod tests {
         for n in 1..20 {
             journal.put(&Record::Collected(n));
         }
-        let mut bytes = frame::header(Lsn(1)).to_vec();
+        let mut bytes = frame::header(frame::Kind::Log, Lsn(1)).to_vec();
         bytes.extend_from_slice(&journal.take().expect("records").1);
         fs::write(&path, &bytes).expect("writable");
         assert_eq!(check(&path, false), Ok(true));

@@ -1,5 +1,5 @@
 //! The log's files in the data directory: `log-` and the place of the first record in twenty digits, `.qlog`. Read at the
-//! start; then written by the main thread with one write(2) a turn, and brought onto the device by a thread of its own.
+//! start, behind the snapshot if there is one; then written by the main thread with one write(2) a turn, and brought onto the device by a thread of its own.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,9 +10,11 @@ use std::sync::{Arc, mpsc};
 
 use tokio::sync::oneshot;
 
+use super::snapshot;
 use crate::base::ids::Lsn;
-use crate::base::io::DiskError;
-use crate::wal::frame::{self, HEADER_BYTES, HeaderError};
+use crate::base::io::{DiskError, Recover};
+use crate::wal::frame::{self, HEADER_BYTES, HeaderError, Kind};
+
 use crate::wal::scan::{Rest, Scanner, judge};
 
 /// Bytes read in one step.
@@ -37,6 +39,11 @@ pub enum LogError {
         expected: Lsn,
         found: Lsn,
     },
+    /// The snapshot is not as it was written, from `at` on (bytes from the beginning).
+    Snapshot {
+        path: PathBuf,
+        at: u64,
+    },
     /// What stands at `at` (bytes from the beginning) was once a record.
     Corrupt {
         path: PathBuf,
@@ -48,6 +55,10 @@ pub enum LogError {
 /// A log being read.
 pub struct Reader {
     dir: PathBuf,
+    /// It is read first.
+    snapshot: Option<snapshot::Reading>,
+    /// What the snapshot stands for goes once all is read.
+    obsolete_before: Lsn,
     waiting: VecDeque<PathBuf>,
     current: Option<Segment>,
     next: Lsn,
@@ -56,6 +67,7 @@ pub struct Reader {
 /// The segment that is being read, or was read last.
 struct Segment {
     path: PathBuf,
+    first: Lsn,
     file: File,
     scanner: Scanner,
     /// Read and not yet understood: from `at` on.
@@ -77,23 +89,37 @@ impl Reader {
     /// # Errors
     /// If the directory cannot be read.
     pub fn new(dir: &Path) -> Result<Reader, LogError> {
+        let snapshot = snapshot::Reading::open(dir)
+            .map_err(|(path, fault)| LogError::of_snapshot(&path, fault))?;
+        let next = snapshot.as_ref().map_or(Lsn(1), |snapshot| snapshot.lsn);
         let mut names = Vec::new();
         for entry in fs::read_dir(dir).map_err(at(dir))? {
             let name = entry.map_err(at(dir))?.file_name().to_string_lossy().into_owned();
-            if name.starts_with("log-") && name.ends_with(".qlog") {
+            let is_log = name.starts_with("log-") && name.ends_with(".qlog");
+            let is_obsolete =
+                snapshot::place_in(&name, "log-", ".qlog").is_some_and(|first| first < next);
+            if is_log && !(snapshot.is_some() && is_obsolete) {
                 names.push(name);
             }
         }
         names.sort();
         let waiting = names.into_iter().map(|name| dir.join(name)).collect();
-        Ok(Reader { dir: dir.to_path_buf(), waiting, current: None, next: Lsn(1) })
+        let (dir, obsolete_before) = (dir.to_path_buf(), next);
+        Ok(Reader { dir, snapshot, obsolete_before, waiting, current: None, next })
     }
 
-    /// Reads about as much as fits into one turn; `each` gets the contents of every record, in order.
+    /// Reads about as much as fits into one turn; `each` gets the contents of every piece and record, in order.
     ///
     /// # Errors
     /// If the log cannot be read, or is no log as it was written.
-    pub fn step(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<Progress, LogError> {
+    pub fn step(&mut self, each: &mut dyn FnMut(Recover<'_>)) -> Result<Progress, LogError> {
+        if let Some(snapshot) = &mut self.snapshot {
+            let more = snapshot.step(each);
+            if !more.map_err(|fault| LogError::of_snapshot(&snapshot.path, fault))? {
+                self.snapshot = None;
+            }
+            return Ok(Progress::More);
+        }
         let is_last = self.waiting.is_empty();
         match &mut self.current {
             Some(segment) if !segment.ended => {
@@ -117,7 +143,9 @@ impl Reader {
     fn finish(&mut self) -> Result<LogFile, LogError> {
         let next = self.next;
         let mut file = None;
-        if let Some(Segment { path, scanner, .. }) = self.current.take() {
+        let mut first = next;
+        if let Some(Segment { path, scanner, first: begins, .. }) = self.current.take() {
+            first = begins;
             let last = OpenOptions::new().append(true).open(&path).map_err(at(&path))?;
             let length = last.metadata().map_err(at(&path))?.len();
             if length > scanner.understood() {
@@ -130,10 +158,16 @@ impl Reader {
         }
         let file = match file {
             Some(file) => file,
-            None => create(&self.dir, next)?,
+            None => {
+                first = next;
+                let file = create(&self.dir, next)?;
+                file.sync_all().map_err(at(&self.dir))?;
+                file
+            }
         };
         File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(at(&self.dir))?;
-        Ok(LogFile::new(file))
+        snapshot::remove_before(&self.dir, self.obsolete_before).map_err(at(&self.dir))?;
+        Ok(LogFile::new(&self.dir, file, first))
     }
 }
 
@@ -160,10 +194,11 @@ impl Segment {
             return Err(LogError::Gap { path, expected: next, found });
         }
         let (buf, at, ended) = (Vec::new(), 0, false);
-        Ok(Some(Segment { path, file, scanner, buf, at, ended }))
+        let first = found;
+        Ok(Some(Segment { path, first, file, scanner, buf, at, ended }))
     }
 
-    fn step(&mut self, is_last: bool, each: &mut dyn FnMut(&[u8])) -> Result<(), LogError> {
+    fn step(&mut self, is_last: bool, each: &mut dyn FnMut(Recover<'_>)) -> Result<(), LogError> {
         self.buf.drain(..self.at);
         self.at = 0;
         // As much as the next record needs, if that is more.
@@ -172,7 +207,7 @@ impl Segment {
         let read = (&self.file).take(bytes).read_to_end(&mut self.buf);
         let read = read.map_err(at(&self.path))?;
         while let Some((contents, used)) = self.scanner.next(&self.buf[self.at..]) {
-            each(contents);
+            each(Recover::Record(contents));
             self.at += used;
         }
         if read as u64 == bytes {
@@ -190,11 +225,10 @@ impl Segment {
 }
 
 fn create(dir: &Path, first: Lsn) -> Result<File, LogError> {
-    let path = dir.join(format!("log-{:020}.qlog", first.0));
+    let path = dir.join(snapshot::segment_name_of(first));
     let file = OpenOptions::new().append(true).create_new(true).open(&path);
     let mut file = file.map_err(at(&path))?;
-    file.write_all(&frame::header(first)).map_err(at(&path))?;
-    file.sync_all().map_err(at(&path))?;
+    file.write_all(&frame::header(Kind::Log, first)).map_err(at(&path))?;
     Ok(file)
 }
 
@@ -203,24 +237,73 @@ fn at(path: &Path) -> impl Fn(io::Error) -> LogError + use<> {
     move |source| LogError::Io { path: path.clone(), source }
 }
 
-/// The end of the log, where it grows.
+/// What has to be on the device for a sync to be done.
+struct Sync {
+    files: Vec<Arc<File>>,
+    /// A segment is new there.
+    dir: Option<PathBuf>,
+    answer: oneshot::Sender<io::Result<()>>,
+}
+
+/// The end of the log, where it grows, and the snapshots beside it.
 pub struct LogFile {
+    dir: PathBuf,
     file: Arc<File>,
+    /// The first record of the file.
+    first: Lsn,
+    /// Segments before it that may not be on the device as a whole.
+    older: Vec<Arc<File>>,
+    snapshots: snapshot::Writer,
     /// What there was no room for, in order.
     unwritten: Vec<u8>,
-    syncs: mpsc::Sender<(Arc<File>, oneshot::Sender<io::Result<()>>)>,
+    syncs: mpsc::Sender<Sync>,
 }
 
 impl LogFile {
-    fn new(file: File) -> LogFile {
-        let (syncs, inbox) = mpsc::channel::<(Arc<File>, oneshot::Sender<io::Result<()>>)>();
+    fn new(dir: &Path, file: File, first: Lsn) -> LogFile {
+        let (syncs, inbox) = mpsc::channel::<Sync>();
         std::thread::spawn(move || {
-            for (file, answer) in inbox {
+            for Sync { files, dir, answer } in inbox {
+                let files = files.iter().try_for_each(|file| file.sync_data());
+                let synced = files.and_then(|()| {
+                    dir.map_or(Ok(()), |dir| File::open(dir).and_then(|dir| dir.sync_all()))
+                });
                 // Who no longer waits for the answer needs none.
-                let _ = answer.send(file.sync_data());
+                let _ = answer.send(synced);
             }
         });
-        LogFile { file: Arc::new(file), unwritten: Vec::new(), syncs }
+        LogFile {
+            dir: dir.to_path_buf(),
+            file: Arc::new(file),
+            first,
+            older: Vec::new(),
+            snapshots: snapshot::Writer::start(dir),
+            unwritten: Vec::new(),
+            syncs,
+        }
+    }
+
+    /// Begins a snapshot that stands for all records before `lsn`, the next: a segment of its own begins there, too.
+    ///
+    /// # Errors
+    /// If that cannot be: nothing has changed.
+    pub fn begin_snapshot(&mut self, lsn: Lsn) -> Result<(), LogError> {
+        if self.first != lsn {
+            if !self.unwritten.is_empty() {
+                self.snapshots.give_up();
+                return Err(at(&self.dir)(io::ErrorKind::StorageFull.into()));
+            }
+            let file = create(&self.dir, lsn).inspect_err(|_| self.snapshots.give_up())?;
+            self.older.push(std::mem::replace(&mut self.file, Arc::new(file)));
+            self.first = lsn;
+        }
+        self.snapshots.begin(lsn);
+        Ok(())
+    }
+
+    /// Where chunks go, and the end.
+    pub fn snapshots(&self) -> &snapshot::Writer {
+        &self.snapshots
     }
 
     /// Writes at the end.
@@ -250,10 +333,13 @@ impl LogFile {
     }
 
     /// Begins to bring onto the device what has been written.
-    pub fn sync(&self) -> oneshot::Receiver<io::Result<()>> {
+    pub fn sync(&mut self) -> oneshot::Receiver<io::Result<()>> {
         let (answer, answered) = oneshot::channel();
+        let dir = (!self.older.is_empty()).then(|| self.dir.clone());
+        let mut files = std::mem::take(&mut self.older);
+        files.push(self.file.clone());
         // Without its thread the answer is that nobody answers.
-        let _ = self.syncs.send((self.file.clone(), answer));
+        let _ = self.syncs.send(Sync { files, dir, answer });
         answered
     }
 }
@@ -280,6 +366,17 @@ fn write(mut file: &File, bytes: &[u8]) -> (usize, Result<(), DiskError>) {
     (written, Ok(()))
 }
 
+impl LogError {
+    fn of_snapshot(path: &Path, fault: snapshot::Fault) -> LogError {
+        let path = path.to_path_buf();
+        match fault {
+            snapshot::Fault::Io(source) => LogError::Io { path, source },
+            snapshot::Fault::Header(why) => LogError::Header { path, why },
+            snapshot::Fault::Damaged { at } => LogError::Snapshot { path, at },
+        }
+    }
+}
+
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -302,6 +399,13 @@ impl fmt::Display for LogError {
             LogError::Gap { path, expected, found } => write!(
                 f,
                 "{} begins with record {found}, expected {expected}: a file of the log is missing",
+                path.display()
+            ),
+            LogError::Snapshot { path, at } => write!(
+                f,
+                "{} is damaged at byte {at}: it was whole when it was written. It was left as it is. \
+                 Restore the data directory from a backup; or move it away, and this server starts as \
+                 a new node and gets the data from others",
                 path.display()
             ),
             LogError::Corrupt { path, at, was_synced } => {
@@ -330,7 +434,13 @@ mod tests {
         let mut reader = Reader::new(dir)?;
         let mut records = Vec::new();
         loop {
-            match reader.step(&mut |contents| records.push(contents.to_vec()))? {
+            let mut each = |found: Recover<'_>| match found {
+                Recover::Record(contents) | Recover::Piece(contents) => {
+                    records.push(contents.to_vec());
+                }
+                Recover::Done { .. } => {}
+            };
+            match reader.step(&mut each)? {
                 Progress::More => {}
                 Progress::Done(next, log) => return Ok((records, next, log)),
             }
@@ -397,8 +507,58 @@ mod tests {
         assert_eq!((found.len(), next), (0, Lsn(1)));
         assert_eq!(log.append(&records(1, 3)), Ok(()));
         let later = dir.path().join("log-00000000000000000009.qlog");
-        fs::write(&later, frame::header(Lsn(9))).expect("writable");
+        fs::write(&later, frame::header(Kind::Log, Lsn(9))).expect("writable");
         let refused = read(dir.path()).map(|_| ()).expect_err("refused");
         assert!(matches!(refused, LogError::Gap { .. }), "{refused}");
+    }
+
+    /// The contents of a frame, in a frame.
+    fn framed(contents: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let start = frame::begin(&mut bytes);
+        bytes.extend_from_slice(contents);
+        frame::finish(&mut bytes, start);
+        bytes
+    }
+
+    #[test]
+    fn a_snapshot_takes_the_place_of_what_was_before_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (_, next, mut log) = read(dir.path()).expect("a log");
+        log.append(&records(next.0, 10)).expect("written");
+        log.begin_snapshot(Lsn(11)).expect("begun");
+        let piece = framed(b"a piece");
+        log.snapshots().chunk(piece.clone().into()).blocking_recv().expect("answered").expect("ok");
+        log.append(&records(11, 5)).expect("written");
+        log.sync().blocking_recv().expect("an answer").expect("synced");
+        // Until it is committed the log is as it was.
+        let (found, next, _) = read(dir.path()).expect("a log");
+        assert_eq!((found.len(), next), (15, Lsn(16)));
+        log.begin_snapshot(Lsn(16)).expect("begun");
+        log.snapshots().chunk(piece.into()).blocking_recv().expect("answered").expect("ok");
+        log.snapshots().commit().blocking_recv().expect("answered").expect("ok");
+        log.append(&records(16, 2)).expect("written");
+        drop(log);
+        let (found, next, log) = read(dir.path()).expect("a snapshot and a log");
+        assert_eq!((found.len(), next), (3, Lsn(18)));
+        assert_eq!(found[0], b"a piece");
+        let mut names: Vec<String> = fs::read_dir(dir.path())
+            .expect("readable")
+            .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["log-00000000000000000016.qlog", "snapshot-00000000000000000016.qsnap"]);
+        // Without a snapshot under way nothing is written or committed.
+        assert!(log.snapshots().chunk(vec![1].into()).blocking_recv().expect("answered").is_err());
+        assert!(log.snapshots().commit().blocking_recv().expect("answered").is_err());
+        drop(log);
+        let path = dir.path().join(&names[1]);
+        let whole = fs::read(&path).expect("readable");
+        for bad in [&whole[..whole.len() - 1], &[&whole[..], &[7]].concat()] {
+            fs::write(&path, bad).expect("writable");
+            let refused = read(dir.path()).map(|_| ()).expect_err("refused");
+            assert!(matches!(refused, LogError::Snapshot { .. }), "{refused}");
+            assert_eq!(fs::read(&path).expect("still there"), bad);
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::base::fact::{Fact, LogLevel};
 use crate::base::ids::{ConnId, DialId, Lsn};
 use crate::base::io::{
     CloseReason, ConnOrigin, DialError, DiskError, Effect, Effects, HostPort, HostStats, Input,
-    Recover, ShellSetting,
+    Recover, ShellSetting, Snap,
 };
 use crate::base::time::{Mono, Now, Span};
 use crate::node::Node;
@@ -93,6 +93,18 @@ async fn await_synced(shared: Arc<Shared>, synced: Stored, through: Lsn) {
         }
     };
     shared.lock().input(input);
+}
+
+/// Tells the node how the snapshot has got on.
+async fn await_snap(shared: Arc<Shared>, stored: Stored, then: Snap) {
+    let snap = match stored.await {
+        Ok(()) => then,
+        Err(e) => {
+            tracing::warn!("The snapshot cannot be written: {e}");
+            Snap::Failed
+        }
+    };
+    shared.lock().input(Input::Snap(snap));
 }
 
 /// Tries again what there was no room for, until there is.
@@ -370,6 +382,19 @@ impl Hub {
                     tokio::spawn(await_synced(shared.clone(), synced, through));
                 }
             }
+            Effect::SnapBegin { lsn } => {
+                if let Err(e) = self.surroundings.begin_snapshot(lsn) {
+                    tracing::warn!("The snapshot cannot be begun: {e}");
+                }
+            }
+            Effect::SnapChunk { bytes } => {
+                let written = self.surroundings.put_snapshot(bytes);
+                tokio::spawn(await_snap(shared.clone(), written, Snap::Written));
+            }
+            Effect::SnapCommit => {
+                let done = self.surroundings.commit_snapshot();
+                tokio::spawn(await_snap(shared.clone(), done, Snap::Committed));
+            }
             Effect::Halt { code, reason } => {
                 self.ended.get_or_insert(Ended { code, reason });
             }
@@ -389,9 +414,7 @@ impl Hub {
     fn recover_step(&mut self) -> bool {
         let now = self.now();
         let (node, effects) = (&mut self.node, &mut self.effects);
-        let mut each = |contents: &[u8]| {
-            node.handle(now, Input::Recover(Recover::Record(contents)), effects);
-        };
+        let mut each = |found: Recover<'_>| node.handle(now, Input::Recover(found), effects);
         match self.surroundings.recover(&mut each) {
             Ok(None) => {
                 self.want_flush();

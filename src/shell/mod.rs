@@ -27,6 +27,8 @@ mod identity;
 mod log;
 #[cfg(not(madsim))]
 pub mod process;
+#[cfg(not(madsim))]
+mod snapshot;
 
 use std::future::Future;
 use std::io;
@@ -34,11 +36,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::base::fact::LogLevel;
 use crate::base::ids::Lsn;
-use crate::base::io::{DiskError, Past};
+use crate::base::io::{DiskError, Past, Recover};
 use crate::base::time::{Mono, Now, Wall};
 use crate::node::Node;
 use crate::node::config::Config;
@@ -60,12 +63,12 @@ pub trait Surroundings: Send {
     /// Begins to write down what the next life has to know of this one; ends once it would survive a power failure.
     fn store_past(&mut self, past: Past) -> Stored;
 
-    /// Reads a piece of the log: `each` gets the contents of every record, in order. The next record's place once all is
+    /// Reads a piece of the snapshot and the log: `each` gets all their contents, in order. The next record's place once all is
     /// read and on the device; from then on it is written.
     ///
     /// # Errors
     /// The server does not start then, and says why.
-    fn recover(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<Option<Lsn>, String> {
+    fn recover(&mut self, each: &mut dyn FnMut(Recover<'_>)) -> Result<Option<Lsn>, String> {
         let _ = each;
         Err("there is nothing to keep a log on".to_owned())
     }
@@ -89,6 +92,26 @@ pub trait Surroundings: Send {
 
     /// Begins to bring the log onto the device.
     fn sync(&mut self) -> Stored {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    /// Begins a snapshot that stands for all records before `lsn`, the next.
+    ///
+    /// # Errors
+    /// It is not begun then, and nothing has changed.
+    fn begin_snapshot(&mut self, lsn: Lsn) -> io::Result<()> {
+        let _ = lsn;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Begins to write more of the snapshot.
+    fn put_snapshot(&mut self, bytes: Bytes) -> Stored {
+        let _ = bytes;
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    /// Begins to put the snapshot into the place of the one before.
+    fn commit_snapshot(&mut self) -> Stored {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -15,7 +16,7 @@ use super::log::{self, LevelSwitch};
 use super::{Shared, Stored, Surroundings, host};
 use crate::base::fact::LogLevel;
 use crate::base::ids::{Epoch, Lsn, NodeId};
-use crate::base::io::{DiskError, Past};
+use crate::base::io::{DiskError, Past, Recover};
 use crate::base::mutant::Mutants;
 use crate::node::config::{Config, Identity};
 
@@ -172,10 +173,10 @@ impl Surroundings for Process {
         // Who no longer waits for the answer needs none.
         let answer = Box::new(move |result| drop(tell.send(result)));
         self.notary.begin(self.identity.clone(), answer);
-        Box::pin(async { told.await.map_err(io::Error::other)? })
+        stored(told)
     }
 
-    fn recover(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<Option<Lsn>, String> {
+    fn recover(&mut self, each: &mut dyn FnMut(Recover<'_>)) -> Result<Option<Lsn>, String> {
         let Some(Log::Reading(reader)) = &mut self.log else {
             return Err("the log is not being read".to_owned());
         };
@@ -198,10 +199,26 @@ impl Surroundings for Process {
 
     fn sync(&mut self) -> Stored {
         match self.log() {
-            Ok(log) => {
-                let answer = log.sync();
-                Box::pin(async { answer.await.map_err(io::Error::other)? })
-            }
+            Ok(log) => stored(log.sync()),
+            Err(_) => Box::pin(async { Err(io::Error::other("there is no log")) }),
+        }
+    }
+
+    fn begin_snapshot(&mut self, lsn: Lsn) -> io::Result<()> {
+        let log = self.log().map_err(|_| io::Error::other("there is no log"))?;
+        log.begin_snapshot(lsn).map_err(io::Error::other)
+    }
+
+    fn put_snapshot(&mut self, bytes: Bytes) -> Stored {
+        match self.log() {
+            Ok(log) => stored(log.snapshots().chunk(bytes)),
+            Err(_) => Box::pin(async { Err(io::Error::other("there is no log")) }),
+        }
+    }
+
+    fn commit_snapshot(&mut self) -> Stored {
+        match self.log() {
+            Ok(log) => stored(log.snapshots().commit()),
             Err(_) => Box::pin(async { Err(io::Error::other("there is no log")) }),
         }
     }
@@ -213,6 +230,11 @@ impl Surroundings for Process {
     fn set_log_level(&mut self, level: LogLevel) {
         self.levels.set(level);
     }
+}
+
+/// Without an answer something has gone wrong.
+fn stored(answer: oneshot::Receiver<io::Result<()>>) -> Stored {
+    Box::pin(async { answer.await.map_err(io::Error::other)? })
 }
 
 /// SIGTERM and SIGINT shut down: the first one in order, a second one at once. A terminal that is closed

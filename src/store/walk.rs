@@ -150,6 +150,45 @@ impl Store {
         None
     }
 
+    /// Puts all cells of whole partitions into `out`, from `from` (of a database and a partition) on, until about
+    /// `budget_bytes` are gathered; at the beginning also the database tombstones. Returns where to go on, or `None` at the
+    /// end.
+    pub fn walk_partitions(
+        &self,
+        from: (u16, u16),
+        budget_bytes: usize,
+        out: &mut Vec<Change>,
+    ) -> Option<(u16, u16)> {
+        let mut gathered = 0;
+        if from == (0, 0) {
+            for (&db, &stamp) in &self.flushed {
+                let (key, cell) = (Bytes::new(), Cell::DatabaseTombstone);
+                out.push(Change { db: DbIndex(db), key, stamp: Some(stamp), cell });
+                gathered += CHANGE_BYTES;
+            }
+        }
+        let (mut db, mut next) = from;
+        while usize::from(db) < self.dbs.len() {
+            let tables = self.db(db);
+            while let Some((tables, partition)) =
+                tables.and_then(|t| Some((t, t.next_occupied(next)?)))
+            {
+                if gathered >= budget_bytes {
+                    return Some((db, partition));
+                }
+                for entry in tables.table(partition).iter_from(0) {
+                    gathered += cells_of(entry, db, false, out);
+                }
+                next = partition + 1;
+                if next == PARTITION_COUNT {
+                    break;
+                }
+            }
+            (db, next) = (db + 1, 0);
+        }
+        None
+    }
+
     /// The cells of a key that carry this stamp, as changes without one of their own.
     pub(super) fn cells_with_stamp(
         &self,

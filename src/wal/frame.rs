@@ -1,4 +1,4 @@
-//! The bytes of a segment. Its header, 24 bytes: `QUORLOG` and a zero byte, the format's version (u32), the place of the
+//! The bytes of a segment. Its header, 24 bytes: `QUORLOG` (`QUORSNP` for a snapshot) and a zero byte, the format's version (u32), the place of the
 //! first record (u64), CRC32C of these 20 bytes (u32). Then frames: length of the contents (u32), CRC32C of that
 //! length and the contents (u32), the contents. All numbers little endian. Empty contents do not occur, so that zeros, as
 //! a loss of power leaves them, are no frame.
@@ -9,7 +9,23 @@ use crate::base::ids::Lsn;
 
 static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
-const MAGIC: &[u8; 8] = b"QUORLOG\0";
+/// What a file is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A segment of the log.
+    Log,
+    Snapshot,
+}
+
+impl Kind {
+    const fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Kind::Log => b"QUORLOG\0",
+            Kind::Snapshot => b"QUORSNP\0",
+        }
+    }
+}
+
 /// Version of the format this build writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 /// Bytes of a segment's header.
@@ -42,10 +58,10 @@ pub enum Step<'a> {
     Damaged,
 }
 
-/// The header of a segment whose first record is `first`.
-pub fn header(first: Lsn) -> [u8; HEADER_BYTES] {
+/// The header of a segment whose first record is `first`, or of a snapshot for all records before it.
+pub fn header(kind: Kind, first: Lsn) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
-    bytes[..8].copy_from_slice(MAGIC);
+    bytes[..8].copy_from_slice(kind.magic());
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[12..20].copy_from_slice(&first.0.to_le_bytes());
     let sum = CRC32C.checksum(&bytes[..20]);
@@ -53,13 +69,13 @@ pub fn header(first: Lsn) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// Reads a header: the place of the first record.
+/// Reads a header: the place of the first record (not in the snapshot).
 ///
 /// # Errors
 /// If these bytes do not begin with one.
-pub fn read_header(bytes: &[u8]) -> Result<Lsn, HeaderError> {
+pub fn read_header(kind: Kind, bytes: &[u8]) -> Result<Lsn, HeaderError> {
     let head = bytes.get(..HEADER_BYTES).ok_or(HeaderError::Short)?;
-    if &head[..8] != MAGIC {
+    if &head[..8] != kind.magic() {
         return Err(HeaderError::Foreign);
     }
     if CRC32C.checksum(&head[..20]) != u32_at(head, 20) {

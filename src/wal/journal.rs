@@ -53,6 +53,8 @@ pub struct Journal {
     named: Lsn,
     /// Up to where has been collected since a record last said so: not worth a record of its own.
     collected: u64,
+    /// How often something was put that concerns all keys at once, not by what each held.
+    breaks: u64,
     /// A sync is under way, through this.
     asked: Option<Lsn>,
     asked_at: Mono,
@@ -79,6 +81,7 @@ impl Journal {
             synced: Lsn(0),
             named: Lsn(0),
             collected: 0,
+            breaks: 0,
             asked: None,
             asked_at: Mono(0),
             barrier: Lsn(0),
@@ -139,6 +142,7 @@ impl Journal {
     }
 
     pub fn put(&mut self, record: &Record) {
+        self.breaks += u64::from(matches!(record, Record::Moved { .. } | Record::Dropped));
         self.write(|out| record.put(out));
     }
 
@@ -254,6 +258,11 @@ impl Journal {
             Some(SyncPolicy::EverySec | SyncPolicy::No) => self.barrier,
         };
         (wanted > self.synced).then_some(wanted)
+    }
+
+    /// Counts records that concern all keys at once: a snapshot made across one would not tell what it has seen.
+    pub fn breaks(&self) -> u64 {
+        self.breaks
     }
 
     /// The last record made.

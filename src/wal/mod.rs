@@ -7,6 +7,7 @@ pub mod frame;
 pub mod journal;
 pub mod record;
 pub mod scan;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 

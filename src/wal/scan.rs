@@ -2,7 +2,7 @@
 
 use crate::base::ids::Lsn;
 
-use super::frame::{self, HEADER_BYTES, HeaderError, Step};
+use super::frame::{self, HEADER_BYTES, HeaderError, Kind, Step};
 use super::record::Record;
 
 /// A later record is looked for by its length, byte for byte: longer ones than this are passed over, so that garbage
@@ -73,7 +73,7 @@ impl Scanner {
     /// # Errors
     /// If that is no header.
     pub fn new(head: &[u8]) -> Result<Scanner, HeaderError> {
-        let next = frame::read_header(head)?;
+        let next = frame::read_header(Kind::Log, head)?;
         Ok(Scanner { next, understood: HEADER_BYTES as u64 })
     }
 

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::sample::Index;
 
-use super::frame::{self, HEADER_BYTES, HeaderError, Step};
+use super::frame::{self, HEADER_BYTES, HeaderError, Kind, Step};
 use super::scan::{Rest, Scanner, judge};
 use super::{Journal, Record, SyncPolicy};
 use crate::base::ids::{DbIndex, Epoch, Lsn, Origin};
@@ -75,7 +75,7 @@ fn record() -> impl Strategy<Value = Record> {
 
 /// The records as one segment that begins at `first`, and where each frame begins.
 fn segment(first: Lsn, records: &[Record]) -> (Vec<u8>, Vec<usize>) {
-    let mut bytes = frame::header(first).to_vec();
+    let mut bytes = frame::header(Kind::Log, first).to_vec();
     let mut starts = Vec::new();
     for record in records {
         let start = frame::begin(&mut bytes);
@@ -223,14 +223,14 @@ proptest! {
 
 #[test]
 fn a_header_is_checked() {
-    let good = frame::header(Lsn(77));
-    assert_eq!(frame::read_header(&good), Ok(Lsn(77)));
-    assert_eq!(frame::read_header(&good[..23]), Err(HeaderError::Short));
+    let good = frame::header(Kind::Log, Lsn(77));
+    assert_eq!(frame::read_header(Kind::Log, &good), Ok(Lsn(77)));
+    assert_eq!(frame::read_header(Kind::Log, &good[..23]), Err(HeaderError::Short));
     for at in 0..HEADER_BYTES {
         let mut bad = good;
         bad[at] ^= 4;
         let error = if at < 8 { HeaderError::Foreign } else { HeaderError::Damaged };
-        assert_eq!(frame::read_header(&bad), Err(error));
+        assert_eq!(frame::read_header(Kind::Log, &bad), Err(error));
     }
 }
 

@@ -79,6 +79,26 @@ fn number(link: &mut BufReader<TcpStream>, command: &str) -> Option<u64> {
     Some(line(link).expect("a value").parse().expect("a number"))
 }
 
+/// Makes the log's beginning go again and again, until the server is gone.
+fn snapshot_over_and_over(port: u16, stop: &AtomicBool) {
+    let Ok(link) = TcpStream::connect(("127.0.0.1", port)) else { return };
+    let mut link = BufReader::new(link);
+    while !stop.load(Ordering::Relaxed) {
+        let sent = link.get_mut().write_all(b"BGREWRITEAOF\r\n");
+        let Ok(answer) = sent.and_then(|()| line(&mut link)) else { return };
+        assert!(answer.starts_with("+Background append only file rewriting"), "{answer}");
+        std::thread::sleep(Duration::from_millis(7));
+    }
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("the directory is there");
+    let name = |entry: io::Result<fs::DirEntry>| {
+        entry.expect("readable").file_name().to_string_lossy().into_owned()
+    };
+    entries.map(name).collect()
+}
+
 fn check(port: u16, told: &[Told]) {
     let link = TcpStream::connect(("127.0.0.1", port)).expect("the server runs");
     let mut link = BufReader::new(link);
@@ -127,6 +147,8 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
                 let (port, stop) = (running.port, &stop);
                 scope.spawn(move || write(port, client, told, stop));
             }
+            let (port, stop) = (running.port, &stop);
+            scope.spawn(move || snapshot_over_and_over(port, stop));
             std::thread::sleep(Duration::from_millis(150 + 37 * (round as u64 % 7)));
             running.stop("-KILL");
             stop.store(true, Ordering::Relaxed);
@@ -137,6 +159,9 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
     let acknowledged: u64 = told.iter().map(|t| 2 * t.acknowledged.len() as u64 + t.counted).sum();
     assert!(acknowledged > 100 * rounds as u64, "only {acknowledged} writes were acknowledged");
     println!("{acknowledged} acknowledged writes over {rounds} kills");
+    let names = names_in(dir.path());
+    let snapshots = names.iter().filter(|name| name.ends_with(".qsnap")).count();
+    assert_eq!(snapshots, 1, "one snapshot stands for what was before: {names:?}");
     assert_eq!(last.stop("-TERM").code(), Some(0));
 }
 

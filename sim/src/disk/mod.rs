@@ -30,7 +30,7 @@ pub enum Request {
     Sync { through: Lsn },
     /// Begins a snapshot that stands for all records before `lsn`. One that is under way is given up.
     SnapBegin { lsn: Lsn },
-    /// More of the snapshot.
+    /// More of the snapshot; answered with [`Report::SnapWritten`].
     SnapChunk { bytes: Bytes },
     /// Puts the snapshot on the device and in the place of the last one, and gives the records before it back.
     SnapCommit,
@@ -45,6 +45,12 @@ pub enum Report {
     Failed { why: DiskError },
     /// There is room again for what did not fit.
     Room,
+    /// More of the snapshot is written.
+    SnapWritten,
+    /// The snapshot stands in the place of the last one.
+    SnapCommitted,
+    /// The snapshot does not fit, or cannot be brought onto the device: it is given up.
+    SnapFailed,
 }
 
 /// Why a request was not carried out.
@@ -253,6 +259,10 @@ impl Disk {
                 Request::Sync { through } if decisions.decide(Kind::Disk, 2) == 0 => {
                     self.log.sync(self.end_of(through));
                 }
+                // Its new name may be there or not.
+                Request::SnapCommit if decisions.decide(Kind::Disk, 2) == 0 => {
+                    self.commit(decisions);
+                }
                 Request::Sync { .. }
                 | Request::SnapBegin { .. }
                 | Request::SnapChunk { .. }
@@ -371,9 +381,10 @@ impl Disk {
                 }
                 if !self.fits(bytes.len() as u64) {
                     self.draft = None;
-                    self.full(bytes.len() as u64);
+                    self.reports.push_back(Report::SnapFailed);
                 } else if let Some(draft) = &mut self.draft {
                     draft.bytes.extend_from_slice(&bytes);
+                    self.reports.push_back(Report::SnapWritten);
                 }
             }
             Request::SnapCommit => self.commit(decisions),
@@ -402,7 +413,7 @@ impl Disk {
     fn commit(&mut self, decisions: &mut Decisions) {
         let Some(draft) = self.draft.take() else { return };
         if decisions.ppm(Kind::Disk, self.faults.sync_fails_ppm) {
-            self.reports.push_back(Report::Failed { why: DiskError::SyncFailed });
+            self.reports.push_back(Report::SnapFailed);
             return;
         }
         let before = self.marks.iter().take_while(|mark| mark.lsn < draft.lsn).count();
@@ -410,6 +421,7 @@ impl Disk {
             self.log.cut_front(last.to);
         }
         self.snapshot = Some(draft);
+        self.reports.push_back(Report::SnapCommitted);
         self.look_for_room();
     }
 

@@ -7,7 +7,7 @@ use quorate::base::ids::{DbIndex, Origin};
 use quorate::base::stamp::Stamp;
 use quorate::base::unit::{Cell, Change, Seen};
 
-use super::key::KeyHistory;
+use super::key::{Increment, KeyHistory};
 use super::ledger::{Boot, BootId, Issued, KeyId, Ledger};
 
 impl Ledger {
@@ -18,6 +18,20 @@ impl Ledger {
         self.boots[boot.0].alone = false;
         let own: BTreeSet<Stamp> =
             self.units.iter().filter(|u| u.boot == boot).map(|u| u.dot).collect();
+        // Nor does a removal whose trace is gone keep out what others have.
+        let traces: BTreeSet<(KeyId, Stamp)> = cells
+            .iter()
+            .filter(|change| matches!(change.cell, Cell::Tombstone { .. } | Cell::Expiry { .. }))
+            .filter_map(|change| Some((self.key_id(change.db, &change.key), change.stamp?)))
+            .collect();
+        let flushes: BTreeSet<Stamp> = cells
+            .iter()
+            .filter(|change| Kind::of(&change.cell) == Kind::Flush)
+            .filter_map(|change| change.stamp)
+            .collect();
+        self.boots[boot.0].gone.retain(|&id, stamp| {
+            !own.contains(stamp) || traces.contains(&(id, *stamp)) || flushes.contains(stamp)
+        });
         self.forget(&own, cells);
     }
 
@@ -87,6 +101,17 @@ impl Ledger {
                 };
                 !own.contains(&i.stamp) || held.iter().any(holds)
             });
+            // Increments may be gone before the lists that name them are.
+            let origins: BTreeSet<Origin> = own.iter().map(|stamp| stamp.origin).collect();
+            let increments = &history.increments;
+            for base in history.bases.iter_mut().filter(|base| own.contains(&base.stamp)) {
+                base.seen.list.retain(|seen| {
+                    let is_there = |i: &Increment| {
+                        (i.stamp.origin, i.generation) == (seen.origin, seen.generation)
+                    };
+                    !origins.contains(&seen.origin) || increments.iter().any(is_there)
+                });
+            }
         }
         let flushes: BTreeSet<(DbIndex, Stamp)> = cells
             .iter()

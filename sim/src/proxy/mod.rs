@@ -151,6 +151,7 @@ impl Proxy {
             | Input::Synced { .. }
             | Input::DiskFailed { .. }
             | Input::DiskRoom
+            | Input::Snap(_)
             | Input::Recover(_) => {}
         }
     }

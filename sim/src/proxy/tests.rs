@@ -47,6 +47,7 @@ impl Machine for Named {
             | Input::Synced { .. }
             | Input::DiskFailed { .. }
             | Input::DiskRoom
+            | Input::Snap(_)
             | Input::Recover(_)
             | Input::Timeout => {}
         }

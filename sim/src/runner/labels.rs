@@ -1,7 +1,7 @@
 //! The labels of rare paths, so that those never reached can be shown too.
 
 /// Every label in the library, sorted; a test compares this list with the sources.
-pub const KNOWN: [&str; 55] = [
+pub const KNOWN: [&str; 57] = [
     "WAIT had to wait",
     "a barrier was met during a resync",
     "a barrier was not covered",
@@ -31,6 +31,8 @@ pub const KNOWN: [&str; 55] = [
     "a resync overran the bound of what is held",
     "a resync was completed",
     "a silent link was suspected",
+    "a snapshot began anew before its end",
+    "a snapshot took the place of the log's beginning",
     "a state transfer began",
     "a state transfer began anew before its end",
     "a state transfer lacked cells of a paused origin",

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use quorate::base::ids::Lsn;
-use quorate::base::io::{DiskError, Input, Recover};
+use quorate::base::io::{DiskError, Input, Recover, Snap};
 use quorate::wal::scan::{Rest, Scanner, judge};
 
 use crate::disk::{self, Report, Request};
@@ -24,10 +24,10 @@ impl<M: Machine> World<M> {
         assert_eq!(written, Ok(()), "no plan has a disk that is full");
     }
 
-    /// A sync begins.
-    pub(super) fn sync(&mut self, at: HostId, through: Lsn) {
+    /// Something is begun that takes its time.
+    pub(super) fn ask_disk(&mut self, at: HostId, request: Request) {
         let disk = &mut self.hosts[at.index()].disk;
-        disk.submit(self.now, Request::Sync { through }, &mut self.decisions);
+        disk.submit(self.now, request, &mut self.decisions);
         self.await_disk(at);
     }
 
@@ -62,6 +62,9 @@ impl<M: Machine> World<M> {
                 Input::DiskFailed { why: DiskError::Failed }
             }
             Report::Room => Input::DiskRoom,
+            Report::SnapWritten => Input::Snap(Snap::Written),
+            Report::SnapCommitted => Input::Snap(Snap::Committed),
+            Report::SnapFailed => Input::Snap(Snap::Failed),
         };
         self.call(at, input);
     }
@@ -80,8 +83,23 @@ impl<M: Machine> World<M> {
 
     /// A process that has started reads its log, at once.
     pub(super) fn recover(&mut self, at: HostId) {
-        let log = self.hosts[at.index()].disk.recover().log;
-        let mut scanner = Scanner::bare(Lsn(1));
+        let found = self.hosts[at.index()].disk.recover();
+        let log = found.log;
+        let mut first = Lsn(1);
+        if let Some((lsn, snapshot)) = found.snapshot {
+            first = lsn;
+            let mut pieces = Scanner::bare(Lsn(1));
+            let mut understood = 0;
+            while let Some((contents, used)) = pieces.next(&snapshot[understood..]) {
+                self.call(at, Input::Recover(Recover::Piece(contents)));
+                understood += used;
+            }
+            if understood < snapshot.len() {
+                self.end_by_itself(at, 1, DAMAGED.to_owned(), false);
+                return;
+            }
+        }
+        let mut scanner = Scanner::bare(first);
         let mut understood = 0;
         while let Some((contents, used)) = scanner.next(&log[understood..]) {
             self.call(at, Input::Recover(Recover::Record(contents)));

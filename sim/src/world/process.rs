@@ -11,6 +11,7 @@ use quorate::base::time::Span;
 use quorate::node::Scope;
 
 use crate::decide::Kind;
+use crate::disk::Request;
 use crate::host::{Exit, Todo};
 use crate::ids::HostId;
 use crate::machine::Machine;
@@ -469,7 +470,10 @@ impl<M: Machine> World<M> {
                 self.queue.push(when, Event::PastStored { host: at, boot, past: Box::new(past) });
             }
             Effect::Append { lsn, records } => self.append(at, lsn, &records),
-            Effect::Sync { through } => self.sync(at, through),
+            Effect::Sync { through } => self.ask_disk(at, Request::Sync { through }),
+            Effect::SnapBegin { lsn } => self.ask_disk(at, Request::SnapBegin { lsn }),
+            Effect::SnapChunk { bytes } => self.ask_disk(at, Request::SnapChunk { bytes }),
+            Effect::SnapCommit => self.ask_disk(at, Request::SnapCommit),
             Effect::Halt { code, reason } => self.end_by_itself(at, code, reason, true),
         }
     }

@@ -12,6 +12,7 @@ const LINK: Flags = Flags::STALE.or(Flags::ADMIN).or(Flags::NOSCRIPT).or(Flags::
 const ADMIN: Flags = EVER.or(Flags::ADMIN).or(Flags::NOSCRIPT);
 const REPLICAOF: Flags =
     Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING);
+const BACKGROUND: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING);
 const MASTER: &[Arg] = &[Arg::string("host"), Arg::integer("port")];
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -59,6 +60,19 @@ pub(super) const COMMANDS: &[Command] = &[
         Arg::token("force", "FORCE").optional(),
         Arg::token("abort", "ABORT").optional(),
     ]),
+    Command::session("bgsave", -1, BACKGROUND, SessionCommand::BackgroundSave)
+        .docs(Group::Server, "1.0.0", "O(1)", "Begins a snapshot beside everything else")
+        .args(&[Arg::token("schedule", "SCHEDULE").optional()]),
+    Command::session("bgrewriteaof", 1, BACKGROUND, SessionCommand::RewriteLog).docs(
+        Group::Server,
+        "1.0.0",
+        "O(1)",
+        "Begins a snapshot in the place of the log's beginning",
+    ),
+    Command::session("lastsave", 1, EVER.or(Flags::FAST), SessionCommand::LastSave)
+        .of(Categories::ADMIN.or(Categories::DANGEROUS))
+        .tips(&["nondeterministic_output"])
+        .docs(Group::Server, "1.0.0", "O(1)", "When the latest snapshot was written, in seconds"),
     Command::data("quorate", -2, Flags::NONE, container).subcommands(QUORATE).docs(
         Group::Server,
         "0.1.0",

@@ -6,7 +6,7 @@ use super::super::config::Config;
 use super::pairs::Pair;
 use super::{Driver, bulk};
 use crate::base::ids::{Epoch, Lsn, NodeId};
-use crate::base::io::{DiskError, Input, Recover};
+use crate::base::io::{DiskError, Input, Recover, Snap};
 use crate::base::time::Span;
 use crate::wal::scan::{Rest, Scanner, judge};
 
@@ -21,6 +21,20 @@ pub struct Disk {
     pub syncs: usize,
     /// Syncs take no time.
     pub at_once: bool,
+    /// The snapshot in its place, and the one under way, each with the first record it does not stand for and
+    /// where that is in `bytes`.
+    snapshot: Option<Snapshot>,
+    draft: Option<Snapshot>,
+    /// A chunk has been put that has not been answered.
+    put: bool,
+    pub commits: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Snapshot {
+    lsn: Lsn,
+    at: usize,
+    bytes: Vec<u8>,
 }
 
 impl Disk {
@@ -28,6 +42,17 @@ impl Disk {
         assert!(lsn > self.last, "places count up");
         self.last = lsn;
         self.bytes.extend_from_slice(records);
+    }
+
+    pub fn begin_snapshot(&mut self, lsn: Lsn) {
+        assert_eq!(lsn, self.last.next(), "it stands for all that was appended");
+        self.draft = Some(Snapshot { lsn, at: self.bytes.len(), bytes: Vec::new() });
+        self.put = false;
+    }
+
+    pub fn put_snapshot(&mut self, bytes: &Bytes) {
+        assert!(!std::mem::replace(&mut self.put, true), "one chunk at a time");
+        self.draft.as_mut().expect("begun").bytes.extend_from_slice(bytes);
     }
 
     pub fn sync(&mut self, through: Lsn) {
@@ -47,6 +72,39 @@ impl Driver {
         }
     }
 
+    /// The snapshot under way gets on by a step; false if there is none, or it waits for something else.
+    fn snap(&mut self) -> bool {
+        if std::mem::take(&mut self.disk.put) {
+            self.input(Input::Snap(Snap::Written));
+        } else if std::mem::take(&mut self.disk.commits) {
+            let draft = self.disk.draft.take().expect("begun");
+            assert!(self.disk.synced_bytes >= draft.at);
+            self.disk.snapshot = Some(draft);
+            self.input(Input::Snap(Snap::Committed));
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// A new life that finds the snapshot and the log behind it.
+    fn restarted_from(directives: &str, node: u128, epoch: u32, disk: &Disk) -> Driver {
+        let Snapshot { lsn, at, bytes } = disk.snapshot.clone().expect("there is a snapshot");
+        let mut config = Config::load(Some(("test.conf", directives)), &[]).expect("right");
+        config.identity.node_id = NodeId(node);
+        config.identity.epoch = Epoch(epoch);
+        let mut driver = Driver::with(config, 90 + u64::from(epoch));
+        let mut pieces = Scanner::bare(Lsn(1));
+        let mut understood = 0;
+        while let Some((contents, used)) = pieces.next(&bytes[understood..]) {
+            driver.input(Input::Recover(Recover::Piece(contents)));
+            understood += used;
+        }
+        assert_eq!(understood, bytes.len());
+        driver.read_from(lsn, &disk.bytes[at..]);
+        driver
+    }
+
     /// A new life that finds this log: the torn end is cut off.
     pub fn restarted(directives: &str, node: u128, epoch: u32, log: &[u8]) -> Driver {
         let mut config = Config::load(Some(("test.conf", directives)), &[]).expect("right");
@@ -58,7 +116,11 @@ impl Driver {
     }
 
     fn read(&mut self, log: &[u8]) {
-        let mut scanner = Scanner::bare(Lsn(1));
+        self.read_from(Lsn(1), log);
+    }
+
+    fn read_from(&mut self, first: Lsn, log: &[u8]) {
+        let mut scanner = Scanner::bare(first);
         let mut at = 0;
         while let Some((contents, used)) = scanner.next(&log[at..]) {
             self.input(Input::Recover(Recover::Record(contents)));
@@ -366,4 +428,58 @@ fn who_was_not_alone_leaves_tombstones_after_a_restart() {
     assert_eq!(alone.ask(conn, "DEL k"), ":1\r\n");
     alone.pass(Span::from_secs(2));
     assert_eq!(alone.node.inspect(alone.now).stats.tombstones, 0);
+}
+
+#[test]
+fn a_snapshot_and_the_log_behind_it_bring_back_what_was_whatever_came_between_its_chunks() {
+    // How many commands come before the snapshot; the rest come between its steps.
+    for before in 0..WRITES.len() {
+        let mut first = Driver::restarted(EVERY_SEC, 1, 1, b"");
+        first.disk.at_once = true;
+        let conn = first.open();
+        for write in &WRITES[..before] {
+            first.ask(conn, write);
+        }
+        let asked = first.ask(conn, "BGREWRITEAOF");
+        assert_eq!(asked, "+Background append only file rewriting started\r\n");
+        for write in &WRITES[before..] {
+            first.snap();
+            first.ask(conn, write);
+        }
+        while first.snap() {}
+        first.pass(Span::from_secs(2));
+        while first.snap() {}
+        let info = first.ask(conn, "INFO persistence");
+        assert!(info.contains("rdb_bgsave_in_progress:0") && info.contains("bgsave_status:ok"));
+        assert!(first.disk.snapshot.is_some(), "{before}");
+        let (digest, shown) = (first.digest_of(), first.node.visible(first.now));
+        let mut second = Driver::restarted_from(EVERY_SEC, 1, 2, &first.disk);
+        assert_eq!(second.node.visible(second.now), shown, "{before}");
+        assert_eq!(second.digest_of(), digest, "{before}");
+    }
+}
+
+#[test]
+fn a_snapshot_without_its_end_is_refused() {
+    let mut first = Driver::restarted(EVERY_SEC, 1, 1, b"");
+    first.disk.at_once = true;
+    let conn = first.open();
+    first.ask(conn, "SET k v");
+    first.ask(conn, "BGSAVE");
+    assert_eq!(first.ask(conn, "BGSAVE"), "-ERR Background save already in progress\r\n");
+    let torn = first.disk.draft.clone().expect("it has begun");
+    let disk = Disk { snapshot: Some(torn), ..first.disk.clone() };
+    let second = Driver::restarted_from(EVERY_SEC, 1, 2, &disk);
+    assert_eq!(second.halted, Some(1));
+}
+
+#[test]
+fn without_a_log_there_is_nothing_to_save_into() {
+    let mut driver = Driver::new("");
+    let conn = driver.open();
+    for command in ["BGSAVE", "BGREWRITEAOF", "BGSAVE SCHEDULE"] {
+        assert!(driver.ask(conn, command).starts_with("-ERR there is nothing"), "{command}");
+    }
+    assert!(driver.ask(conn, "LASTSAVE").starts_with(':'));
+    assert_eq!(driver.ask(conn, "BGSAVE NOW"), "-ERR syntax error\r\n");
 }

@@ -210,6 +210,9 @@ impl Driver {
                 Effect::StoreEpoch { .. } | Effect::StorePast(_) => {}
                 Effect::Append { lsn, records } => self.disk.append(lsn, &records),
                 Effect::Sync { through } => self.disk.sync(through),
+                Effect::SnapBegin { lsn } => self.disk.begin_snapshot(lsn),
+                Effect::SnapChunk { bytes } => self.disk.put_snapshot(&bytes),
+                Effect::SnapCommit => self.disk.commits = true,
             }
         }
         for conn in again {

@@ -152,6 +152,7 @@ impl Machine for Echo {
             | Input::Synced { .. }
             | Input::DiskFailed { .. }
             | Input::DiskRoom
+            | Input::Snap(_)
             | Input::Recover(_) => return,
             Input::Shutdown { .. } => Told::Shutdown,
             Input::Timeout => {
