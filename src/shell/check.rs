@@ -1,4 +1,5 @@
-//! `quorate check FILE [--fix]`: what a file of the log holds, whether it is whole, and cutting off what is not.
+//! `quorate check FILE [--fix]`: what a file of the log or a snapshot holds, whether it is whole, and cutting off what of a
+//! log is not.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -11,6 +12,7 @@ use crate::base::ids::Lsn;
 use crate::wal::Record;
 use crate::wal::frame::{self, HEADER_BYTES};
 use crate::wal::scan::{Rest, Scanner, judge};
+use crate::wal::snapshot::Piece;
 
 /// What stands in a file.
 #[derive(Debug)]
@@ -44,6 +46,9 @@ fn check(file: &Path, fix: bool) -> Result<bool, String> {
     let _held =
         if fix { Some(DataDir::open(parent(file)).map_err(|e| e.to_string())?) } else { None };
     let bytes = fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    if let Ok(first) = frame::read_header(frame::Kind::Snapshot, &bytes) {
+        return Ok(print_snapshot(file, first, &bytes));
+    }
     let report = look(&bytes).map_err(|why| format!("{}: {why}", file.display()))?;
     print(file, &report);
     if report.rest == Rest::Empty {
@@ -71,7 +76,7 @@ fn look(bytes: &[u8]) -> Result<Report, String> {
             format!("version {version} of the log's format, expected {}", frame::VERSION)
         }
         frame::HeaderError::Short | frame::HeaderError::Foreign | frame::HeaderError::Damaged => {
-            "not a file of the log: expected its header".to_owned()
+            "neither a file of the log nor a snapshot: expected a header of either".to_owned()
         }
     })?;
     let first = scanner.next_lsn();
@@ -89,6 +94,36 @@ fn look(bytes: &[u8]) -> Result<Report, String> {
     let rest = judge(&bytes[at..], next);
     let bytes = bytes.len() as u64;
     Ok(Report { first, next, counts, epoch, bytes, whole: at as u64, rest })
+}
+
+/// Prints what a snapshot holds. False if it is not whole: nothing of it is of use then.
+fn print_snapshot(file: &Path, first: Lsn, bytes: &[u8]) -> bool {
+    let mut scanner = Scanner::bare(Lsn(1));
+    let (mut at, mut cells, mut chunks, mut tail) = (HEADER_BYTES, 0, 0, None);
+    while let Some((contents, used)) = scanner.next(&bytes[at..]) {
+        match Piece::read(contents) {
+            Ok(Piece::Head(_)) if at == HEADER_BYTES => {}
+            Ok(Piece::Chunk { cells: more, .. }) if at > HEADER_BYTES && tail.is_none() => {
+                (chunks, cells) = (chunks + 1, cells + more.len());
+            }
+            Ok(Piece::Tail { lsn, .. }) if tail.is_none() => tail = Some(lsn),
+            Ok(_) | Err(_) => break,
+        }
+        at += used;
+    }
+    let (name, length) = (file.display(), bytes.len());
+    println!("{name}: {length} bytes, a snapshot for all records before {first}");
+    println!("  chunks: {chunks}\n  cells: {cells}");
+    match tail {
+        Some(lsn) if at == length => println!("  shows nothing newer than record {lsn}\nwhole"),
+        Some(_) | None => {
+            println!(
+                "damaged at byte {at}; restore the data directory from a backup, or move it away"
+            );
+            return false;
+        }
+    }
+    true
 }
 
 fn print(file: &Path, report: &Report) {
@@ -171,5 +206,44 @@ mod tests {
         assert_eq!(check(&path, false), Ok(true));
         let refused = check(&dir.path().join("lock"), false).expect_err("no log");
         assert!(refused.contains("not a file of the log"), "{refused}");
+    }
+
+    #[test]
+    fn a_snapshot_is_whole_or_of_no_use() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("snapshot-00000000000000000003.qsnap");
+        let head = crate::wal::snapshot::Head {
+            lsn: Lsn(3),
+            vector: crate::base::vector::Vector::new(),
+            collected: 0,
+            inherited: 0,
+            first_epoch: crate::base::ids::Epoch(1),
+            lives: Vec::new(),
+            has_met: false,
+            has_strays: false,
+        };
+        let end = crate::wal::snapshot::Place { db: 9, partition: 0 };
+        let mut bytes = frame::header(frame::Kind::Snapshot, Lsn(3)).to_vec();
+        let mut ends = Vec::new();
+        for piece in [
+            Piece::Head(Box::new(head)),
+            Piece::Chunk { lsn: Lsn(3), end, cells: Vec::new() },
+            Piece::Tail { lsn: Lsn(4), collected: 0 },
+        ] {
+            ends.push(bytes.len());
+            let start = frame::begin(&mut bytes);
+            piece.put(&mut bytes);
+            frame::finish(&mut bytes, start);
+        }
+        fs::write(&file, &bytes).expect("writable");
+        assert_eq!(check(&file, false), Ok(true));
+        for cut in HEADER_BYTES..bytes.len() {
+            fs::write(&file, &bytes[..cut]).expect("writable");
+            assert_eq!(check(&file, true), Ok(false), "cut at {cut}");
+            assert_eq!(fs::read(&file).expect("readable"), &bytes[..cut], "left as it was");
+        }
+        let without_head = [&bytes[..HEADER_BYTES], &bytes[ends[1]..]].concat();
+        fs::write(&file, without_head).expect("writable");
+        assert_eq!(check(&file, false), Ok(false));
     }
 }
