@@ -205,7 +205,7 @@ mod tests {
         assert_eq!([whole, fs::read(kept).expect("readable")].concat(), bytes);
         assert_eq!(check(&path, false), Ok(true));
         let refused = check(&dir.path().join("lock"), false).expect_err("no log");
-        assert!(refused.contains("not a file of the log"), "{refused}");
+        assert!(refused.contains("neither a file of the log"), "{refused}");
     }
 
     #[test]

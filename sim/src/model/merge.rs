@@ -101,6 +101,21 @@ impl Coverage {
         issued.chain(&self.flushes).filter(|(at, _)| *at == db).map(|(_, s)| *s).collect()
     }
 
+    /// "No expiry" by writes that do not count themselves. A write that takes the place of every older expiry leaves a cell
+    /// that says so where another value has taken its own place, and that cell alone may have been logged again.
+    fn resets_apart<'a>(
+        &'a self,
+        id: KeyId,
+        history: &'a KeyHistory,
+    ) -> impl Iterator<Item = (Stamp, Option<UnixMs>)> + 'a {
+        let again = move |stamp: Stamp| self.again.contains(&(id, stamp, Kind::Expiry));
+        let bases = history.bases.iter().filter(|_| !self.again.is_empty());
+        bases
+            .filter(|base| !base.void && (base.resets || base.value.is_none()))
+            .filter(move |base| !self.cell(id, base.stamp, Kind::Base) && again(base.stamp))
+            .map(|base| (base.stamp, None))
+    }
+
     /// The part of a key's history that counts.
     fn part(&self, id: KeyId, history: &KeyHistory) -> KeyHistory {
         let kept = |stamp: Stamp, kind: Kind| self.cell(id, stamp, kind);
@@ -111,11 +126,10 @@ impl Coverage {
                 .filter(|b| !b.void && kept(b.stamp, Kind::Base))
                 .cloned()
                 .collect(),
-            expiries: history
-                .expiries
-                .iter()
-                .filter(|e| kept(e.0, Kind::Expiry))
-                .copied()
+            // Explicit ones come last: at the stamp of a SET they win over its "no expiry".
+            expiries: self
+                .resets_apart(id, history)
+                .chain(history.expiries.iter().filter(|e| kept(e.0, Kind::Expiry)).copied())
                 .collect(),
             increments: history
                 .increments

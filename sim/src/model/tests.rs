@@ -134,6 +134,31 @@ fn cells_logged_again_count_without_their_own_dot() {
 }
 
 #[test]
+fn a_set_whose_reset_alone_was_logged_again_still_takes_an_older_deadline_away() {
+    let mut ledger = Ledger::new();
+    let (a, b) = (ledger.booted(0), ledger.booted(1));
+    let append = || Cell::Register {
+        value: Bytes::from_static(b"set+"),
+        resets: false,
+        seen: Seen::default(),
+    };
+    issue(&mut ledger, a, at(5, 1), &[], register("old", Seen::default()));
+    issue(&mut ledger, a, at(6, 1), &[], Cell::Expiry { deadline: Some(UnixMs(9000)) });
+    issue(&mut ledger, a, at(7, 1), &[], register("set", Seen::default()));
+    issue(&mut ledger, b, at(8, 2), &[(1, 6)], append());
+    // The SET itself is lost and the vector does not cover it.
+    let covered = [(1, 6), (2, 9)];
+    assert_eq!(judge(&ledger, &covered, &view(Some("set+"), Some(9000))), None);
+    assert!(judge(&ledger, &covered, &view(Some("set+"), None)).is_some());
+    let again = Change { stamp: Some(at(7, 1)), ..change(Cell::Expiry { deadline: None }) };
+    ledger.fact(b, 0, &Fact::CellsAdopted { unit: Unit { dot: at(9, 2), changes: vec![again] } });
+    assert_eq!(judge(&ledger, &covered, &view(Some("set+"), None)), None);
+    assert!(judge(&ledger, &covered, &view(Some("set+"), Some(9000))).is_some());
+    let before = [(1, 6), (2, 8)];
+    assert_eq!(judge(&ledger, &before, &view(Some("set+"), Some(9000))), None);
+}
+
+#[test]
 fn moved_stamps_are_followed_everywhere() {
     let mut ledger = Ledger::new();
     let (a, b) = (ledger.booted(0), ledger.booted(1));
