@@ -69,6 +69,7 @@ impl Active {
     pub(super) fn leave_solitude(&self, core: &mut Core<'_>) {
         if core.store.is_alone() {
             core.store.set_alone(false);
+            core.journal.note_break();
             let store = &core.store;
             core.out.fact(|| Fact::StoodAlone { cells: store.cells() });
         }

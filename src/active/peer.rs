@@ -96,8 +96,8 @@ pub struct Peer {
     pub told_whole: bool,
     /// At the handshake the other side knew of no horizon, and none can have counted on it.
     pub is_ignorant: bool,
-    /// Of a plain replica's master: since when it has lacked what the replica has.
-    pub ahead_since: Option<Mono>,
+    /// Of a plain replica's master: since when it has lacked what the replica has, and what that is.
+    pub ahead: Option<(Mono, Vector)>,
 }
 
 /// All connections, in the order of their numbers. They are few: a sorted list.
@@ -192,7 +192,7 @@ impl Peer {
             told_bound: 0,
             told_whole: false,
             is_ignorant: false,
-            ahead_since: None,
+            ahead: None,
         }
     }
 

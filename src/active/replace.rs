@@ -23,20 +23,22 @@ impl Active {
         vector: &Vector,
         core: &mut Core<'_>,
     ) {
-        let mut ahead = self
-            .vector
-            .iter()
-            .filter(|&(origin, time)| origin != core.clock.origin() && time > vector.get(origin));
-        let (is_ahead, for_good) = match ahead.next() {
-            None => (false, false),
-            Some(first) => {
-                let gone = |(origin, _)| !self.members.is_current(origin);
-                (true, gone(first) || ahead.any(gone))
+        let mut ahead = Vector::new();
+        let mut for_good = false;
+        for (origin, time) in self.vector.iter() {
+            if origin != core.clock.origin() && time > vector.get(origin) {
+                ahead.raise(origin, time);
+                for_good |= !self.members.is_current(origin);
             }
-        };
-        let since = *peer.ahead_since.get_or_insert(core.now.mono);
+        }
+        if peer.ahead.as_ref().is_some_and(|(_, lack)| vector.covers_all(lack)) {
+            peer.ahead = None;
+        }
+        if peer.ahead.is_none() && !ahead.is_empty() {
+            peer.ahead = Some((core.now.mono, ahead));
+        }
         let bound = Span(AHEAD_PERIODS_MAX * self.config.limits.ping_period.0);
-        let for_long = is_ahead && core.now.mono.since(since) >= bound;
+        let for_long = peer.ahead.as_ref().is_some_and(|a| core.now.mono.since(a.0) >= bound);
         if for_good {
             core.out.facts.sometimes("a plain replica had what its master will never get");
         } else if for_long {
@@ -44,9 +46,7 @@ impl Active {
         }
         if for_good || for_long {
             self.start_over(peer);
-        }
-        if for_good || for_long || !is_ahead {
-            peer.ahead_since = None;
+            peer.ahead = None;
         }
     }
 

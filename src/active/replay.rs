@@ -1,5 +1,6 @@
 //! What earlier lives have left in the log: applied in order to an empty store, then taken over by the new life. Nothing is
-//! collected and nothing expires meanwhile, so that every record meets what it met when it was written, or more.
+//! collected and nothing expires meanwhile, so that every record meets what it met when it was written, or more; what a
+//! snapshot shows already is left out.
 
 use crate::base::checksum::partition_of;
 use crate::base::fact::{Fact, Facts, LogLevel};
@@ -34,6 +35,8 @@ pub struct Replay {
     coverage: Option<Coverage>,
     begun: bool,
     ended: bool,
+    /// The snapshot is of one that stood alone.
+    was_alone: bool,
 }
 
 /// A snapshot that is none.
@@ -61,6 +64,7 @@ impl Replay {
                 self.lives = head.lives;
                 self.has_met = head.has_met;
                 self.has_strays = head.has_strays;
+                self.was_alone = head.alone;
                 self.coverage = Some(Coverage::default());
             }
             Piece::Chunk { lsn, end, cells } if self.begun && !self.ended && lsn >= self.at => {
@@ -79,6 +83,9 @@ impl Replay {
                 }
                 self.collected = self.collected.max(collected);
                 self.newest = self.newest.max(collected);
+                if self.was_alone {
+                    store.restore_resets();
+                }
             }
             Piece::Head(_) | Piece::Chunk { .. } | Piece::Tail { .. } => return Err(NoSnapshot),
         }
@@ -88,6 +95,11 @@ impl Replay {
     /// Whether a snapshot was begun and has no end.
     pub fn is_torn(&self) -> bool {
         self.begun && !self.ended
+    }
+
+    /// Whether records are missing that the snapshot shows: those that came later would be taken for them.
+    pub fn lacks_records(&self) -> bool {
+        self.coverage.as_ref().is_some_and(|coverage| coverage.last() > self.at)
     }
 
     /// Whether the snapshot has the outcome of the present record for this key.
@@ -225,15 +237,17 @@ impl Active {
 
     /// What a snapshot begins with that stands for all records before `lsn`, the next.
     pub fn snapshot_head(&self, lsn: Lsn, core: &Core<'_>) -> Head {
+        let alone = core.store.is_alone();
         Head {
             lsn,
             vector: self.vector.clone(),
-            collected: core.store.collected(),
+            collected: if alone { 0 } else { core.store.collected() },
             inherited: core.store.inherited().unwrap_or(0),
             first_epoch: self.first_epoch,
             lives: self.lives.clone(),
             has_met: self.has_met,
             has_strays: self.strays || self.holds_unlogged(),
+            alone,
         }
     }
 

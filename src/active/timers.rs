@@ -70,6 +70,7 @@ impl Active {
             self.log.restart(&self.vector);
             if alone {
                 core.store.set_alone(true);
+                core.journal.note_break();
                 core.out.fact(|| Fact::StandsAlone);
             } else {
                 self.leave_solitude(core);

@@ -189,7 +189,7 @@ fn persistence_lines(server: &Server, lines: &mut Lines<'_>) {
     lines.put("async_loading", 0);
     let snapshots = &server.snapshots;
     let saved = snapshots.saved.unwrap_or(server.started_wall);
-    let status = if snapshots.failed { "err" } else { "ok" };
+    let status = if snapshots.failures > 0 { "err" } else { "ok" };
     let changes = server.stats.units.saturating_sub(snapshots.changes);
     lines.put("rdb_changes_since_last_save", changes);
     lines.put("rdb_bgsave_in_progress", u8::from(snapshots.is_under_way()));

@@ -37,6 +37,12 @@ impl Node {
                     self.refuse_snapshot(out);
                 }
             }
+            Recover::Done { .. } if loading.replay.lacks_records() => {
+                let reason = "the log ends before what the snapshot shows: a part of it is missing; restore \
+                              the data directory from a backup, or move it away";
+                out.push(Effect::Halt { code: 1, reason: reason.to_owned() });
+                self.halted = true;
+            }
             Recover::Record(_) | Recover::Done { .. } if loading.replay.is_torn() => {
                 self.refuse_snapshot(out);
             }
@@ -88,6 +94,7 @@ impl Node {
                     out.facts.log(LogLevel::Warning, text);
                 }
                 self.data.journal.on_full();
+                self.server.snapshots.no_room = true;
             }
             DiskError::Failed => {
                 // What a failed sync leaves nobody can know, and another would tell nothing.
@@ -102,6 +109,7 @@ impl Node {
         if self.data.journal.is_full() {
             out.facts.log(LogLevel::Notice, "The log's device has room again: writes go on");
             self.data.journal.on_room();
+            self.server.snapshots.no_room = false;
         }
     }
 

@@ -221,6 +221,7 @@ mod tests {
             lives: Vec::new(),
             has_met: false,
             has_strays: false,
+            alone: false,
         };
         let end = crate::wal::snapshot::Place { db: 9, partition: 0 };
         let mut bytes = frame::header(frame::Kind::Snapshot, Lsn(3)).to_vec();

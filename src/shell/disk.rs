@@ -1,20 +1,18 @@
 //! The log's files in the data directory: `log-` and the place of the first record in twenty digits, `.qlog`. Read at the
-//! start, behind the snapshot if there is one; then written by the main thread with one write(2) a turn, and brought onto the device by a thread of its own.
+//! start, behind the snapshot if there is one. `.qlog.new` is one that begins where those before it may not be on the device
+//! as a whole: nothing in it has been reported to be there.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
 
-use tokio::sync::oneshot;
-
+use super::log_file::{LogFile, create};
 use super::snapshot;
 use crate::base::ids::Lsn;
-use crate::base::io::{DiskError, Recover};
-use crate::wal::frame::{self, HEADER_BYTES, HeaderError, Kind};
-
+use crate::base::io::Recover;
+use crate::wal::frame::{self, HEADER_BYTES, HeaderError};
 use crate::wal::scan::{Rest, Scanner, judge};
 
 /// Bytes read in one step.
@@ -60,6 +58,8 @@ pub struct Reader {
     /// What the snapshot stands for goes once all is read.
     obsolete_before: Lsn,
     waiting: VecDeque<PathBuf>,
+    /// A segment of which nothing was reported to be on the device yet, and its first record.
+    fresh: Option<(Lsn, PathBuf)>,
     current: Option<Segment>,
     next: Lsn,
 }
@@ -92,9 +92,12 @@ impl Reader {
         let snapshot = snapshot::Reading::open(dir)
             .map_err(|(path, fault)| LogError::of_snapshot(&path, fault))?;
         let next = snapshot.as_ref().map_or(Lsn(1), |snapshot| snapshot.lsn);
-        let mut names = Vec::new();
+        let (mut names, mut fresh) = (Vec::new(), None);
         for entry in fs::read_dir(dir).map_err(at(dir))? {
             let name = entry.map_err(at(dir))?.file_name().to_string_lossy().into_owned();
+            if let Some(first) = snapshot::place_in(&name, "log-", ".qlog.new") {
+                fresh = Some((first, dir.join(&name)));
+            }
             let is_log = name.starts_with("log-") && name.ends_with(".qlog");
             let is_obsolete =
                 snapshot::place_in(&name, "log-", ".qlog").is_some_and(|first| first < next);
@@ -105,7 +108,7 @@ impl Reader {
         names.sort();
         let waiting = names.into_iter().map(|name| dir.join(name)).collect();
         let (dir, obsolete_before) = (dir.to_path_buf(), next);
-        Ok(Reader { dir, snapshot, obsolete_before, waiting, current: None, next })
+        Ok(Reader { dir, snapshot, obsolete_before, waiting, fresh, current: None, next })
     }
 
     /// Reads about as much as fits into one turn; `each` gets the contents of every piece and record, in order.
@@ -135,6 +138,18 @@ impl Reader {
                 return Ok(Progress::More);
             }
         }
+        if let Some((first, path)) = self.fresh.take() {
+            if first == self.next {
+                // What comes before it is whole.
+                let name = self.dir.join(snapshot::segment_name_of(first));
+                fs::rename(&path, &name).map_err(at(&path))?;
+                self.waiting.push_back(name);
+                return Ok(Progress::More);
+            }
+            // Nothing in it can have been said to be on the device: what comes before it is not.
+            tracing::warn!("{}: what comes before it was not written as a whole", path.display());
+            fs::remove_file(&path).map_err(at(&path))?;
+        }
         let log = self.finish()?;
         Ok(Progress::Done(self.next, log))
     }
@@ -160,7 +175,7 @@ impl Reader {
             Some(file) => file,
             None => {
                 first = next;
-                let file = create(&self.dir, next)?;
+                let file = create(&self.dir.join(snapshot::segment_name_of(next)), next)?;
                 file.sync_all().map_err(at(&self.dir))?;
                 file
             }
@@ -214,6 +229,7 @@ impl Segment {
             return Ok(());
         }
         self.ended = true;
+        self.file.sync_all().map_err(at(&self.path))?;
         let (path, at) = (self.path.clone(), self.scanner.understood());
         match judge(&self.buf[self.at..], self.scanner.next_lsn()) {
             Rest::Empty => Ok(()),
@@ -224,146 +240,9 @@ impl Segment {
     }
 }
 
-fn create(dir: &Path, first: Lsn) -> Result<File, LogError> {
-    let path = dir.join(snapshot::segment_name_of(first));
-    let file = OpenOptions::new().append(true).create_new(true).open(&path);
-    let mut file = file.map_err(at(&path))?;
-    file.write_all(&frame::header(Kind::Log, first)).map_err(at(&path))?;
-    Ok(file)
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> LogError + use<> {
+pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> LogError + use<> {
     let path = path.to_path_buf();
     move |source| LogError::Io { path: path.clone(), source }
-}
-
-/// What has to be on the device for a sync to be done.
-struct Sync {
-    files: Vec<Arc<File>>,
-    /// A segment is new there.
-    dir: Option<PathBuf>,
-    answer: oneshot::Sender<io::Result<()>>,
-}
-
-/// The end of the log, where it grows, and the snapshots beside it.
-pub struct LogFile {
-    dir: PathBuf,
-    file: Arc<File>,
-    /// The first record of the file.
-    first: Lsn,
-    /// Segments before it that may not be on the device as a whole.
-    older: Vec<Arc<File>>,
-    snapshots: snapshot::Writer,
-    /// What there was no room for, in order.
-    unwritten: Vec<u8>,
-    syncs: mpsc::Sender<Sync>,
-}
-
-impl LogFile {
-    fn new(dir: &Path, file: File, first: Lsn) -> LogFile {
-        let (syncs, inbox) = mpsc::channel::<Sync>();
-        std::thread::spawn(move || {
-            for Sync { files, dir, answer } in inbox {
-                let files = files.iter().try_for_each(|file| file.sync_data());
-                let synced = files.and_then(|()| {
-                    dir.map_or(Ok(()), |dir| File::open(dir).and_then(|dir| dir.sync_all()))
-                });
-                // Who no longer waits for the answer needs none.
-                let _ = answer.send(synced);
-            }
-        });
-        LogFile {
-            dir: dir.to_path_buf(),
-            file: Arc::new(file),
-            first,
-            older: Vec::new(),
-            snapshots: snapshot::Writer::start(dir),
-            unwritten: Vec::new(),
-            syncs,
-        }
-    }
-
-    /// Begins a snapshot that stands for all records before `lsn`, the next: a segment of its own begins there, too.
-    ///
-    /// # Errors
-    /// If that cannot be: nothing has changed.
-    pub fn begin_snapshot(&mut self, lsn: Lsn) -> Result<(), LogError> {
-        if self.first != lsn {
-            if !self.unwritten.is_empty() {
-                self.snapshots.give_up();
-                return Err(at(&self.dir)(io::ErrorKind::StorageFull.into()));
-            }
-            let file = create(&self.dir, lsn).inspect_err(|_| self.snapshots.give_up())?;
-            self.older.push(std::mem::replace(&mut self.file, Arc::new(file)));
-            self.first = lsn;
-        }
-        self.snapshots.begin(lsn);
-        Ok(())
-    }
-
-    /// Where chunks go, and the end.
-    pub fn snapshots(&self) -> &snapshot::Writer {
-        &self.snapshots
-    }
-
-    /// Writes at the end.
-    ///
-    /// # Errors
-    /// Without room the rest is kept and goes first when there is: see [`LogFile::retry`].
-    pub fn append(&mut self, records: &[u8]) -> Result<(), DiskError> {
-        if !self.unwritten.is_empty() {
-            self.unwritten.extend_from_slice(records);
-            return Err(DiskError::Full);
-        }
-        let (written, result) = write(&self.file, records);
-        if result == Err(DiskError::Full) {
-            self.unwritten.extend_from_slice(&records[written..]);
-        }
-        result
-    }
-
-    /// Goes on with what there was no room for.
-    ///
-    /// # Errors
-    /// If there still is none.
-    pub fn retry(&mut self) -> Result<(), DiskError> {
-        let (written, result) = write(&self.file, &self.unwritten);
-        self.unwritten.drain(..written);
-        result
-    }
-
-    /// Begins to bring onto the device what has been written.
-    pub fn sync(&mut self) -> oneshot::Receiver<io::Result<()>> {
-        let (answer, answered) = oneshot::channel();
-        let dir = (!self.older.is_empty()).then(|| self.dir.clone());
-        let mut files = std::mem::take(&mut self.older);
-        files.push(self.file.clone());
-        // Without its thread the answer is that nobody answers.
-        let _ = self.syncs.send(Sync { files, dir, answer });
-        answered
-    }
-}
-
-/// Writes as much as there is room for: how much that was.
-fn write(mut file: &File, bytes: &[u8]) -> (usize, Result<(), DiskError>) {
-    let mut written = 0;
-    while written < bytes.len() {
-        match file.write(&bytes[written..]) {
-            Ok(0) => return (written, Err(DiskError::Failed)),
-            Ok(more) => written += more,
-            Err(e) => match e.kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    return (written, Err(DiskError::Full));
-                }
-                _ => {
-                    tracing::warn!("The log cannot be written: {e}");
-                    return (written, Err(DiskError::Failed));
-                }
-            },
-        }
-    }
-    (written, Ok(()))
 }
 
 impl LogError {
@@ -428,6 +307,7 @@ impl std::error::Error for LogError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wal::frame::Kind;
     use crate::wal::{Journal, Record, SyncPolicy};
 
     fn read(dir: &Path) -> Result<(Vec<Vec<u8>>, Lsn, LogFile), LogError> {
@@ -560,5 +440,45 @@ mod tests {
             assert!(matches!(refused, LogError::Snapshot { .. }), "{refused}");
             assert_eq!(fs::read(&path).expect("still there"), bad);
         }
+    }
+
+    #[test]
+    fn a_segment_whose_forerunner_was_not_written_as_a_whole_counts_for_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (_, _, mut log) = read(dir.path()).expect("a log");
+        log.append(&records(1, 10)).expect("written");
+        log.begin_snapshot(Lsn(11)).expect("begun");
+        log.append(&records(11, 5)).expect("written");
+        assert!(log.begin_snapshot(Lsn(16)).is_err(), "the one before is not there for certain");
+        drop(log);
+        let fresh = dir.path().join(snapshot::fresh_name_of(Lsn(11)));
+        let whole = (fs::read(only_file(dir.path())), fs::read(&fresh));
+        let whole = (whole.0.expect("readable"), whole.1.expect("not named yet"));
+        for cut in 0..=40 {
+            fs::write(only_file(dir.path()), &whole.0[..whole.0.len() - cut]).expect("writable");
+            fs::write(&fresh, &whole.1).expect("writable");
+            let (found, next, _) =
+                read(dir.path()).expect("a loss of power is none of our concern");
+            assert_eq!(next, Lsn(1 + found.len() as u64));
+            let named = dir.path().join(snapshot::segment_name_of(Lsn(11)));
+            assert_eq!((found.len() == 15, named.exists()), (cut == 0, cut == 0), "{cut}");
+            assert!(!fresh.exists());
+            let _ = fs::remove_file(named);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_given_up_takes_no_room() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (_, next, mut log) = read(dir.path()).expect("a log");
+        log.append(&records(next.0, 10)).expect("written");
+        log.begin_snapshot(Lsn(11)).expect("begun");
+        log.snapshots().chunk(vec![7; 99].into()).blocking_recv().expect("answered").expect("ok");
+        let draft = dir.path().join("snapshot.tmp");
+        assert!(draft.exists());
+        log.append(&records(11, 1)).expect("written");
+        assert!(log.begin_snapshot(Lsn(12)).is_err());
+        assert!(log.snapshots().chunk(vec![7].into()).blocking_recv().expect("answered").is_err());
+        assert!(!draft.exists());
     }
 }

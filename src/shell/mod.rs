@@ -26,6 +26,8 @@ mod identity;
 #[cfg(not(madsim))]
 mod log;
 #[cfg(not(madsim))]
+mod log_file;
+#[cfg(not(madsim))]
 pub mod process;
 #[cfg(not(madsim))]
 mod snapshot;
@@ -98,7 +100,7 @@ pub trait Surroundings: Send {
     /// Begins a snapshot that stands for all records before `lsn`, the next.
     ///
     /// # Errors
-    /// It is not begun then, and nothing has changed.
+    /// It is not begun then, and the log goes on as before.
     fn begin_snapshot(&mut self, lsn: Lsn) -> io::Result<()> {
         let _ = lsn;
         Err(io::ErrorKind::Unsupported.into())

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::disk::{LogFile, Progress, Reader};
+use super::disk::{Progress, Reader};
 use super::identity::{DataDir, Notary};
 use super::log::{self, LevelSwitch};
+use super::log_file::LogFile;
 use super::{Shared, Stored, Surroundings, host};
 use crate::base::fact::LogLevel;
 use crate::base::ids::{Epoch, Lsn, NodeId};

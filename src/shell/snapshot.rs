@@ -28,6 +28,11 @@ pub fn segment_name_of(first: Lsn) -> String {
     format!("log-{:020}.qlog", first.0)
 }
 
+/// The name of a segment while those before it may not be on the device as a whole.
+pub fn fresh_name_of(first: Lsn) -> String {
+    format!("log-{:020}.qlog.new", first.0)
+}
+
 /// The place in the name of a file of this kind.
 pub fn place_in(name: &str, prefix: &str, suffix: &str) -> Option<Lsn> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
@@ -76,19 +81,28 @@ impl Writer {
             for job in inbox {
                 match job {
                     Job::Begin(lsn) => draft = begin(&dir, lsn),
-                    Job::GiveUp => draft = Err(io::Error::other("no snapshot has begun")),
+                    Job::GiveUp => {
+                        draft = Err(io::Error::other("no snapshot has begun"));
+                        remove_draft(&dir);
+                    }
                     Job::Chunk(bytes, answer) => {
                         let written = draft.as_mut().map_err(again).and_then(|draft| {
                             // (A retry after an error would leave a hole.)
                             draft.file.write_all(&bytes)
                         });
+                        if let Err(e) = &written {
+                            // Its room is wanted for the log.
+                            draft = Err(io::Error::new(e.kind(), e.to_string()));
+                            remove_draft(&dir);
+                        }
                         // Who no longer waits for the answer needs none.
                         let _ = answer.send(written);
                     }
                     Job::Commit(answer) => {
                         let none = Err(io::Error::other("no snapshot has begun"));
                         let done = std::mem::replace(&mut draft, none);
-                        let _ = answer.send(done.and_then(|draft| commit(&dir, draft)));
+                        let done = done.and_then(|draft| commit(&dir, draft));
+                        let _ = answer.send(done.inspect_err(|_| remove_draft(&dir)));
                     }
                 }
             }
@@ -117,6 +131,16 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         let _ = self.jobs.send(Job::Commit(answer));
         answered
+    }
+}
+
+/// What is left of a snapshot that was given up.
+fn remove_draft(dir: &Path) {
+    match fs::remove_file(dir.join(DRAFT)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!("{} cannot be removed: {e}", dir.join(DRAFT).display());
+        }
+        Ok(()) | Err(_) => {}
     }
 }
 

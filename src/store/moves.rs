@@ -82,7 +82,7 @@ impl Moves<'_> {
 impl Store {
     /// A store that stood alone keeps no trace of a SET that an APPEND has overwritten, nor that it has
     /// taken away every expiry there was. Others may have one: each such key says so itself from now on.
-    pub(super) fn restore_resets(&mut self) {
+    pub fn restore_resets(&mut self) {
         let clock = self.clock;
         let terms = Terms { clock, cut: None, cause: Stamp::ZERO, eager: Eager::No };
         let mut facts = Facts::default();

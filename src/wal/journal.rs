@@ -260,7 +260,12 @@ impl Journal {
         (wanted > self.synced).then_some(wanted)
     }
 
-    /// Counts records that concern all keys at once: a snapshot made across one would not tell what it has seen.
+    /// Something has happened to all keys at once.
+    pub fn note_break(&mut self) {
+        self.breaks += 1;
+    }
+
+    /// Counts what concerns all keys at once: a snapshot made across that would not tell what it has seen.
     pub fn breaks(&self) -> u64 {
         self.breaks
     }

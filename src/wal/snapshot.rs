@@ -28,6 +28,8 @@ pub struct Head {
     pub has_met: bool,
     /// There may be cells that the vector does not cover.
     pub has_strays: bool,
+    /// The node stood alone: what it had collected was its own, and SETs have left no trace that they reset.
+    pub alone: bool,
 }
 
 /// A place in the order of a snapshot: a partition of a database.
@@ -82,6 +84,7 @@ impl Piece {
                 head.vector.put(out);
                 head.lives.put(out);
                 (head.has_met, head.has_strays).put(out);
+                head.alone.put(out);
             }
             Piece::Chunk { lsn, end, cells } => {
                 out.push(CHUNK);
@@ -114,6 +117,7 @@ impl Piece {
                 let (inherited, first_epoch) = from.take()?;
                 let (vector, lives) = (from.take()?, from.take()?);
                 let (has_met, has_strays) = from.take()?;
+                let alone = from.take()?;
                 let lsn = Lsn(lsn);
                 Piece::Head(Box::new(Head {
                     lsn,
@@ -124,6 +128,7 @@ impl Piece {
                     lives,
                     has_met,
                     has_strays,
+                    alone,
                 }))
             }
             CHUNK => {
@@ -217,6 +222,7 @@ mod tests {
             lives: vec![Origin(1), Origin(3)],
             has_met: true,
             has_strays: false,
+            alone: true,
         })));
         let end = Place { db: 1, partition: 4095 };
         there_and_back(&Piece::Chunk { lsn: Lsn(10), end, cells: Vec::new() });

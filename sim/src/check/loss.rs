@@ -21,7 +21,7 @@ pub fn lost_though_durable(
         let (Some(index), Outcome::Replied(_)) = (*of, &attempt.outcome) else { continue };
         let unit = &ledger.units[index];
         let host = ledger.boots[unit.boot.0].host;
-        if keeps(host) && (unit.lost || !coverage.covers(unit.dot)) {
+        if keeps(host) && !unit.traceless && (unit.lost || !coverage.covers(unit.dot)) {
             let evidence = format!(
                 "acknowledged unit {} of host {host}, which syncs always, is not covered by the core's vectors",
                 show(unit.dot)
@@ -42,7 +42,7 @@ pub fn lost_unit(
     core: &[BootId],
 ) -> Option<Violation> {
     for (index, unit) in ledger.units.iter().enumerate() {
-        if coverage.covers(unit.dot) {
+        if coverage.covers(unit.dot) || unit.traceless {
             continue;
         }
         let holder = core.iter().find(|boot| {

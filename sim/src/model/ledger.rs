@@ -39,6 +39,8 @@ pub struct Issued {
     pub growth: Vec<(KeyId, i128)>,
     /// Its host went on without it, and nobody else had it.
     pub lost: bool,
+    /// Nothing of it or of anything later was left when its node stopped standing alone: nobody can get it.
+    pub traceless: bool,
 }
 
 /// What is known of one boot of a node.
@@ -314,6 +316,7 @@ impl Ledger {
             had,
             growth,
             lost: false,
+            traceless: false,
         });
     }
 

@@ -18,6 +18,13 @@ impl Ledger {
         self.boots[boot.0].alone = false;
         let own: BTreeSet<Stamp> =
             self.units.iter().filter(|u| u.boot == boot).map(|u| u.dot).collect();
+        let left = |dot: Stamp| {
+            let later = |c: &Change| c.stamp.is_some_and(|s| s.origin == dot.origin && s >= dot);
+            cells.iter().any(later)
+        };
+        for unit in self.units.iter_mut().filter(|unit| unit.boot == boot) {
+            unit.traceless |= !left(unit.dot);
+        }
         // Nor does a removal whose trace is gone keep out what others have.
         let traces: BTreeSet<(KeyId, Stamp)> = cells
             .iter()

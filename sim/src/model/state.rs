@@ -54,10 +54,10 @@ impl Ledger {
     }
 
     fn issued_text(&self, unit: &Issued) -> String {
-        let Issued { boot, conn, at, dot, changes, had, growth, lost } = unit;
+        let Issued { boot, conn, at, dot, changes, had, growth, lost, traceless } = unit;
         let growth = growth.iter().map(|(id, by)| (self.name(*id), by));
         let growth: Vec<_> = growth.collect();
-        format!("{boot:?} {conn:?} {at} {dot:?} {changes:?} {had:?} {growth:?} {lost}")
+        format!("{boot:?} {conn:?} {at} {dot:?} {changes:?} {had:?} {growth:?} {lost} {traceless}")
     }
 }
 

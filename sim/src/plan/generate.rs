@@ -301,13 +301,13 @@ fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<
     }
     faults.sort_by_key(|f| f.at_ms);
     // Two nodes that go by one origin learn of it from whoever knows both: not if one has passed it on to others and the
-    // other goes by a new one by then. Nothing could tell their writes apart any more.
+    // other goes by a new one by then, nor if those who knew it had restarted. Nothing could tell their writes apart any more.
     let restarts: Vec<(u16, u64, u64)> =
         faults.iter().filter_map(|f| Some((restarts(&f.kind)?, f.at_ms, f.until_ms))).collect();
     faults.retain(|fault| {
-        let FaultKind::Twin { of, copy: false, .. } = fault.kind else { return true };
+        let FaultKind::Twin { host, copy: false, .. } = fault.kind else { return true };
         let meets = |at, until| at < fault.until_ms && fault.at_ms < until;
-        !restarts.iter().any(|&(host, at, until)| host == of && meets(at, until))
+        !restarts.iter().any(|&(other, at, until)| other != host && meets(at, until))
     });
     faults
 }

@@ -37,7 +37,7 @@ pub fn members(player: &Player<'_>) -> Option<Vec<Member>> {
 /// covered by the vector of one. (What a plain replica wrote while it was none goes with its data.)
 fn wanted(player: &Player<'_>, members: &[Member]) -> BTreeMap<Origin, u64> {
     let mut wanted = BTreeMap::new();
-    for unit in &player.book.ledger.units {
+    for unit in player.book.ledger.units.iter().filter(|unit| !unit.traceless) {
         let held = members
             .iter()
             .any(|m| !m.replica && (m.boot == unit.boot || m.inspection.vector.covers(unit.dot)));

@@ -8,7 +8,9 @@ use super::{Driver, bulk};
 use crate::base::ids::{Epoch, Lsn, NodeId};
 use crate::base::io::{DiskError, Input, Recover, Snap};
 use crate::base::time::Span;
+use crate::base::unit::{Cell, Change};
 use crate::wal::scan::{Rest, Scanner, judge};
+use crate::wal::snapshot::Piece;
 
 /// A log in memory. Syncs come to their end when a test says so.
 #[derive(Clone, Debug, Default)]
@@ -482,4 +484,53 @@ fn without_a_log_there_is_nothing_to_save_into() {
     }
     assert!(driver.ask(conn, "LASTSAVE").starts_with(':'));
     assert_eq!(driver.ask(conn, "BGSAVE NOW"), "-ERR syntax error\r\n");
+}
+
+#[test]
+fn what_one_that_stands_alone_has_collected_is_in_no_snapshot() {
+    let mut lone = Driver::restarted(EVERY_SEC, 1, 1, b"");
+    lone.disk.at_once = true;
+    let conn = lone.open();
+    for write in ["SET a 1", "APPEND a 2", "DEL b", "SET c 1", "DEL c"] {
+        lone.ask(conn, write);
+    }
+    lone.pass(Span::from_secs(3));
+    assert!(lone.node.inspect(lone.now).collected > 0);
+    lone.ask(conn, "BGSAVE");
+    while lone.snap() {}
+    lone.pass(Span::from_secs(2));
+    while lone.snap() {}
+    let snapshot = lone.disk.snapshot.clone().expect("it is done");
+    let mut pieces = Scanner::bare(Lsn(1));
+    let (mut at, mut found) = (0, Vec::new());
+    while let Some((contents, used)) = pieces.next(&snapshot.bytes[at..]) {
+        found.push(Piece::read(contents).expect("a piece"));
+        at += used;
+    }
+    let Some(Piece::Head(head)) = found.first() else { panic!("{found:?}") };
+    assert!(head.alone && head.collected == 0);
+    assert!(matches!(found.last(), Some(Piece::Tail { collected: 0, .. })));
+    // Its next life knows again that the SET took every deadline away.
+    let second =
+        Driver::restarted_from("appendonly yes\nreplicaof 10.0.0.9 6379", 1, 2, &lone.disk);
+    let reset = |change: &Change| change.cell == Cell::Expiry { deadline: None };
+    assert!(second.node.cells().iter().any(reset));
+}
+
+#[test]
+fn a_log_that_ends_before_what_the_snapshot_shows_is_refused() {
+    let mut first = Driver::restarted(EVERY_SEC, 1, 1, b"");
+    first.disk.at_once = true;
+    let conn = first.open();
+    first.ask(conn, "BGSAVE");
+    for n in 0..20 {
+        first.ask(conn, &format!("SET k{n} v"));
+        first.snap();
+    }
+    first.pass(Span::from_secs(2));
+    while first.snap() {}
+    let whole = first.disk.clone();
+    assert_eq!(Driver::restarted_from(EVERY_SEC, 1, 2, &whole).halted, None);
+    let cut = Disk { bytes: whole.bytes[..whole.snapshot.as_ref().unwrap().at].to_vec(), ..whole };
+    assert_eq!(Driver::restarted_from(EVERY_SEC, 1, 2, &cut).halted, Some(1));
 }
