@@ -1,5 +1,7 @@
 //! The labels of rare paths, so that those never reached can be shown too.
 
+use crate::plan::Profile;
+
 /// Every label in the library, sorted; a test compares this list with the sources.
 pub const KNOWN: [&str; 57] = [
     "WAIT had to wait",
@@ -60,6 +62,14 @@ pub const KNOWN: [&str; 57] = [
     "writes of a later life were moved before anybody saw them",
     "writes were moved above the others' horizon",
 ];
+
+/// Whether runs of a profile can reach this path at all: without logs there are no snapshots.
+pub fn can_be_reached(profile: Profile, label: &str) -> bool {
+    match profile {
+        Profile::Durability => true,
+        Profile::Smoke | Profile::Active => !label.starts_with("a snapshot "),
+    }
+}
 
 /// The labels one run has reached: a bit per known label.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]

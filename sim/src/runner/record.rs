@@ -153,7 +153,11 @@ impl Record {
 
     /// Why the mix of seeds proves too little. A campaign with a deliberate fault need not prove a thing.
     pub fn dull(&self) -> Vec<String> {
-        if self.subject.mutant.is_some() { Vec::new() } else { self.report.summary.dull() }
+        if self.subject.mutant.is_some() {
+            Vec::new()
+        } else {
+            self.report.summary.dull(self.subject.profile)
+        }
     }
 
     pub fn conclusion(&self) -> Conclusion {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::group::Group;
-use super::labels::KNOWN;
+use super::labels::{KNOWN, can_be_reached};
 use super::outcome::{Counts, Outcome};
 use crate::check::Verdict;
 use crate::plan::{FaultClass, Profile};
@@ -84,7 +84,7 @@ impl Summary {
     }
 
     /// Why the campaign's mix proves too little, if it does.
-    pub fn dull(&self) -> Vec<String> {
+    pub fn dull(&self, profile: Profile) -> Vec<String> {
         let mut complaints = Vec::new();
         if self.seeds >= 1000 {
             if self.counts.peer_bytes_hit * 10 < self.seeds * 9 {
@@ -108,6 +108,7 @@ impl Summary {
         }
         if self.seeds >= 100_000 {
             let rare = self.rare_paths().filter(|r| r.1 * 10_000 < self.seeds);
+            let rare = rare.filter(|r| can_be_reached(profile, r.0));
             complaints.extend(rare.map(|(label, n)| {
                 format!("rare path {label:?}: {n} of {} seeds (10 in 100,000 wanted)", self.seeds)
             }));
@@ -247,7 +248,9 @@ mod tests {
 
     #[test]
     fn campaign_without_concurrency_is_called_dull() {
-        let complaints = sum((0..1000).map(|seed| outcome(seed, Verdict::Ok))).dull().join("\n");
+        let complaints = sum((0..1000).map(|seed| outcome(seed, Verdict::Ok)))
+            .dull(Profile::Durability)
+            .join("\n");
         assert!(complaints.contains("concurrently"), "{complaints}");
         assert!(!complaints.contains("peer's byte"), "{complaints}");
     }
@@ -265,11 +268,11 @@ mod tests {
 
     #[test]
     fn thresholds_are_those_of_the_design() {
-        assert_eq!(lively(100_000).dull(), Vec::<String>::new());
+        assert_eq!(lively(100_000).dull(Profile::Durability), Vec::<String>::new());
         let dull = |change: &dyn Fn(&mut Summary)| {
             let mut summary = lively(100_000);
             change(&mut summary);
-            summary.dull().join("\n")
+            summary.dull(Profile::Durability).join("\n")
         };
         let wanted = "only 89999 of 100000 seeds lost or delayed a peer's byte (90 % wanted)";
         assert_eq!(dull(&|s| s.counts.peer_bytes_hit -= 1), wanted);
@@ -290,6 +293,6 @@ mod tests {
         let mut few = lively(99_999);
         few.reached.clear();
         few.counts = Counts { peer_bytes_hit: 99_999, concurrent_writes: 99_999, ..few.counts };
-        assert_eq!(few.dull(), Vec::<String>::new());
+        assert_eq!(few.dull(Profile::Durability), Vec::<String>::new());
     }
 }
