@@ -3,21 +3,13 @@
 
 #![no_main]
 
-use std::net::{IpAddr, Ipv4Addr};
+mod recovery;
 
-use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use quorate::base::ids::{ConnId, Lsn};
-use quorate::base::time::{Mono, Now, Wall};
-use quorate::node::config::Config;
-use quorate::node::io::{ConnOrigin, Effects, Input, Recover};
-use quorate::node::{Node, Scope};
-use quorate::wal::Record;
+use quorate::base::ids::Lsn;
 use quorate::wal::scan::{Scanner, judge};
 
-fn at(ms: u64) -> Now {
-    Now { mono: Mono(ms * 1_000_000), wall: Wall(1_700_000_000_000_000 + ms * 1000) }
-}
+use recovery::{Loading, contents};
 
 fuzz_target!(|data: &[u8]| {
     let mut scanner = Scanner::bare(Lsn(1));
@@ -27,35 +19,10 @@ fuzz_target!(|data: &[u8]| {
     }
     judge(&data[read..], scanner.next_lsn());
 
-    // The same bytes as contents of records: a length, and so many bytes.
-    let config = Config { appendonly: true, ..Config::default() };
-    let mut node = Node::new(config, 1, at(1));
-    let mut out = Effects::new(true);
-    let (mut rest, mut next) = (data, Lsn(1));
-    while let Some((&length, after)) = rest.split_first() {
-        let (contents, after) = after.split_at(after.len().min(usize::from(length)));
-        rest = after;
-        let Ok(record) = Record::read(contents) else { continue };
-        let mut again = Vec::new();
-        record.put(&mut again);
-        assert_eq!(Record::read(&again), Ok(record));
-        node.handle(at(1), Input::Recover(Recover::Record(contents)), &mut out);
-        next = next.next();
+    // The same bytes as contents of records.
+    let mut loading = Loading::new();
+    for contents in contents(data) {
+        loading.record(contents);
     }
-    node.handle(at(2), Input::Recover(Recover::Done { next }), &mut out);
-    node.flush(at(2), &mut out);
-    node.check_invariants(Scope::All);
-    let (conn, ip) = (ConnId(1), IpAddr::V4(Ipv4Addr::LOCALHOST));
-    node.handle(
-        at(3),
-        Input::Opened { conn, origin: ConnOrigin::Accepted { ip, port: 9 } },
-        &mut out,
-    );
-    let mut commands = BytesMut::from(&b"SET k v\r\nINCR n\r\nDEL k\r\nGET k\r\nDBSIZE\r\n"[..]);
-    node.handle(at(3), Input::Bytes { conn, buf: &mut commands }, &mut out);
-    for ms in [200, 1500, 3000] {
-        node.handle(at(ms), Input::Timeout, &mut out);
-        node.flush(at(ms), &mut out);
-    }
-    node.check_invariants(Scope::All);
+    loading.serve();
 });

@@ -227,7 +227,7 @@ impl Members {
     /// Lives without whose announcement nobody can have collected up to `horizon`, the greatest of what is kept, what the
     /// draft allows and `bound`: no horizon counts on an announcement without one of everybody it was made to.
     fn needs(&self, horizon: u64, drafted: u64, bound: u64) -> Vec<(NodeId, Origin)> {
-        if self.knows_foreign_horizon || (bound > self.kept.horizon && bound > 0) {
+        if self.knows_foreign_horizon || bound > self.kept.horizon {
             return Vec::new();
         }
         let mut needs = if horizon > self.kept.horizon && horizon == drafted {
@@ -347,7 +347,7 @@ impl Members {
 
     /// Whether every member has announced something since it knows of every other, in the life each has now. Only then
     /// does what was announced hold all that an earlier life of any of them has brought anywhere.
-    pub fn everyone_announced_to_everyone(&self) -> bool {
+    fn everyone_announced_to_everyone(&self) -> bool {
         let current = |to: &[(NodeId, Origin)]| {
             to.contains(&(self.me.node, self.me.origin))
                 && self.others.iter().all(|m| to.contains(&(m.record.node, m.record.origin)))

@@ -534,3 +534,33 @@ fn a_log_that_ends_before_what_the_snapshot_shows_is_refused() {
     let cut = Disk { bytes: whole.bytes[..whole.snapshot.as_ref().unwrap().at].to_vec(), ..whole };
     assert_eq!(Driver::restarted_from(EVERY_SEC, 1, 2, &cut).halted, Some(1));
 }
+
+#[test]
+fn a_snapshot_that_fails_or_finds_no_room_is_told_and_another_may_follow() {
+    let mut first = Driver::restarted(EVERY_SEC, 1, 1, b"");
+    first.disk.at_once = true;
+    let conn = first.open();
+    first.ask(conn, "SET k v");
+    first.ask(conn, "BGSAVE");
+    first.disk.put = false;
+    first.input(Input::Snap(Snap::Failed));
+    let info = first.ask(conn, "INFO persistence");
+    assert!(
+        info.contains("rdb_last_bgsave_status:err") && info.contains("in_progress:0"),
+        "{info}"
+    );
+    first.input(Input::DiskFailed { why: DiskError::Full });
+    assert!(first.ask(conn, "BGSAVE").starts_with("-ERR there is no room"));
+    assert!(first.ask(conn, "BGREWRITEAOF").starts_with("-ERR there is no room"));
+    first.input(Input::DiskRoom);
+    first.ask(conn, "SET k w");
+    first.pass(Span::from_secs(2));
+    assert_eq!(first.ask(conn, "BGSAVE"), "+Background saving started\r\n");
+    while first.snap() {}
+    first.pass(Span::from_secs(2));
+    while first.snap() {}
+    let info = first.ask(conn, "INFO persistence");
+    assert!(info.contains("rdb_last_bgsave_status:ok"), "{info}");
+    let mut second = Driver::restarted_from(EVERY_SEC, 1, 2, &first.disk);
+    assert_eq!(second.digest_of(), first.digest_of());
+}
