@@ -277,3 +277,53 @@ impl Active {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::mutant::Mutants;
+    use crate::base::unit::{Seen, Unit};
+    use crate::store::StoreConfig;
+    use crate::wal::snapshot::Place;
+
+    fn set(key: &'static str, time: u64) -> Record {
+        let (value, seen) = (key.into(), Seen::default());
+        let cell = Cell::Register { value, resets: true, seen };
+        let change = Change { db: DbIndex(0), key: key.into(), stamp: None, cell };
+        Record::Unit(Unit { dot: Stamp::new(time, Origin(1)), changes: vec![change] })
+    }
+
+    /// An older write may have come after the delete that beat it, and the delete's trace have been collected before the
+    /// chunk was made: nothing would beat it any more.
+    #[test]
+    fn what_a_snapshot_has_seen_is_not_applied_to_it_again() {
+        let mut store =
+            Store::new(StoreConfig { databases: 1, hash_seed: 1, mutants: Mutants::NONE });
+        let mut replay = Replay::default();
+        let head = Head {
+            lsn: Lsn(5),
+            vector: Vector::new(),
+            collected: 100,
+            inherited: 0,
+            first_epoch: Epoch(1),
+            lives: Vec::new(),
+            has_met: true,
+            has_strays: false,
+            alone: false,
+        };
+        let end = Place { db: 1, partition: 0 };
+        let chunk = Piece::Chunk { lsn: Lsn(6), end, cells: Vec::new() };
+        let tail = Piece::Tail { lsn: Lsn(6), collected: 100 };
+        for piece in [Piece::Head(Box::new(head)), chunk, tail] {
+            assert_eq!(replay.restore(piece, &mut store), Ok(()));
+        }
+        assert!(!replay.is_torn() && replay.lacks_records());
+        for (key, time) in [("seen", 50), ("seen too", 60), ("new", 70)] {
+            replay.apply(set(key, time), &mut store);
+        }
+        assert!(!replay.lacks_records());
+        let exists = |key: &str| store.exists(DbIndex(0), key.as_bytes(), UnixMs(0));
+        assert_eq!([exists("seen"), exists("seen too"), exists("new")], [false, false, true]);
+        assert_eq!(replay.vector.get(Origin(1)), 70, "all of them count");
+    }
+}
