@@ -70,7 +70,7 @@ fn campaign(profile: Profile, count: u64) {
         };
         panic!("{what}\ncargo sim replay {} --profile {}", worst.seed, profile.name());
     }
-    assert_eq!(report.summary.dull(), Vec::<String>::new());
+    assert_eq!(report.summary.dull(profile), Vec::<String>::new());
 }
 
 #[test]
