@@ -56,6 +56,8 @@ pub struct Host<M: Machine> {
     pub(crate) next_seed: Option<u64>,
     pub(crate) process: Option<Process<M>>,
     pub(crate) last_exit: Option<Exit>,
+    /// What ran in a process that has ended by itself, until the next start.
+    pub(crate) fallen: Option<M>,
     /// What a server on this host may take before the kernel kills it.
     pub(crate) memory_limit_bytes: Option<u64>,
     next_port: u16,
@@ -137,6 +139,7 @@ impl<M: Machine> Host<M> {
             next_seed: None,
             process: None,
             last_exit: None,
+            fallen: None,
             memory_limit_bytes: None,
             next_port: 32_768,
         }
@@ -236,6 +239,7 @@ impl<M: Machine + fmt::Debug> Host<M> {
             next_seed,
             process,
             last_exit,
+            fallen: _,
             memory_limit_bytes,
             next_port,
         } = self;

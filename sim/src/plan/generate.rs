@@ -89,7 +89,7 @@ impl Plan {
         let mut network = network(&mut draw);
         network.regions = regions(profile, seed, nodes.len() as u16);
         let load_ms = match profile {
-            Profile::Smoke => draw.between(500, 1500),
+            Profile::Smoke => draw.between(250, 750),
             Profile::Active | Profile::Durability => draw.between(6000, 30_000),
         };
         let clients = clients(profile, seed, &nodes, load_ms);
@@ -316,7 +316,8 @@ fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<
 fn restarts(kind: &FaultKind) -> Option<u16> {
     if let FaultKind::Crash { host, .. }
     | FaultKind::Twin { host, .. }
-    | FaultKind::Newcomer { host, .. } = *kind
+    | FaultKind::Newcomer { host, .. }
+    | FaultKind::Memory { host, .. } = *kind
     {
         return Some(host);
     }
@@ -358,6 +359,7 @@ fn rare_fault(
             }
             FaultKind::Garbage { host, bytes }
         }
+        FaultClass::Memory => FaultKind::Memory { host, bytes: draw.magnitude(50, 20_000) },
         FaultClass::Unfollow
         | FaultClass::Drop
         | FaultClass::OneWay
@@ -411,7 +413,8 @@ fn fault(class: FaultClass, draw: &mut Draw, hosts: u16, load_ms: u64) -> Fault 
         | FaultClass::Newcomer
         | FaultClass::Unfollow
         | FaultClass::Twin
-        | FaultClass::Garbage => FaultKind::DeafClients { host: at },
+        | FaultClass::Garbage
+        | FaultClass::Memory => FaultKind::DeafClients { host: at },
     };
     Fault { at_ms, until_ms, kind }
 }

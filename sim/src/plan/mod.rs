@@ -183,6 +183,8 @@ pub enum FaultKind {
     /// The process is killed and starts again without data until the end, as somebody else: with a copy of the node
     /// id of `of`, or with its random numbers, so that both draw one origin.
     Twin { host: u16, of: u16, copy: bool },
+    /// The host has so much memory left: a process that takes more is killed, and starts again at the end.
+    Memory { host: u16, bytes: u64 },
     /// Somebody upgrades a connection to the peer protocol and sends these bytes.
     Garbage { host: u16, bytes: Vec<u8> },
 }
@@ -206,13 +208,14 @@ pub enum FaultClass {
     Unfollow,
     Twin,
     Garbage,
+    Memory,
 }
 
 impl FaultClass {
     /// Those that each plan switches on or off at a rate of its own.
     pub const COMMON: usize = 11;
 
-    pub const ALL: [FaultClass; 15] = [
+    pub const ALL: [FaultClass; 16] = [
         FaultClass::Drop,
         FaultClass::OneWay,
         FaultClass::Split,
@@ -228,6 +231,7 @@ impl FaultClass {
         FaultClass::Unfollow,
         FaultClass::Twin,
         FaultClass::Garbage,
+        FaultClass::Memory,
     ];
 
     pub fn name(self) -> &'static str {
@@ -247,6 +251,7 @@ impl FaultClass {
             FaultClass::Unfollow => "unfollow",
             FaultClass::Twin => "twin",
             FaultClass::Garbage => "garbage",
+            FaultClass::Memory => "memory",
         }
     }
 }
@@ -270,6 +275,7 @@ impl FaultKind {
             | FaultKind::Unfollow { .. }
             | FaultKind::Refollow { .. }
             | FaultKind::Twin { .. }
+            | FaultKind::Memory { .. }
             | FaultKind::Garbage { .. } => 0,
         }
     }
@@ -291,6 +297,7 @@ impl FaultKind {
             FaultKind::Unfollow { .. } | FaultKind::Refollow { .. } => FaultClass::Unfollow,
             FaultKind::Twin { .. } => FaultClass::Twin,
             FaultKind::Garbage { .. } => FaultClass::Garbage,
+            FaultKind::Memory { .. } => FaultClass::Memory,
         }
     }
 }

@@ -70,6 +70,9 @@ impl fmt::Display for FaultKind {
             FaultKind::Twin { host, of, copy: false } => {
                 write!(f, "{} draws the random numbers of {}", Node(*host), Node(*of))
             }
+            FaultKind::Memory { host, bytes } => {
+                write!(f, "{} has {bytes} bytes of memory left", Node(*host))
+            }
             FaultKind::Garbage { host, bytes } => {
                 write!(f, "a stranger sends {} bytes of rubbish to {}", bytes.len(), Node(*host))
             }

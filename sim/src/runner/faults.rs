@@ -107,6 +107,15 @@ impl Player<'_> {
             }
             FaultKind::Twin { host, of, copy } if begins => self.become_twin(host, of, copy),
             FaultKind::Twin { host, .. } => self.become_oneself(host),
+            FaultKind::Memory { host, bytes } if begins => {
+                let at = self.hosts[host as usize];
+                let limit = self.world.memory_bytes(at) + bytes;
+                self.world.limit_memory(at, Some(limit));
+            }
+            FaultKind::Memory { host, .. } => {
+                self.world.limit_memory(self.hosts[host as usize], None);
+                self.start(host);
+            }
             FaultKind::Garbage { host, ref bytes } => {
                 if begins {
                     self.send_garbage(host, bytes);
@@ -220,6 +229,14 @@ impl Player<'_> {
         } else {
             self.world.kill(host);
         }
+        self.book.counts.crashes += 1;
+        self.book.crashed(at);
+    }
+
+    /// The kernel has killed the process, for there was no memory left.
+    pub(super) fn ran_out_of_memory(&mut self, at: u16) {
+        self.did(Deed::Kill { host: at });
+        self.learn_accepted(at);
         self.book.counts.crashes += 1;
         self.book.crashed(at);
     }

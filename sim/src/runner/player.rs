@@ -25,7 +25,7 @@ use crate::time::Time;
 use crate::trace::Recorder;
 use crate::workload::client::{Action, Client};
 use crate::workload::history::{History, SessionId};
-use crate::world::{ClientEvent, Notice, ProcessState, World, WorldConfig};
+use crate::world::{ClientEvent, Notice, OUT_OF_MEMORY, ProcessState, World, WorldConfig};
 
 pub(super) const PORT: u16 = 6379;
 /// Clients keep out of the way of the servers' firewalls: they have a host of their own.
@@ -239,6 +239,9 @@ impl<'p> Player<'p> {
         match notice {
             Notice::Client { conn, event } => self.on_client(conn, event),
             Notice::Alarm { token } => self.on_alarm(Token::decode(token)),
+            Notice::Exited { host, exit } if exit.reason == OUT_OF_MEMORY => {
+                self.ran_out_of_memory(host.0);
+            }
             Notice::Exited { host, exit } => {
                 self.broken =
                     Some(format!("{} stopped by itself: {}", name_of(host.0), exit.reason));
@@ -269,6 +272,7 @@ impl<'p> Player<'p> {
                 }
                 self.did(Deed::LinksHeal { host });
                 self.following[index].clone_from(&self.plan.nodes[index].masters);
+                self.world.limit_memory(self.hosts[index], None);
                 self.resume(host);
                 self.become_oneself(host);
                 self.start(host);
@@ -304,11 +308,14 @@ impl<'p> Player<'p> {
         }
     }
 
-    /// Matches sessions with the connections the nodes accepted. Called before a process goes, too.
+    /// Matches sessions with the connections the nodes accepted. Called before a process is ended, too, and after it has ended
+    /// by itself.
     pub fn learn_accepted(&mut self, host: u16) {
-        let (Some(machine), Some(boot)) =
-            (self.world.machine(self.hosts[host as usize]), self.book.boots[host as usize])
-        else {
+        let at = self.hosts[host as usize];
+        let (Some(machine), Some(boot)) = (
+            self.world.machine(at).or_else(|| self.world.fallen(at)),
+            self.book.boots[host as usize],
+        ) else {
             return;
         };
         for (_, session, port) in &self.opened {

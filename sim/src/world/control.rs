@@ -17,6 +17,7 @@ use crate::trace::MarkKind;
 use crate::workload::command::encode_words;
 
 use super::World;
+use super::process::PROCESS_BYTES;
 
 /// The connection of whoever sits at a process's console: no socket's.
 const CONSOLE: ConnId = ConnId(0);
@@ -64,8 +65,15 @@ impl<M: Machine> World<M> {
 
     /// What a server on the host may take of its memory; the kernel kills one that takes more.
     pub fn limit_memory(&mut self, host: HostId, bytes: Option<u64>) {
-        self.note(14, host);
-        self.hosts[host.index()].memory_limit_bytes = bytes;
+        if self.hosts[host.index()].memory_limit_bytes != bytes {
+            self.note(14, host);
+            self.hosts[host.index()].memory_limit_bytes = bytes;
+        }
+    }
+
+    /// What the server on the host takes of its memory, its own 8 MiB included; without one, just those.
+    pub fn memory_bytes(&self, host: HostId) -> u64 {
+        self.machine(host).map_or(0, Machine::memory_bytes) + PROCESS_BYTES
     }
 
     /// What a name resolves to from now on; `None`: to nothing.

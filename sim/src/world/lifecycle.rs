@@ -24,6 +24,7 @@ impl<M: Machine> World<M> {
         assert!(host.process.is_none(), "{} runs already", host.name);
         host.powered = true;
         host.last_exit = None;
+        host.fallen = None;
         host.boot += 1;
         host.identity.epoch = Epoch(host.identity.epoch.0 + 1);
         let drawn = self.decisions.decide(Kind::Seed, u64::MAX);

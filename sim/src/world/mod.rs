@@ -266,6 +266,11 @@ impl<M: Machine> World<M> {
         self.hosts[host.index()].machine()
     }
 
+    /// The machine of the process that has ended by itself there, until another is started.
+    pub fn fallen(&self, host: HostId) -> Option<&M> {
+        self.hosts[host.index()].fallen.as_ref()
+    }
+
     /// Of everything that has happened so far.
     pub fn digest(&self) -> u64 {
         self.digest.value()

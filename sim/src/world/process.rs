@@ -12,7 +12,7 @@ use quorate::node::Scope;
 
 use crate::decide::Kind;
 use crate::disk::Request;
-use crate::host::{Exit, Todo};
+use crate::host::{Exit, Process, Program, Todo};
 use crate::ids::HostId;
 use crate::machine::Machine;
 use crate::tcp::{Owner, SockRef, State};
@@ -33,7 +33,7 @@ const NAME_UNKNOWN_AFTER: Span = Span(500_000);
 const STORED_AFTER: Span = Span(500_000);
 const STORED_LATE: u64 = 20_000_000;
 /// What a server takes before it holds anything.
-const PROCESS_BYTES: u64 = 8 << 20;
+pub(super) const PROCESS_BYTES: u64 = 8 << 20;
 /// What a shell shows of a process that was killed.
 const KILLED_CODE: i32 = 137;
 /// Why a process ended that had no memory left.
@@ -484,6 +484,11 @@ impl<M: Machine> World<M> {
         self.note(6, at);
         let reason = &exit.reason;
         self.tape_process(at, ProcessChange::Exited { code, reason });
+        if let Some(Process { program: Program::Server(machine), .. }) =
+            self.hosts[at.index()].process.take()
+        {
+            self.hosts[at.index()].fallen = Some(machine);
+        }
         self.end_process(at, orderly);
         self.hosts[at.index()].last_exit = Some(exit.clone());
         self.notices.push_back(Notice::Exited { host: at, exit });
