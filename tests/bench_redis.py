@@ -25,12 +25,12 @@ MEASUREMENTS = [("SET", 1), ("GET", 1), ("SET", 16), ("GET", 16)]
 
 
 class Server:
-    """A server pinned to core 0 with a directory of its own."""
+    """A server pinned to core 0, or others, with a directory of its own."""
 
-    def __init__(self, name, command, directory):
+    def __init__(self, name, command, directory, cores="0"):
         self.name = name
         self.port = free_port()
-        command = ["taskset", "-c", "0"] + command + ["--port", str(self.port), "--dir", directory]
+        command = ["taskset", "-c", cores] + command + ["--port", str(self.port), "--dir", directory]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while True:
@@ -43,7 +43,7 @@ class Server:
                 pass
             if time.monotonic() > deadline or self.process.poll() is not None:
                 sys.exit(f"{name} does not answer")
-            time.sleep(0.05)
+            time.sleep(0.005)
 
     def cpu_seconds(self):
         with open(f"/proc/{self.process.pid}/stat") as stat:

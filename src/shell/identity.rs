@@ -14,6 +14,9 @@
 //!
 //! It is replaced as a whole (temporary file, fsync, rename, fsync of the directory): a power failure leaves
 //! the old one or the new one. What cannot be read as such is reported and never overwritten.
+//!
+//! A second file, `reserve`, takes room that nothing else can: given up for the identity when the device is full, so that
+//! a server whose log has filled it can be started again, and taken anew as soon as there is room.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -29,6 +32,9 @@ use crate::node::config::Identity;
 const FILE: &str = "node.id";
 const TEMPORARY: &str = "node.id.tmp";
 const LOCK: &str = "lock";
+const RESERVE: &str = "reserve";
+/// More than two identities take.
+const RESERVE_BYTES: usize = 64 << 10;
 const HEADER: &str = "quorate identity 1";
 
 /// A data directory that this process alone uses.
@@ -107,6 +113,7 @@ impl DataDir {
             }
         };
         self.store(&next).map_err(|source| DirError::Write { path: self.path.clone(), source })?;
+        self.keep_reserve();
         Ok(next)
     }
 
@@ -115,13 +122,48 @@ impl DataDir {
     /// # Errors
     /// Of the file system. The file then holds the old identity or the new one.
     pub fn store(&self, identity: &Identity) -> io::Result<()> {
+        match self.replace(identity) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                match fs::remove_file(self.path.join(RESERVE)) {
+                    Ok(()) => {}
+                    Err(_) => return Err(error),
+                }
+                self.replace(identity)?;
+                self.keep_reserve();
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn replace(&self, identity: &Identity) -> io::Result<()> {
         let temporary = self.path.join(TEMPORARY);
-        let mut file = File::create(&temporary)?;
-        file.write_all(render(identity).as_bytes())?;
-        file.sync_all()?;
-        drop(file);
+        let written = File::create(&temporary).and_then(|mut file| {
+            file.write_all(render(identity).as_bytes())?;
+            file.sync_all()
+        });
+        if let Err(error) = written {
+            // What there is of it only takes room.
+            drop(fs::remove_file(&temporary));
+            return Err(error);
+        }
         fs::rename(&temporary, self.path.join(FILE))?;
         File::open(&self.path)?.sync_all()
+    }
+
+    /// Takes room aside, if there is any: without it, it is tried again at the next start.
+    fn keep_reserve(&self) {
+        let path = self.path.join(RESERVE);
+        if fs::metadata(&path).is_ok_and(|file| file.len() == RESERVE_BYTES as u64) {
+            return;
+        }
+        let taken = File::create(&path).and_then(|mut file| {
+            file.write_all(&[0; RESERVE_BYTES])?;
+            file.sync_all()
+        });
+        if taken.is_err() {
+            drop(fs::remove_file(&path));
+        }
     }
 
     fn read(&self) -> Result<Option<Identity>, DirError> {

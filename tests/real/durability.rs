@@ -8,10 +8,11 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::servers::{Server, free_port, have_redis_cli, refused, wait_for};
+use crate::servers::{Server, available, free_port, have_redis_cli, refused, wait_for};
 
 /// How often the server is killed; more with `KILL_ROUNDS` in the environment.
 const ROUNDS: usize = 8;
@@ -25,6 +26,8 @@ struct Told {
     sent: u64,
     /// What was acknowledged, rising.
     acknowledged: Vec<u64>,
+    /// How much of it is acknowledged since it was last looked at.
+    checked: usize,
     /// Acknowledged increments of the shared counter, and those sent.
     counted: u64,
     counted_at_most: u64,
@@ -91,6 +94,27 @@ fn snapshot_over_and_over(port: u16, stop: &AtomicBool) {
     }
 }
 
+/// A small file system of its own, in memory, that goes when the test ends.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<SmallDisk> {
+        let at = tempfile::tempdir().expect("a temporary directory");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(at.path());
+        available("root, to mount a small file system", &mut mount).then_some(SmallDisk(at))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        if !done.is_ok_and(|status| status.success()) {
+            eprintln!("{} stays mounted", self.0.path().display());
+        }
+    }
+}
+
 fn names_in(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("the directory is there");
     let name = |entry: io::Result<fs::DirEntry>| {
@@ -99,19 +123,24 @@ fn names_in(dir: &Path) -> Vec<String> {
     entries.map(name).collect()
 }
 
-fn check(port: u16, told: &[Told]) {
+/// Whether the server holds what was acknowledged since the last time, or all that ever was.
+fn check(port: u16, told: &mut [Told], all: bool) {
     let link = TcpStream::connect(("127.0.0.1", port)).expect("the server runs");
     let mut link = BufReader::new(link);
-    for (client, told) in told.iter().enumerate() {
+    for (client, told) in told.iter_mut().enumerate() {
         let last = number(&mut link, &format!("GET last{client}")).unwrap_or(0);
         let newest = told.acknowledged.last().copied().unwrap_or(0);
         assert!((newest..=told.sent).contains(&last), "{client}: {last}, not from {newest}");
-        // All of the last rounds, some of the earlier ones.
-        for &n in
-            told.acknowledged.iter().rev().take(2000).chain(told.acknowledged.iter().step_by(97))
-        {
-            let held = number(&mut link, &format!("GET key{client}:{n}"));
-            assert_eq!(held, Some(n), "key{client}:{n} was acknowledged");
+        let from = if all { 0 } else { told.checked };
+        told.checked = told.acknowledged.len();
+        for some in told.acknowledged[from..].chunks(1000) {
+            let asked: String = some.iter().map(|n| format!("GET key{client}:{n}\r\n")).collect();
+            link.get_mut().write_all(asked.as_bytes()).expect("the server runs");
+            for n in some {
+                let length = line(&mut link).expect("an answer");
+                assert_ne!(length, "$-1", "key{client}:{n} was acknowledged");
+                assert_eq!(line(&mut link).expect("a value"), n.to_string(), "key{client}:{n}");
+            }
         }
     }
     let counter = number(&mut link, "GET counter").unwrap_or(0);
@@ -140,7 +169,7 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
     let mut told = vec![Told::default(); CLIENTS];
     for round in 0..rounds {
         let running = server(dir.path(), &ALWAYS);
-        check(running.port, &told);
+        check(running.port, &mut told, false);
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for (client, told) in told.iter_mut().enumerate() {
@@ -155,7 +184,7 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
         });
     }
     let last = server(dir.path(), &ALWAYS);
-    check(last.port, &told);
+    check(last.port, &mut told, true);
     let acknowledged: u64 = told.iter().map(|t| 2 * t.acknowledged.len() as u64 + t.counted).sum();
     assert!(acknowledged > 100 * rounds as u64, "only {acknowledged} writes were acknowledged");
     println!("{acknowledged} acknowledged writes over {rounds} kills");
@@ -163,6 +192,43 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
     let snapshots = names.iter().filter(|name| name.ends_with(".qsnap")).count();
     assert_eq!(snapshots, 1, "one snapshot stands for what was before: {names:?}");
     assert_eq!(last.stop("-TERM").code(), Some(0));
+}
+
+#[test]
+fn a_full_device_refuses_writes_and_loses_nothing_acknowledged() {
+    if !have_redis_cli() {
+        return;
+    }
+    let Some(disk) = SmallDisk::mount("size=3m") else { return };
+    let dir = disk.0.path();
+    let filler = dir.join("filler");
+    fs::write(&filler, vec![0; 1 << 20]).expect("there is room");
+    let mut told = vec![Told::default(); CLIENTS];
+    for round in 0..6 {
+        let running = server(dir, &ALWAYS);
+        check(running.port, &mut told, true);
+        let stop = AtomicBool::new(false);
+        // Each ends when a write of its is refused.
+        std::thread::scope(|scope| {
+            for (client, told) in told.iter_mut().enumerate() {
+                let (port, stop) = (running.port, &stop);
+                scope.spawn(move || write(port, client, told, stop));
+            }
+        });
+        assert!(running.ask(&["SET", "more", "x"]).starts_with("MISCONF"), "the device is full");
+        check(running.port, &mut told, true);
+        if round == 2 {
+            // Somebody makes room: writes are taken again, without a restart.
+            fs::remove_file(&filler).expect("it is there");
+            wait_for("writes to be taken again", || {
+                (running.ask(&["SET", "more", "x"]) == "OK").then_some(())
+            });
+            assert_eq!(running.ask(&["GET", "more"]), "x");
+        }
+        running.stop("-KILL");
+    }
+    let acknowledged: usize = told.iter().map(|t| t.acknowledged.len()).sum();
+    println!("{acknowledged} acknowledged keys on a device that was full {} times", 6);
 }
 
 #[test]
