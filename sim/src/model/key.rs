@@ -190,16 +190,20 @@ impl KeyHistory {
         self.newest_expiry(flushed).and_then(|(_, deadline)| deadline)
     }
 
-    /// What shows where everything up to a deadline's cell has been dropped, for each deadline there ever was: increments
-    /// that were made without knowing of it, perhaps.
+    /// What shows where a key has been dropped for its deadline, for each deadline there ever was: increments that were made
+    /// without knowing of it, perhaps. What was written to the key after the deadline was set, and left it, went with it.
     pub fn after_expiries(&self, flushes: &[Stamp]) -> Vec<(UnixMs, Resolved)> {
         let deadlines = self.expiries.iter().filter_map(|&(stamp, d)| Some((stamp, d?)));
         let after = |(stamp, deadline): (Stamp, UnixMs)| {
-            let mut left = self.clone();
-            left.floors.push((stamp, stamp.time));
-            left.resolve(flushes).map(|resolved| (deadline, resolved))
+            let leaves = self.bases.iter().filter(|b| !b.resets && b.value.is_some());
+            let later = leaves.map(|b| b.stamp).filter(move |&written| written > stamp);
+            later.chain([stamp]).filter_map(move |dropped| {
+                let mut left = self.clone();
+                left.floors.push((dropped, dropped.time));
+                left.resolve(flushes).map(|resolved| (deadline, resolved))
+            })
         };
-        deadlines.filter_map(after).collect()
+        deadlines.flat_map(after).collect()
     }
 
     fn newest_expiry(&self, flushed: Stamp) -> Option<(Stamp, Option<UnixMs>)> {

@@ -204,6 +204,7 @@ impl Witness {
     ) -> Option<Violation> {
         let expected = Expected::new(ledger, coverage);
         let slack = CLOCKS_APART_MS + self.steps_ms;
+        let joins = members.iter().any(|member| member.inspection.joins);
         let walls = || world.hosts().map(|host| world.now_at(host).wall.ms().0);
         let low = walls().min().unwrap_or(0).saturating_sub(slack);
         let high = walls().max().unwrap_or(0) + slack;
@@ -215,7 +216,7 @@ impl Witness {
                 .map(|v| Shown { db: v.db, key: v.key, value: v.value, deadline: v.deadline })
                 .collect();
             let name = world.host(host).name.clone();
-            let view = NodeView { name, keys, clock: (UnixMs(low), UnixMs(high)), joins: false };
+            let view = NodeView { name, keys, clock: (UnixMs(low), UnixMs(high)), joins };
             expected.compare(ledger, &view)
         })
     }
