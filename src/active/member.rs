@@ -549,9 +549,11 @@ impl Members {
 
     /// Whether a hello comes from another cluster than the one this node was in in its last life.
     pub fn is_elsewhere(&self, hello: &Hello) -> bool {
-        // (One that has announced nothing yet says nothing of where it belongs.)
+        // (One that has announced nothing yet says nothing of where it belongs: others it has met may.)
         let is_settled = !hello.joining && hello.horizon_bound > 0;
-        self.recalls && is_settled && !self.knows_any(hello)
+        let met_settled = || hello.members.iter().any(|r| r.collected > 0);
+        let of_past = |r: &Record| r.node != self.me.node && self.kept.members.contains(&r.node);
+        self.recalls && (is_settled || met_settled()) && !hello.members.iter().any(of_past)
     }
 
     pub fn get(&self, node: NodeId) -> Option<&Member> {

@@ -24,8 +24,10 @@ impl Active {
             self.leave_solitude(core);
         }
         let bound = self.members.joining_bound(hello);
-        let learns = self.is_ignorant(core) && bound > 0;
-        if self.met_nobody && self.members.is_elsewhere(hello) {
+        let is_elsewhere = !self.members.has_announced() && self.members.is_elsewhere(hello);
+        // What it knows from its past is of another cluster.
+        let learns = bound > 0 && (is_elsewhere || self.is_ignorant(core));
+        if is_elsewhere {
             core.out.facts.sometimes("a node with a past came to another cluster");
             self.members.forget_past();
         }
