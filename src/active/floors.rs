@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::base::fact::Fact;
 use crate::base::ids::{DbIndex, Origin};
-use crate::base::stamp::Stamp;
+use crate::base::stamp::{Stamp, time_of_ms};
 use crate::base::time::UnixMs;
 use crate::base::unit::{Cell, Change, Seen, Unit};
 use crate::store::WalkPosition;
@@ -76,18 +76,17 @@ impl Active {
                 | Cell::KeyCell { .. }
                 | Cell::DatabaseTombstone => false,
             };
-            key.iter().any(is_base) && !key.iter().any(old)
+            (key.iter().any(is_base) && !key.iter().any(old)).then_some(horizon)
         };
-        if self.floor_keys(horizon, overwritten, core) {
+        if self.floor_keys(overwritten, core) {
             core.out.facts.sometimes("keys written before the cluster was met got their floor");
         }
     }
 
-    /// Writes a floor into each key whose cells satisfy `wants`. False if there is none.
+    /// Writes into each key the floor that `wants` finds for its cells. False if there is none.
     fn floor_keys(
         &mut self,
-        floor: u64,
-        wants: impl Fn(&[Change]) -> bool,
+        wants: impl Fn(&[Change]) -> Option<u64>,
         core: &mut Core<'_>,
     ) -> bool {
         let mut position = Some(WalkPosition::default());
@@ -96,10 +95,9 @@ impl Active {
         while let Some(from) = position {
             cells.clear();
             position = core.store.walk(from, WALK_BYTES, &mut cells);
-            let keys: Vec<(DbIndex, Bytes)> = cells
+            let keys: Vec<(DbIndex, Bytes, u64)> = cells
                 .chunk_by(|a, b| (a.db, &a.key) == (b.db, &b.key))
-                .filter(|key| wants(key))
-                .map(|key| (key[0].db, key[0].key.clone()))
+                .filter_map(|key| Some((key[0].db, key[0].key.clone(), wants(key)?)))
                 .collect();
             if keys.is_empty() {
                 continue;
@@ -107,7 +105,7 @@ impl Active {
             found = true;
             let dot = core.clock.tick(self.skew.wall(core.now).ms());
             let clock = self.skew.expiry(core.now);
-            let put = |(db, key)| {
+            let put = |(db, key, floor)| {
                 let cell = Cell::KeyCell { floor };
                 Change { db, key, stamp: Some(dot), cell }
             };
@@ -152,8 +150,21 @@ impl Active {
         let mut own = self.past_origins.clone();
         own.push(core.clock.origin());
         let clock = self.skew.expiry(core.now);
-        if self.floor_keys(horizon, |key| wants_floor(key, horizon, &own, clock), core) {
+        let wants = |key: &[Change]| wants_floor(key, horizon, &own, clock).then_some(horizon);
+        if self.floor_keys(wants, core) {
             core.out.facts.sometimes("keys created while joining got their floor");
+        }
+    }
+
+    /// What has come since hides own increments behind a deadline that had passed before they were made: they are a key of
+    /// their own, as they would have been had this been known, and as they are for whoever has dropped what is hidden.
+    /// Not only once the horizon is taken over: members may stay away for ever.
+    pub(super) fn begin_anew(&mut self, core: &mut Core<'_>) {
+        let mut own = self.past_origins.clone();
+        own.push(core.clock.origin());
+        let clock = self.skew.expiry(core.now);
+        if self.floor_keys(|key| outlived(key, &own, clock), core) {
+            core.out.facts.sometimes("increments made while joining outlived an expired key");
         }
     }
 }
@@ -198,34 +209,61 @@ fn has_seen(base: &Change, last: Stamp, generation: u64) -> bool {
 /// Whether a key was begun by increments of `own` (and perhaps an APPEND after them) while it was not known what lay at or
 /// below `horizon`, and nothing does: or only what a deadline hides that has passed, and that others may have dropped.
 fn wants_floor(cells: &[Change], horizon: u64, own: &[Origin], clock: UnixMs) -> bool {
-    let mut counts = false;
-    let mut old = false;
+    let counts = |c: &Change| {
+        let is_part =
+            matches!(c.cell, Cell::Contribution { .. } | Cell::Register { resets: false, .. });
+        is_part && c.stamp.is_some_and(|stamp| own.contains(&stamp.origin))
+    };
+    let settled = |c: &Change| match c.cell {
+        Cell::KeyCell { floor } => floor >= horizon || c.stamp.is_none(),
+        Cell::DatabaseTombstone => true,
+        Cell::Register { .. }
+        | Cell::Tombstone { .. }
+        | Cell::Contribution { .. }
+        | Cell::Expiry { .. } => c.stamp.is_none(),
+    };
+    let old = |c: &Change| c.stamp.is_some_and(|stamp| stamp.time <= horizon);
+    let hidden = hidden_by(cells, clock).is_some_and(|(stamp, _)| stamp.time <= horizon);
+    cells.iter().any(counts) && !cells.iter().any(settled) && (!cells.iter().any(old) || hidden)
+}
+
+/// Up to where cells of a key lie that was hidden when increments of `own` were made to it in ignorance; `None` if it was not.
+fn outlived(cells: &[Change], own: &[Origin], clock: UnixMs) -> Option<u64> {
+    let (stamp, deadline) = hidden_by(cells, clock)?;
+    let begun = cells.iter().filter_map(|change| match change.cell {
+        Cell::Contribution { generation, .. } => {
+            change.stamp.filter(|s| own.contains(&s.origin)).map(|_| generation)
+        }
+        Cell::Register { .. }
+        | Cell::Tombstone { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone => None,
+    });
+    let made = begun.min()?;
+    let before = |c: &&Change| c.stamp.is_some_and(|s| s.time < made);
+    let floor = cells.iter().filter(before).filter_map(|c| c.stamp).map(|s| s.time).max()?;
+    (stamp.time <= floor && time_of_ms(deadline) < made).then_some(floor)
+}
+
+/// The expiry that hides a key: its cell's stamp, and the deadline, which has passed.
+fn hidden_by(cells: &[Change], clock: UnixMs) -> Option<(Stamp, UnixMs)> {
     let mut expiry: Option<(Stamp, Option<UnixMs>)> = None;
     for change in cells {
-        let Some(stamp) = change.stamp else { return false };
-        old |= stamp.time <= horizon;
+        let Some(stamp) = change.stamp else { continue };
         let says = match change.cell {
-            Cell::Contribution { .. } => {
-                counts |= own.contains(&stamp.origin);
-                continue;
-            }
-            Cell::KeyCell { floor } if floor >= horizon => return false,
-            Cell::KeyCell { .. } => continue,
-            Cell::Register { resets: false, .. } => {
-                counts |= own.contains(&stamp.origin);
-                continue;
-            }
-            Cell::Register { .. } | Cell::Tombstone { .. } => None,
+            Cell::Register { resets: true, .. } | Cell::Tombstone { .. } => None,
             Cell::Expiry { deadline } => deadline,
-            Cell::DatabaseTombstone => return false,
+            Cell::Register { resets: false, .. }
+            | Cell::Contribution { .. }
+            | Cell::KeyCell { .. }
+            | Cell::DatabaseTombstone => continue,
         };
         // An expiry cell of the same stamp as a SET says more than that it resets.
         if expiry.is_none_or(|(newest, _)| stamp > newest || (stamp == newest && says.is_some())) {
             expiry = Some((stamp, says));
         }
     }
-    let hidden = expiry.is_some_and(|(stamp, deadline)| {
-        stamp.time <= horizon && deadline.is_some_and(|deadline| deadline <= clock)
-    });
-    counts && (!old || hidden)
+    let (stamp, deadline) = expiry?;
+    Some((stamp, deadline.filter(|&deadline| deadline <= clock)?))
 }

@@ -90,6 +90,8 @@ pub struct Active {
     strays: bool,
     units_taken: u64,
     resyncs_complete: u64,
+    /// As many as there were at the last sweep.
+    resyncs_seen: u64,
     transfers_begun: u64,
     /// What each linked node said last.
     heard: BTreeMap<NodeId, Heard>,
@@ -170,6 +172,7 @@ impl Active {
             strays: false,
             units_taken: 0,
             resyncs_complete: 0,
+            resyncs_seen: 0,
             transfers_begun: 0,
             heard: BTreeMap::new(),
             lost: false,

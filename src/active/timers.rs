@@ -117,6 +117,10 @@ impl Active {
         let keys_max = self.config.limits.sweep_keys_max;
         self.take_over_horizon(core);
         let joins = core.store.inherited().is_some();
+        let resyncs = core::mem::replace(&mut self.resyncs_seen, self.resyncs_complete);
+        if joins && !self.is_plain() && resyncs != self.resyncs_complete {
+            self.begin_anew(core);
+        }
         let (horizon, expired_before) = if self.is_alone() {
             (core.clock.last(), clock)
         } else if self.mutants.has(Mutant::TombstoneCollectedEarly) {
