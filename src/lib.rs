@@ -9,5 +9,6 @@ pub mod rdb;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod store;
+pub mod strong;
 pub mod wal;
 pub mod wire;
