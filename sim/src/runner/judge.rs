@@ -152,7 +152,8 @@ fn compared_with(
 ) -> Option<Violation> {
     let ledger = &player.book.ledger;
     let clock = expiry_clocks(player);
-    let joins = members.iter().any(|m| m.inspection.joins);
+    // One that stays away may have had no time to give its keys their floor.
+    let joins = !player.plan.heals_all() || members.iter().any(|m| m.inspection.joins);
     members.iter().find_map(|member| {
         let id = player.hosts[member.host as usize];
         let machine = player.world.machine(id)?;
