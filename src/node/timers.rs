@@ -29,6 +29,7 @@ impl Node {
             consider(self.server.active.poll_timeout());
             consider(self.expire_due());
             consider(self.data.journal.due());
+            consider(self.server.dump_due());
         }
         consider(idle);
         consider(soft_limit);

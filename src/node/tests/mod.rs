@@ -4,6 +4,7 @@
 mod admin;
 mod chains;
 mod connections;
+mod dumps;
 mod durability;
 mod limits;
 mod pairs;
@@ -46,6 +47,7 @@ pub struct Driver {
     /// Reports what was sent as written out.
     pub drains: bool,
     pub disk: durability::Disk,
+    pub dump: dumps::DumpFile,
 }
 
 impl Driver {
@@ -72,6 +74,7 @@ impl Driver {
             dials: Vec::new(),
             drains: true,
             disk: durability::Disk::default(),
+            dump: dumps::DumpFile::default(),
         }
     }
 
@@ -213,6 +216,7 @@ impl Driver {
                 Effect::SnapBegin { lsn } => self.disk.begin_snapshot(lsn),
                 Effect::SnapChunk { bytes } => self.disk.put_snapshot(&bytes),
                 Effect::SnapCommit => self.disk.commits = true,
+                Effect::Dump(step) => self.dump.take(step),
             }
         }
         for conn in again {
