@@ -60,6 +60,12 @@ impl Dumps {
     pub fn new(now: Mono) -> Dumps {
         Dumps { saved_at: now, ..Dumps::default() }
     }
+
+    /// Another begins as soon as it can; its number, if nothing comes between.
+    pub fn want(&mut self) -> u64 {
+        self.wanted = true;
+        self.begun + 1
+    }
 }
 
 impl Server {
@@ -200,6 +206,7 @@ impl Node {
         }
         let done = dumps.begun;
         self.wake_savers(now, done, bytes.is_some(), out);
+        self.on_dump_before_end(now, done, bytes.is_some(), out);
     }
 
     /// Answers each SAVE that waited for this dump or one before.
@@ -231,8 +238,7 @@ impl Turn<'_> {
         if snapshots.target() == Some(Target::Dump) {
             return self.session.reply().error(IN_PROGRESS);
         }
-        snapshots.dumps.wanted = true;
-        let dump = snapshots.dumps.begun + 1;
+        let dump = snapshots.dumps.want();
         let slot = self.session.replies.defer();
         self.session.become_blocked(Block::Save { slot, dump });
         self.out.push(Effect::PauseReads { conn: self.session.conn, paused: true });

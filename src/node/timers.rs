@@ -18,7 +18,7 @@ impl Node {
             return None;
         }
         let Timers { idle, soft_limit, .. } = self.timers;
-        let end = self.server.stopping.as_ref().map(|stopping| stopping.until);
+        let end = self.server.stopping.as_ref().and_then(|stopping| stopping.due());
         let mut next: Option<Mono> = None;
         let mut consider = |due: Option<Mono>| {
             if let Some(due) = due {

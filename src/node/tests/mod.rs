@@ -19,7 +19,7 @@ use bytes::BytesMut;
 
 use crate::base::fact::Fact;
 use crate::base::ids::{ConnId, DialId};
-use crate::base::io::{CloseReason, ConnOrigin, Effect, Effects, Input, ShellSetting};
+use crate::base::io::{CloseReason, ConnOrigin, Effect, Effects, Input, Past, ShellSetting};
 use crate::base::time::{Mono, Now, Span, Wall};
 
 use super::config::Config;
@@ -48,6 +48,8 @@ pub struct Driver {
     pub drains: bool,
     pub disk: durability::Disk,
     pub dump: dumps::DumpFile,
+    /// What the next life is told, once somebody has asked for it to be kept.
+    pub past: Option<Past>,
 }
 
 impl Driver {
@@ -58,6 +60,10 @@ impl Driver {
 
     pub fn with(config: Config, seed: u64) -> Driver {
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_700_000_000_000_000) };
+        Driver::at(config, seed, now)
+    }
+
+    pub fn at(config: Config, seed: u64, now: Now) -> Driver {
         Driver {
             node: Node::new(config, seed, now),
             now,
@@ -75,6 +81,7 @@ impl Driver {
             drains: true,
             disk: durability::Disk::default(),
             dump: dumps::DumpFile::default(),
+            past: None,
         }
     }
 
@@ -210,7 +217,17 @@ impl Driver {
                 Effect::Halt { code, .. } => self.halted = Some(code),
                 Effect::Dial { dial, .. } => self.dials.push(dial),
                 Effect::CancelDial { dial } => self.dials.retain(|&asked| asked != dial),
-                Effect::StoreEpoch { .. } | Effect::StorePast(_) => {}
+                Effect::StoreEpoch { .. } => {}
+                Effect::StorePast(told) => {
+                    if let Some(past) = &mut self.past {
+                        *past = told;
+                        self.node.handle(
+                            self.now,
+                            Input::PastStored { durable: true },
+                            &mut self.out,
+                        );
+                    }
+                }
                 Effect::Append { lsn, records } => self.disk.append(lsn, &records),
                 Effect::Sync { through } => self.disk.sync(through),
                 Effect::SnapBegin { lsn } => self.disk.begin_snapshot(lsn),
