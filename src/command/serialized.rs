@@ -56,7 +56,10 @@ pub(super) fn restore(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
     let expiry = match (ttl, options.absolute) {
         (0, _) => SetExpiry::Clear,
         (ms, true) => SetExpiry::At(UnixMs(ms)),
-        (ms, false) => SetExpiry::At(UnixMs(ctx.txn.expiry_clock.0.saturating_add(ms))),
+        (ms, false) => {
+            let deadline = ctx.txn.expiry_clock.0.saturating_add(ms);
+            SetExpiry::At(UnixMs(deadline.min(i64::MAX as u64)))
+        }
     };
     ctx.txn.set(ctx.db, key, &value, expiry);
     ctx.reply.ok();

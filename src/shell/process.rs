@@ -106,11 +106,17 @@ fn open_log(config: &Config, origin: Origin) -> Result<Option<Log>, Refused> {
     let dir = Path::new(&config.dir);
     let failed = |e: io::Error| format!("cannot read {}: {e}", dir.display());
     let reader = || Reader::new(dir).map(Log::Reading).map_err(|e| e.to_string());
-    if config.appendonly && disk::is_there(dir).map_err(failed)? {
-        if dir.join(&config.dbfilename).exists() {
-            tracing::info!("{} is not loaded: the log has the data", config.dbfilename);
+    match (disk::is_there(dir).map_err(failed)?, config.appendonly) {
+        (true, true) => {
+            if dir.join(&config.dbfilename).exists() {
+                tracing::info!("{} is not loaded: the log has the data", config.dbfilename);
+            }
+            return reader().map(Some);
         }
-        return reader().map(Some);
+        (true, false) => {
+            tracing::warn!("There is a log in {}, which is not read: appendonly no", dir.display());
+        }
+        (false, _) => {}
     }
     let identity = &config.identity;
     let terms = Terms {
