@@ -195,7 +195,6 @@ impl Node {
                 dumps.written += 1;
                 dumps.failures = 0;
                 out.facts.log(LogLevel::Notice, format!("DB saved on disk: {bytes} bytes"));
-                out.facts.sometimes("a dump was written");
             }
             None => {
                 dumps.not_before = now.mono + rest_after(dumps.failures);
