@@ -69,6 +69,8 @@ pub struct DumpLoader {
     terms: Terms,
     reader: Reader,
     buf: BytesMut,
+    /// Where the next item begins.
+    item_at: u64,
     db: DbIndex,
     /// Who wrote it.
     node: Option<NodeId>,
@@ -94,6 +96,7 @@ impl DumpLoader {
             terms,
             reader: Reader::new(STRING_BYTES_MAX),
             buf: BytesMut::new(),
+            item_at: 0,
             db: DbIndex(0),
             node: None,
             created_s: None,
@@ -117,11 +120,14 @@ impl DumpLoader {
         self.buf.extend_from_slice(bytes);
         loop {
             let mut buf = std::mem::take(&mut self.buf);
-            let before = self.reader.offset();
             let item = self.reader.next(&mut buf);
             self.buf = buf;
             match item.map_err(DumpError::File)? {
-                Some(item) => self.on_item(item, before)?,
+                Some(item) => {
+                    // (However the file comes in pieces: a deadline may have been read before its key.)
+                    let offset = std::mem::replace(&mut self.item_at, self.reader.offset());
+                    self.on_item(item, offset)?;
+                }
                 None => return Ok(()),
             }
         }
@@ -152,7 +158,7 @@ impl DumpLoader {
         self.reader.offset()
     }
 
-    /// What stands at `offset`.
+    /// What begins at `offset`.
     fn on_item(&mut self, item: Item, offset: u64) -> Result<(), DumpError> {
         let wrong = |_: Malformed| DumpError::Stamps { offset };
         match item {

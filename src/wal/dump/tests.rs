@@ -202,6 +202,12 @@ fn what_is_cut_off_or_altered_is_refused_with_its_place() {
         altered[at] ^= 0x10;
         assert!(load(&altered, terms(), 1 << 20).is_err(), "altered at {at}");
     }
+    // The place is where the key begins, with its deadline, however the file comes in pieces.
+    let none = Terms { databases: 0, ..terms() };
+    let refused = load(&file, none.clone(), 1 << 20).expect_err("no database at all");
+    for piece in 1..30 {
+        assert_eq!(load(&file, none.clone(), piece).expect_err("in pieces"), refused);
+    }
     let few = Terms { databases: 3, ..terms() };
     match load(&file, few, 100).expect_err("database 3 of 0..3") {
         DumpError::Database { offset, db, databases } => {
