@@ -42,9 +42,9 @@ mod cli {
             )]
             args: Vec<String>,
         },
-        /// Inspect a file of the log; cut off what is torn or damaged
+        /// Inspect a file of the log, a snapshot or a dump; cut off what is torn or damaged of a log
         Check {
-            /// One of the files log-….qlog in a data directory
+            /// log-….qlog, snapshot-….qsnap or dump.rdb in a data directory
             file: std::path::PathBuf,
             /// Cut the file off where it can no longer be read; what stood there is kept beside it
             #[arg(long)]

@@ -158,6 +158,7 @@ impl World {
                 | Effect::SnapBegin { .. }
                 | Effect::SnapChunk { .. }
                 | Effect::SnapCommit
+                | Effect::Dump(_)
                 | Effect::Halt { .. } => {}
             }
         }

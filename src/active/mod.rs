@@ -183,7 +183,7 @@ impl Active {
             unseen: Vec::new(),
             is_unbroken: false,
             first_epoch: life.epoch,
-            lives: Vec::new(),
+            lives: vec![life.origin],
             config,
         };
         for to in core::mem::take(&mut active.config.replicaof) {
@@ -545,6 +545,11 @@ impl Active {
     /// Whether any connection has ended since the last call.
     pub fn take_loss(&mut self) -> bool {
         core::mem::take(&mut self.lost)
+    }
+
+    /// Units of others applied in this life.
+    pub fn units_taken(&self) -> u64 {
+        self.units_taken
     }
 
     pub fn vector(&self) -> &Vector {

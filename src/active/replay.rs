@@ -73,6 +73,10 @@ impl Replay {
                 for change in &cells {
                     if let Some(stamp) = change.stamp {
                         self.merge(change, stamp, store);
+                        if !self.has_met && self.lives.contains(&stamp.origin) {
+                            // Nobody else has any of it. (A dump shows more than its head, and nothing follows it.)
+                            self.raise(stamp);
+                        }
                     }
                 }
             }
@@ -223,6 +227,9 @@ impl Active {
         }
         if !self.has_met {
             self.unseen = replay.lives;
+        } else if !replay.has_met && !core.journal.is_on() {
+            // A dump from before the first meeting: who was met since may refuse what it still has.
+            self.brought.clone_from(&self.vector);
         }
         self.log.restart(&self.vector);
         self.alone = self.is_alone();
@@ -233,6 +240,12 @@ impl Active {
             core.out.facts.log(LogLevel::Notice, text);
             self.adopt_uncovered(core);
         }
+    }
+
+    /// What a dump begins with: what a snapshot does, and whether anybody else may have anything of it.
+    pub fn dump_head(&self, core: &Core<'_>) -> Head {
+        let has_met = self.has_met || !self.met_nobody || self.members.has_past();
+        Head { has_met, ..self.snapshot_head(Lsn(1), core) }
     }
 
     /// What a snapshot begins with that stands for all records before `lsn`, the next.

@@ -153,6 +153,8 @@ pub enum Input<'a> {
     DiskRoom,
     /// A snapshot has got on.
     Snap(Snap),
+    /// A dump has got on, as a snapshot does.
+    Dump(Snap),
     /// The log is read, at the start: only by a node that keeps one, and before that it takes no clients' commands.
     Recover(Recover<'a>),
     /// The time of `Node::poll_timeout` has come; may come early or twice: no effect then.
@@ -216,11 +218,24 @@ pub enum Effect {
     },
     /// Bring it onto the device and put it in the place of the one before; [`Input::Snap`] answers.
     SnapCommit,
+    /// A step of a dump; [`Input::Dump`] answers all but the first.
+    Dump(DumpStep),
     /// Stop the process with this exit code.
     Halt {
         code: i32,
         reason: String,
     },
+}
+
+/// A dump, `dbfilename` in `dir`, is written as a snapshot is: beside what was there before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DumpStep {
+    /// One under way is given up, and is no longer reported on.
+    Begin,
+    /// Write these bytes at its end. The next is not asked for before that.
+    Chunk(Bytes),
+    /// Bring it onto the device and put it in the place of the one before.
+    Commit,
 }
 
 /// What the driver looks after and a client may change.

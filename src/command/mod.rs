@@ -7,6 +7,7 @@ mod expire;
 pub mod glob;
 mod introspect;
 mod keyspace;
+mod serialized;
 pub mod spec;
 mod strings;
 pub mod table;

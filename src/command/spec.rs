@@ -56,6 +56,7 @@ pub enum SessionCommand {
     Role,
     Wait,
     Shutdown,
+    Save,
     /// BGSAVE.
     BackgroundSave,
     /// BGREWRITEAOF.

@@ -12,6 +12,7 @@ use crate::wal::SyncPolicy;
 use crate::wire::inline::split_inline;
 
 use super::directive::{self, Directive, Refusal};
+use super::save_points::SavePoint;
 
 /// Who a node is; kept beside its data by the driver, which counts the epoch up (durably) before every start.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,6 +57,14 @@ pub struct Config {
     /// A log is kept.
     pub appendonly: bool,
     pub appendfsync: SyncPolicy,
+    /// When a dump is written by itself; empty for never.
+    pub save: Vec<SavePoint>,
+    /// The dump's name in `dir`.
+    pub dbfilename: String,
+    pub rdbcompression: bool,
+    pub rdbchecksum: bool,
+    /// The driver has a dump for a node without a log to begin with: no directive.
+    pub loads_dump: bool,
     pub proto_max_bulk_bytes: usize,
     /// Most bytes of a client's commands that are not yet executed.
     pub client_query_bytes_max: u64,
@@ -140,6 +149,11 @@ impl Default for Config {
             shutdown_timeout_secs: 10,
             appendonly: false,
             appendfsync: SyncPolicy::EverySec,
+            save: Vec::new(),
+            dbfilename: "dump.rdb".to_owned(),
+            rdbcompression: true,
+            rdbchecksum: true,
+            loads_dump: false,
             proto_max_bulk_bytes: 512 << 20,
             client_query_bytes_max: 1 << 30,
             client_output_bytes_max: 1 << 30,
@@ -422,8 +436,9 @@ mod tests {
             ("tls-cert-file x", "'tls-cert-file' is not supported by this version"),
             ("appendonly maybe", "found 'maybe', expected"),
             ("appendfsync sometimes", "expected one of always, everysec, no"),
-            ("save 3600 1", "exactly one argument"),
-            ("save \"3600 1\"", "expected '' (the empty text): nothing else"),
+            ("save 3600", "pairs of seconds and writes"),
+            ("save \"3600 1 5\"", "pairs of seconds and writes"),
+            ("dbfilename a/b", "the name of a file, not a path"),
             ("maxmemory 1gb", "expected '0': nothing else"),
             ("cluster-enabled yes", "expected 'no': nothing else"),
             ("server-threads 4", "expected '1': nothing else"),

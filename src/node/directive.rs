@@ -9,6 +9,7 @@ use crate::base::io::HostPort;
 use crate::wal::SyncPolicy;
 
 use super::config::Config;
+use super::save_points;
 
 /// One directive. What is not in [`DIRECTIVES`] is refused by name, never accepted and ignored.
 pub struct Directive {
@@ -44,6 +45,8 @@ pub enum Refusal {
     HostPort,
     OutputLimit,
     Empty,
+    FileName,
+    SavePoints,
     /// Not exactly so many arguments.
     Count {
         wanted: usize,
@@ -134,6 +137,7 @@ pub static DIRECTIVES: &[Directive] = &[
         |c, v| number(v, 1, DATABASES_MAX.into(), &mut c.databases),
         |c| c.databases.to_string(),
     ),
+    Directive::at_start("dbfilename", set_file_name, |c| c.dbfilename.clone()),
     Directive::at_start("dir", |c, v| text(v, &mut c.dir), |c| c.dir.clone()),
     only!("io-threads", "1"),
     Directive::at_start("logfile", |c, v| any_text(v, &mut c.logfile), |c| c.logfile.clone()),
@@ -176,6 +180,16 @@ pub static DIRECTIVES: &[Directive] = &[
         c.proto_max_bulk_bytes.to_string()
     }),
     Directive::at_run_time(
+        "rdbchecksum",
+        |c, v| yes_no(v, &mut c.rdbchecksum),
+        |c| show_yes_no(c.rdbchecksum),
+    ),
+    Directive::at_run_time(
+        "rdbcompression",
+        |c, v| yes_no(v, &mut c.rdbcompression),
+        |c| show_yes_no(c.rdbcompression),
+    ),
+    Directive::at_run_time(
         "repl-backlog-size",
         |c, v| memory(v, 1, 1 << 40, &mut c.repl_backlog_bytes),
         |c| c.repl_backlog_bytes.to_string(),
@@ -198,7 +212,7 @@ pub static DIRECTIVES: &[Directive] = &[
         |c, v| secret(v, &mut c.requirepass),
         |c| c.requirepass.clone().unwrap_or_default(),
     ),
-    only!("save", ""),
+    Directive::at_run_time("save", save_points::set, save_points::show),
     only!("server-threads", "1"),
     Directive::at_run_time(
         "shutdown-timeout",
@@ -237,7 +251,6 @@ const KNOWN_ELSEWHERE: &[&str] = &[
     "close-on-replica-write",
     "cluster-*",
     "crash-*",
-    "dbfilename",
     "disable-thp",
     "dynamic-hz",
     "enable-*",
@@ -413,6 +426,16 @@ fn text(values: &[&str], to: &mut String) -> Result<(), Refusal> {
     if one(values)?.is_empty() { Err(Refusal::Empty) } else { any_text(values, to) }
 }
 
+/// A file in `dir`.
+fn set_file_name(config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
+    let name = one(values)?;
+    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+        return Err(Refusal::FileName);
+    }
+    config.dbfilename = name.to_owned();
+    Ok(())
+}
+
 /// A password or user; the empty text takes it away.
 fn secret(values: &[&str], to: &mut Option<String>) -> Result<(), Refusal> {
     let value = one(values)?;
@@ -507,6 +530,10 @@ impl Refusal {
                     .to_owned()
             }
             Refusal::Empty => "a text that is not empty".to_owned(),
+            Refusal::FileName => "the name of a file, not a path".to_owned(),
+            Refusal::SavePoints => {
+                "pairs of seconds and writes, such as '900 1 300 10', or ''".to_owned()
+            }
             Refusal::Count { wanted: 1 } => "exactly one argument".to_owned(),
             Refusal::Count { wanted } => format!("exactly {wanted} arguments"),
             Refusal::Only("") => {
@@ -536,9 +563,11 @@ impl fmt::Display for Refusal {
                 f,
                 "argument(s) must be one of the following: debug, verbose, notice, warning"
             ),
+            Refusal::SavePoints => write!(f, "Invalid save parameters"),
             Refusal::HostPort
             | Refusal::OutputLimit
             | Refusal::Empty
+            | Refusal::FileName
             | Refusal::Count { .. }
             | Refusal::Only(_) => write!(f, "argument must be {}", self.expected()),
         }

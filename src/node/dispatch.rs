@@ -17,7 +17,7 @@ use super::replication::PeerRefusal;
 use super::server::{Cx, Server};
 use super::session::{Block, Session, State, Wait};
 use super::shutdown::Asked;
-use super::{Data, Node, config_command, connection, info, replication, snapshot};
+use super::{Data, Node, config_command, connection, dump, info, replication, snapshot};
 
 pub(super) const READONLY: &str = "READONLY You can't write against a read only replica.";
 const NOAUTH: &str = "NOAUTH Authentication required.";
@@ -346,6 +346,7 @@ impl Turn<'_> {
             SessionCommand::Watch => self.watch(args),
             SessionCommand::Unwatch => self.unwatch(),
             SessionCommand::Wait => self.wait(args),
+            SessionCommand::Save => self.save(),
             SessionCommand::Shutdown => self.shutdown(args),
             SessionCommand::ReplicaOf => {
                 let mut core = self.data.core(self.now, self.out);
@@ -422,9 +423,9 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         SessionCommand::ConfigRewrite => config_command::rewrite(cx),
         SessionCommand::Info => info::info(cx, args),
         SessionCommand::Role => replication::role(cx),
-        SessionCommand::BackgroundSave => snapshot::background_save(cx, args),
+        SessionCommand::BackgroundSave => dump::background_save(cx, args),
         SessionCommand::RewriteLog => snapshot::rewrite_log(cx),
-        SessionCommand::LastSave => snapshot::last_save(cx),
+        SessionCommand::LastSave => dump::last_save(cx),
         // EXEC has let go of all keys already.
         SessionCommand::Unwatch => cx.session.reply().ok(),
         SessionCommand::Wait => match replication::wait_for(cx.server, args, cx.now) {
@@ -440,6 +441,7 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         | SessionCommand::Discard
         | SessionCommand::Watch
         | SessionCommand::Shutdown
+        | SessionCommand::Save
         | SessionCommand::ReplicaOf
         | SessionCommand::QuoratePeer
         | SessionCommand::QuorateClock

@@ -57,6 +57,7 @@ impl Hold {
                 | Effect::SnapBegin { .. }
                 | Effect::SnapChunk { .. }
                 | Effect::SnapCommit
+                | Effect::Dump(_)
                 | Effect::Halt { .. } => out.push(effect),
             }
         }
@@ -97,6 +98,7 @@ fn written_to(effect: &Effect) -> Option<ConnId> {
         | Effect::SnapBegin { .. }
         | Effect::SnapChunk { .. }
         | Effect::SnapCommit
+        | Effect::Dump(_)
         | Effect::Halt { .. } => None,
     }
 }

@@ -9,7 +9,7 @@ use crate::wire::resp::Args;
 
 use super::REDIS_VERSION;
 use super::server::{Cx, Server};
-use crate::base::time::Now;
+use crate::base::time::{Now, Span};
 
 /// One section of INFO.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -87,7 +87,7 @@ fn write_section(server: &mut Server, store: &Store, now: Now, section: Section,
         Section::Server => server_lines(server, now, &mut lines),
         Section::Clients => client_lines(server, &mut lines),
         Section::Memory => memory_lines(server, &store.stats(), &mut lines),
-        Section::Persistence => persistence_lines(server, &mut lines),
+        Section::Persistence => persistence_lines(server, now, &mut lines),
         Section::Stats => stats_lines(server, &store.stats(), &mut lines),
         Section::Replication => server.active.info(now, store, lines.out),
         Section::Cpu => {
@@ -184,21 +184,27 @@ fn memory_lines(server: &mut Server, store: &StoreStats, lines: &mut Lines<'_>) 
     lines.put("contributions", store.contributions);
 }
 
-fn persistence_lines(server: &Server, lines: &mut Lines<'_>) {
+fn persistence_lines(server: &Server, now: Now, lines: &mut Lines<'_>) {
     lines.put("loading", u8::from(server.loading.is_some()));
     lines.put("async_loading", 0);
     let snapshots = &server.snapshots;
-    let saved = snapshots.saved.unwrap_or(server.started_wall);
-    let status = if snapshots.failures > 0 { "err" } else { "ok" };
-    let changes = server.stats.units.saturating_sub(snapshots.changes);
-    lines.put("rdb_changes_since_last_save", changes);
-    lines.put("rdb_bgsave_in_progress", u8::from(snapshots.is_under_way()));
+    let dumps = &snapshots.dumps;
+    let status = |failures: u32| if failures > 0 { "err" } else { "ok" };
+    let secs = |span: Option<Span>| span.map_or(-1, |span| (span.as_ms() / 1000) as i64);
+    let saved = dumps.saved.unwrap_or(server.started_wall);
+    let takes = server.dump_takes(now.mono);
+    lines.put("rdb_changes_since_last_save", server.changes_since_dump());
+    lines.put("rdb_bgsave_in_progress", u8::from(takes.is_some()));
     lines.put("rdb_last_save_time", saved.0 / 1_000_000);
-    lines.put("rdb_last_bgsave_status", status);
+    lines.put("rdb_last_bgsave_status", status(dumps.failures));
+    lines.put("rdb_last_bgsave_time_sec", secs(dumps.took));
+    lines.put("rdb_current_bgsave_time_sec", secs(takes));
+    lines.put("rdb_saves", dumps.written);
     lines.put("aof_enabled", u8::from(server.config.appendonly));
     lines.put("aof_rewrite_in_progress", u8::from(snapshots.is_under_way()));
-    lines.put("aof_rewrite_scheduled", u8::from(snapshots.wanted && snapshots.is_under_way()));
-    lines.put("aof_last_bgrewrite_status", status);
+    let is_scheduled = snapshots.wanted && snapshots.target().is_some();
+    lines.put("aof_rewrite_scheduled", u8::from(is_scheduled));
+    lines.put("aof_last_bgrewrite_status", status(snapshots.failures));
     if server.config.appendonly {
         lines.put("aof_current_size", snapshots.base_bytes + snapshots.log_bytes);
         lines.put("aof_base_size", snapshots.base_bytes);

@@ -5,6 +5,7 @@ mod config_command;
 mod connection;
 pub mod directive;
 mod dispatch;
+mod dump;
 mod hold;
 mod info;
 mod inspect;
@@ -13,6 +14,7 @@ mod output;
 mod recovery;
 mod replication;
 mod replies;
+pub mod save_points;
 mod server;
 mod session;
 mod sessions;
@@ -44,7 +46,7 @@ use self::hold::Hold;
 use self::server::{Server, Stats};
 use self::session::{Session, State};
 use self::sessions::Sessions;
-use self::snapshot::Snapshots;
+use self::snapshot::{Snapshots, Target};
 use self::watch::WatchTable;
 
 pub use self::inspect::{Inspection, VisibleKey};
@@ -152,9 +154,9 @@ impl Node {
             &mut core,
         );
         assert!(out.is_empty(), "a start asks nothing of the driver");
-        let config_keeps_log = config.appendonly;
-        if config_keeps_log {
-            // Until the log has been read it is not known.
+        let loads = config.appendonly || config.loads_dump;
+        if loads {
+            // Until the log, or the dump, has been read it is not known.
             data.store.set_alone(false);
         }
         let server = Server {
@@ -169,8 +171,8 @@ impl Node {
             stats: Stats::default(),
             attack_said: None,
             stopping: None,
-            loading: config_keeps_log.then(Default::default),
-            snapshots: Snapshots::default(),
+            loading: loads.then(Default::default),
+            snapshots: Snapshots::new(now.mono),
         };
         Node {
             server,
@@ -216,7 +218,8 @@ impl Node {
             Input::Synced { through } => self.on_synced(through),
             Input::DiskFailed { why } => self.on_disk_failed(why, out),
             Input::DiskRoom => self.on_disk_room(out),
-            Input::Snap(snap) => self.on_snap(now, snap, out),
+            Input::Snap(snap) => self.on_snap(now, Target::Log, snap, out),
+            Input::Dump(snap) => self.on_snap(now, Target::Dump, snap, out),
             Input::Recover(recover) => self.on_recover(now, recover, out),
             Input::Timeout => self.on_timeout(now, out),
         }

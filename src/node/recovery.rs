@@ -70,11 +70,17 @@ impl Node {
 
     fn end_recovery(&mut self, now: Now, next: Lsn, out: &mut Effects) {
         let Some(loading) = self.server.loading.take() else { return };
-        self.data.journal = Journal::open(self.server.config.appendfsync, next);
+        let keeps_log = self.server.config.appendonly;
+        if keeps_log {
+            self.data.journal = Journal::open(self.server.config.appendfsync, next);
+        }
         let (server, mut core) = self.core(now, out);
         server.active.resume(loading.replay, &mut core);
         let keys = self.data.store.stats().keys;
-        let text = format!("DB loaded from the log: {} records, {keys} keys", loading.records);
+        let text = match keeps_log {
+            true => format!("DB loaded from the log: {} records, {keys} keys", loading.records),
+            false => format!("DB loaded from the dump: {keys} keys"),
+        };
         out.facts.log(LogLevel::Notice, text);
         self.server.snapshots.base_bytes = loading.snapshot_bytes;
         self.server.snapshots.log_bytes = loading.bytes - loading.snapshot_bytes;
@@ -136,6 +142,7 @@ impl Node {
             | Input::Shutdown { .. }
             | Input::PastStored { .. }
             | Input::Snap(_)
+            | Input::Dump(_)
             | Input::Recover(_)
             | Input::Timeout => {}
         }

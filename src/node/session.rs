@@ -34,6 +34,11 @@ pub enum Block {
     Wait(Wait),
     /// SHUTDOWN: the end of the process, or an error if it is aborted.
     Shutdown(SlotId),
+    /// SAVE: the end of the dump with this number, or of a later one.
+    Save {
+        slot: SlotId,
+        dump: u64,
+    },
 }
 
 /// Commands queued for EXEC.
@@ -143,7 +148,9 @@ impl Session {
     /// Ends a wait, whose reply is to be filled in; `None` if there is none.
     pub fn become_unblocked(&mut self) -> Option<SlotId> {
         let slot = match &self.state {
-            State::Blocked(Block::Wait(Wait { slot, .. }) | Block::Shutdown(slot)) => *slot,
+            State::Blocked(
+                Block::Wait(Wait { slot, .. }) | Block::Shutdown(slot) | Block::Save { slot, .. },
+            ) => *slot,
             State::Command | State::Transaction(_) | State::Peer | State::Closing { .. } => {
                 return None;
             }
@@ -186,7 +193,19 @@ impl Session {
     pub fn wait(&self) -> Option<&Wait> {
         match &self.state {
             State::Blocked(Block::Wait(wait)) => Some(wait),
-            State::Blocked(Block::Shutdown(_))
+            State::Blocked(Block::Shutdown(_) | Block::Save { .. })
+            | State::Command
+            | State::Transaction(_)
+            | State::Peer
+            | State::Closing { .. } => None,
+        }
+    }
+
+    /// The dump that a SAVE under way waits for.
+    pub fn awaited_dump(&self) -> Option<u64> {
+        match &self.state {
+            State::Blocked(Block::Save { dump, .. }) => Some(*dump),
+            State::Blocked(Block::Wait(_) | Block::Shutdown(_))
             | State::Command
             | State::Transaction(_)
             | State::Peer

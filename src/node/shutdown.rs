@@ -16,7 +16,6 @@ use super::dispatch::Turn;
 use super::session::{Block, Session, State};
 
 const ABORTED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
-const SAVE_REFUSED: &str = "ERR SHUTDOWN SAVE is not possible: this version has no persistence";
 
 /// A shutdown under way: no write is executed any more.
 #[derive(Clone, Debug)]
@@ -25,13 +24,48 @@ pub struct Stopping {
     pub until: Mono,
     /// What this node had when it began: all of that the replicas are to acknowledge.
     pub had: Vector,
+    /// Whether a dump is written then.
+    pub save: FinalDump,
+    /// The process ends also if the dump cannot be written.
+    forced: bool,
+}
+
+/// The dump before the end.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum FinalDump {
+    None,
+    /// Once the replicas have everything, or have had their time.
+    Wanted,
+    /// The one with this number is waited for.
+    Begun(u64),
+    Written,
+}
+
+/// What SHUTDOWN says, or a signal.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Begin {
+    /// Replicas are not waited for.
+    at_once: bool,
+    /// If it says nothing, a dump is written if there are save points.
+    save: Option<bool>,
+    forced: bool,
+}
+
+impl Stopping {
+    /// When its end is to be looked at by itself.
+    pub fn due(&self) -> Option<Mono> {
+        match self.save {
+            FinalDump::None | FinalDump::Wanted => Some(self.until),
+            FinalDump::Begun(_) | FinalDump::Written => None,
+        }
+    }
 }
 
 /// What the commands of one turn ask for.
 #[derive(Copy, Clone, Debug, Default)]
 pub(super) struct Asked {
-    /// SHUTDOWN was given; at once, if it said NOW.
-    begin: Option<bool>,
+    /// SHUTDOWN was given.
+    begin: Option<Begin>,
     /// SHUTDOWN ABORT has ended the shutdown that was under way.
     aborted: bool,
 }
@@ -39,7 +73,8 @@ pub(super) struct Asked {
 impl Turn<'_> {
     /// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]`: no reply if it succeeds.
     pub(super) fn shutdown(&mut self, args: Args<'_>) {
-        let (mut save, mut nosave, mut at_once, mut abort) = (false, false, false, false);
+        let (mut save, mut nosave, mut at_once) = (false, false, false);
+        let (mut abort, mut forced) = (false, false);
         for option in args.from(1).iter() {
             let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
             if is(b"SAVE") && !nosave {
@@ -50,7 +85,9 @@ impl Turn<'_> {
                 at_once = true;
             } else if is(b"ABORT") && args.len() == 2 {
                 abort = true;
-            } else if !is(b"FORCE") {
+            } else if is(b"FORCE") {
+                forced = true;
+            } else {
                 return self.session.reply().error("ERR syntax error");
             }
         }
@@ -61,13 +98,11 @@ impl Turn<'_> {
             self.asked.aborted = true;
             return self.session.reply().ok();
         }
-        if save {
-            return self.session.reply().error(SAVE_REFUSED);
-        }
         let slot = self.session.replies.defer();
         self.session.become_blocked(Block::Shutdown(slot));
         self.out.push(Effect::PauseReads { conn: self.session.conn, paused: true });
-        self.asked.begin = Some(at_once);
+        let save = (save || nosave).then_some(save);
+        self.asked.begin = Some(Begin { at_once, save, forced });
     }
 
     /// Whether a shutdown is under way that this command has to wait for.
@@ -94,53 +129,101 @@ impl Turn<'_> {
 impl Node {
     /// A signal: the first one ends the process in order, a second one at once.
     pub(super) fn on_shutdown(&mut self, now: Now, save: Option<bool>, out: &mut Effects) {
-        if save == Some(true) {
-            let text = "There is no persistence in this version: the data is not saved";
-            out.facts.log(LogLevel::Warning, text);
-        }
         if self.server.stopping.is_some() {
             out.facts.log(LogLevel::Warning, "You insist... exiting now.");
             return self.halt(now, 1, "told to end at once", out);
         }
-        self.begin_shutdown(now, false, out);
+        self.begin_shutdown(now, Begin { save, ..Begin::default() }, out);
     }
 
     /// Carries out what SHUTDOWN of a turn has asked for.
     pub(super) fn on_asked(&mut self, now: Now, conn: ConnId, asked: Asked, out: &mut Effects) {
         if asked.aborted {
-            self.abort_shutdown(now, conn, out);
+            self.abort_shutdown(now, Some(conn), out);
         }
         match asked.begin {
             None => {}
-            Some(at_once) if at_once || self.server.stopping.is_none() => {
-                self.begin_shutdown(now, at_once, out);
+            Some(begin) if begin.at_once || self.server.stopping.is_none() => {
+                self.begin_shutdown(now, begin, out);
             }
             // It ends with the one that is under way.
             Some(_) => {}
         }
     }
 
-    fn begin_shutdown(&mut self, now: Now, at_once: bool, out: &mut Effects) {
+    fn begin_shutdown(&mut self, now: Now, begin: Begin, out: &mut Effects) {
         // What clients have written so far is on its way before the replicas are asked.
         self.flush_batch(now, out);
+        let Begin { at_once, save, forced } = begin;
         let had = self.server.active.vector().clone();
-        let (in_sync, replicas) = self.server.active.replicas_in_sync(&had);
-        let patience = Span::from_secs(self.server.config.shutdown_timeout_secs);
-        if at_once || in_sync == replicas || patience == Span(0) {
-            return self.end(now, &had, out);
+        let patience = match at_once {
+            true => Span(0),
+            false => Span::from_secs(self.server.config.shutdown_timeout_secs),
+        };
+        let before = self.server.stopping.as_ref().map(|stopping| stopping.save);
+        let saves = save.unwrap_or(!self.server.config.save.is_empty());
+        let save = match before {
+            // What has yet to be loaded is in the dump that is there.
+            _ if !saves || self.server.loading.is_some() => FinalDump::None,
+            Some(FinalDump::Begun(dump)) => FinalDump::Begun(dump),
+            Some(FinalDump::None | FinalDump::Wanted | FinalDump::Written) | None => {
+                FinalDump::Wanted
+            }
+        };
+        self.server.stopping = Some(Stopping { until: now.mono + patience, had, save, forced });
+        self.end_if_ready(now, out);
+        let waits = |stopping: &Stopping| match stopping.save {
+            FinalDump::None | FinalDump::Wanted => true,
+            FinalDump::Begun(_) | FinalDump::Written => false,
+        };
+        if !self.halted && self.server.stopping.as_ref().is_some_and(waits) {
+            out.facts.log(LogLevel::Notice, "Waiting for replicas before shutting down.");
+            self.server.active.beat_soon(now.mono);
         }
-        out.facts.log(LogLevel::Notice, "Waiting for replicas before shutting down.");
-        self.server.stopping = Some(Stopping { until: now.mono + patience, had });
-        self.server.active.beat_soon(now.mono);
     }
 
-    /// Ends the process if the replicas have everything, or have had their time.
+    /// Ends the process if the replicas have everything, or have had their time; after a last dump if one is wanted.
     pub(super) fn end_if_ready(&mut self, now: Now, out: &mut Effects) {
-        let Some(Stopping { until, had }) = &self.server.stopping else { return };
-        let (in_sync, replicas) = self.server.active.replicas_in_sync(had);
-        if in_sync == replicas || now.mono >= *until {
-            let had = had.clone();
-            self.end(now, &had, out);
+        let Some(stopping) = &mut self.server.stopping else { return };
+        let (in_sync, replicas) = self.server.active.replicas_in_sync(&stopping.had);
+        if in_sync != replicas && now.mono < stopping.until {
+            return;
+        }
+        match stopping.save {
+            FinalDump::None | FinalDump::Written => {
+                let had = stopping.had.clone();
+                self.end(now, &had, out);
+            }
+            FinalDump::Wanted => {
+                let text = "Saving the final RDB snapshot before exiting.";
+                out.facts.log(LogLevel::Notice, text);
+                stopping.save = FinalDump::Begun(self.server.snapshots.dumps.want());
+                self.flush_snapshot(now, out);
+            }
+            FinalDump::Begun(_) => {}
+        }
+    }
+
+    /// The dump with the number `done` was written, or could not be.
+    pub(super) fn on_dump_before_end(
+        &mut self,
+        now: Now,
+        done: u64,
+        written: bool,
+        out: &mut Effects,
+    ) {
+        let Some(stopping) = &mut self.server.stopping else { return };
+        match stopping.save {
+            FinalDump::Begun(dump) if dump <= done && (written || stopping.forced) => {
+                stopping.save = FinalDump::Written;
+            }
+            FinalDump::Begun(dump) if dump <= done => {
+                let text = "Error trying to save the DB, can't exit.";
+                out.facts.log(LogLevel::Warning, text);
+                self.server.stopping = None;
+                self.abort_shutdown(now, None, out);
+            }
+            FinalDump::None | FinalDump::Wanted | FinalDump::Begun(_) | FinalDump::Written => {}
         }
     }
 
@@ -174,12 +257,12 @@ impl Node {
     }
 
     /// Clients go on where they were: those whose SHUTDOWN it was with an error. All but `aborter`.
-    fn abort_shutdown(&mut self, now: Now, aborter: ConnId, out: &mut Effects) {
+    fn abort_shutdown(&mut self, now: Now, aborter: Option<ConnId>, out: &mut Effects) {
         out.facts.log(LogLevel::Notice, "Shutdown manually aborted.");
         for session in self.sessions.iter_mut() {
             let conn = session.conn;
             let asked = matches!(session.state(), State::Blocked(Block::Shutdown(_)));
-            if conn == aborter || !(asked || session.is_postponed) {
+            if Some(conn) == aborter || !(asked || session.is_postponed) {
                 continue;
             }
             session.is_postponed = false;

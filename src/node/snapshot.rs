@@ -1,19 +1,21 @@
 //! Snapshots: they stand for the log's beginning, so that it does not grow for ever and a start does not read all that ever
 //! was. One is made chunk by chunk beside everything else: partition by partition, each as it is met. The log is kept from
 //! where the snapshot began, and is on the device up to its last chunk before the snapshot takes its place.
+//!
+//! Dumps (see `dump`) are made in the same way: one walk is under way at a time, for one of the two.
 
 use bytes::Bytes;
 
 use crate::base::fact::LogLevel;
 use crate::base::ids::Lsn;
 use crate::base::io::{Effect, Effects, Snap};
-use crate::base::time::{Mono, Now, Span, Wall};
+use crate::base::time::{Mono, Now, Span};
 use crate::base::unit::{Cell, Change};
 use crate::wal::frame;
 use crate::wal::snapshot::{Piece, Place};
-use crate::wire::args::Args;
 
 use super::Node;
+use super::dump::Dumps;
 use super::server::Cx;
 
 /// A frame with cells beyond this takes no more. (One value may have 512 MiB.)
@@ -23,14 +25,20 @@ const PART_BYTES_MAX: usize = 64 << 20;
 const REST: Span = Span::from_secs(5);
 const REST_DOUBLINGS_MAX: u32 = 8;
 
+/// What a walk over all partitions is for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Target {
+    /// The place of the log's beginning.
+    Log,
+    Dump,
+}
+
 /// What is known of snapshots.
 #[derive(Debug, Default)]
 pub struct Snapshots {
     state: State,
     /// Somebody has asked for one that begins from now on.
     pub wanted: bool,
-    /// When the latest one was done.
-    pub saved: Option<Wall>,
     /// So many in a row have failed.
     pub failures: u32,
     /// The log's device has no room.
@@ -42,8 +50,7 @@ pub struct Snapshots {
     /// Bytes of the latest snapshot, and of the log since it began.
     pub base_bytes: u64,
     pub log_bytes: u64,
-    /// Writes made since the latest one began.
-    pub changes: u64,
+    pub dumps: Dumps,
 }
 
 #[derive(Debug, Default)]
@@ -59,20 +66,49 @@ enum State {
 }
 
 #[derive(Copy, Clone, Debug)]
-struct Walk {
-    at: Place,
+pub(super) struct Walk {
+    pub target: Target,
+    pub at: Place,
     /// The driver has yet to write the latest chunk.
-    waits: bool,
+    pub waits: bool,
     /// Of the journal, at its beginning.
-    breaks: u64,
-    log_bytes_before: u64,
-    bytes: u64,
-    changes_before: u64,
+    pub breaks: u64,
+    pub log_bytes_before: u64,
+    pub bytes: u64,
+}
+
+impl State {
+    fn walk(&self) -> Option<&Walk> {
+        match self {
+            State::Idle => None,
+            State::Walking(walk) | State::Syncing { walk, .. } | State::Committing(walk) => {
+                Some(walk)
+            }
+        }
+    }
 }
 
 impl Snapshots {
+    pub fn new(now: Mono) -> Snapshots {
+        Snapshots { dumps: Dumps::new(now), ..Snapshots::default() }
+    }
+
+    /// What a walk is under way for.
+    pub(super) fn target(&self) -> Option<Target> {
+        self.state.walk().map(|walk| walk.target)
+    }
+
     pub fn is_under_way(&self) -> bool {
-        !matches!(self.state, State::Idle)
+        self.target() == Some(Target::Log)
+    }
+
+    /// The walk goes on once the driver has written the latest chunk.
+    pub(super) fn become_walking(&mut self, walk: Walk) {
+        self.state = State::Walking(Walk { waits: true, ..walk });
+    }
+
+    pub(super) fn become_committing(&mut self, walk: Walk) {
+        self.state = State::Committing(walk);
     }
 
     /// So many bytes went into the log.
@@ -82,26 +118,31 @@ impl Snapshots {
 }
 
 impl Node {
-    /// Begins a snapshot if one is due, and goes on with one under way.
+    /// Begins a snapshot or a dump if one is due, and goes on with the one under way.
     pub(super) fn flush_snapshot(&mut self, now: Now, out: &mut Effects) {
-        if !self.data.journal.is_on() || self.server.loading.is_some() {
+        if self.server.loading.is_some() {
             return;
         }
         match std::mem::take(&mut self.server.snapshots.state) {
-            State::Idle if self.snapshot_is_due(now) => self.begin_snapshot(now, out),
-            State::Idle => {}
+            State::Idle => self.begin_what_is_due(now, out),
             State::Walking(walk) if walk.waits => {
                 self.server.snapshots.state = State::Walking(walk)
             }
             State::Walking(walk) if walk.breaks != self.data.journal.breaks() => {
                 // It is given up for another.
-                out.facts.sometimes("a snapshot began anew before its end");
-                self.server.snapshots.wanted = true;
-                if self.snapshot_is_due(now) {
-                    self.begin_snapshot(now, out);
+                match walk.target {
+                    Target::Log => {
+                        out.facts.sometimes("a snapshot began anew before its end");
+                        self.server.snapshots.wanted = true;
+                    }
+                    Target::Dump => self.server.snapshots.dumps.wanted = true,
                 }
+                self.begin_what_is_due(now, out);
             }
-            State::Walking(walk) => self.go_on(walk, out),
+            State::Walking(walk) => match walk.target {
+                Target::Log => self.go_on(walk, out),
+                Target::Dump => self.go_on_with_dump(now, walk, out),
+            },
             state @ (State::Syncing { .. } | State::Committing(_)) => {
                 self.server.snapshots.state = state;
             }
@@ -111,6 +152,14 @@ impl Node {
         {
             out.push(Effect::SnapCommit);
             self.server.snapshots.state = State::Committing(walk);
+        }
+    }
+
+    fn begin_what_is_due(&mut self, now: Now, out: &mut Effects) {
+        if self.dump_is_due(now) {
+            self.begin_dump(now, out);
+        } else if self.data.journal.is_on() && self.snapshot_is_due(now) {
+            self.begin_snapshot(now, out);
         }
     }
 
@@ -132,12 +181,12 @@ impl Node {
         let head = server.active.snapshot_head(lsn, &core);
         let snapshots = &mut self.server.snapshots;
         let walk = Walk {
+            target: Target::Log,
             at: Place::default(),
             waits: true,
             breaks: self.data.journal.breaks(),
             log_bytes_before: snapshots.log_bytes,
             bytes: 0,
-            changes_before: self.server.stats.units,
         };
         snapshots.wanted = false;
         snapshots.begun_at = lsn;
@@ -154,9 +203,8 @@ impl Node {
             frame::finish(&mut bytes, start);
         }
         walk.bytes += bytes.len() as u64;
-        walk.waits = true;
         out.push(Effect::SnapChunk { bytes: Bytes::from(bytes) });
-        self.server.snapshots.state = State::Walking(walk);
+        self.server.snapshots.become_walking(walk);
     }
 
     fn go_on(&mut self, mut walk: Walk, out: &mut Effects) {
@@ -186,34 +234,43 @@ impl Node {
         self.put_pieces(walk, &pieces, out);
     }
 
-    pub(super) fn on_snap(&mut self, now: Now, snap: Snap, out: &mut Effects) {
+    pub(super) fn on_snap(&mut self, now: Now, target: Target, snap: Snap, out: &mut Effects) {
         let snapshots = &mut self.server.snapshots;
+        if snapshots.target() != Some(target) {
+            return;
+        }
         match (snap, std::mem::take(&mut snapshots.state)) {
             (Snap::Written, State::Walking(walk)) => {
                 snapshots.state = State::Walking(Walk { waits: false, ..walk });
             }
-            (Snap::Committed, State::Committing(walk)) => {
-                snapshots.log_bytes -= walk.log_bytes_before;
-                snapshots.base_bytes = walk.bytes;
-                snapshots.changes = walk.changes_before;
-                snapshots.saved = Some(now.wall);
-                snapshots.failures = 0;
-                let text = format!("Snapshot written: {} bytes", walk.bytes);
-                out.facts.log(LogLevel::Notice, text);
-                out.facts.sometimes("a snapshot took the place of the log's beginning");
-            }
-            (Snap::Failed, state) => {
-                if !matches!(state, State::Idle) {
-                    let rest = Span(REST.0 << snapshots.failures.min(REST_DOUBLINGS_MAX));
+            (Snap::Committed, State::Committing(walk)) => match target {
+                Target::Log => {
+                    snapshots.log_bytes -= walk.log_bytes_before;
+                    snapshots.base_bytes = walk.bytes;
+                    snapshots.failures = 0;
+                    let text = format!("Snapshot written: {} bytes", walk.bytes);
+                    out.facts.log(LogLevel::Notice, text);
+                    out.facts.sometimes("a snapshot took the place of the log's beginning");
+                }
+                Target::Dump => self.end_dump(now, Some(walk.bytes), out),
+            },
+            (Snap::Failed, _) => match target {
+                Target::Log => {
+                    snapshots.not_before = now.mono + rest_after(snapshots.failures);
                     snapshots.failures += 1;
-                    snapshots.not_before = now.mono + rest;
                     let text = "The snapshot could not be written; the log goes on without it";
                     out.facts.log(LogLevel::Warning, text.to_owned());
                 }
-            }
+                Target::Dump => self.end_dump(now, None, out),
+            },
             (Snap::Written | Snap::Committed, state) => snapshots.state = state,
         }
     }
+}
+
+/// How long nothing is begun by itself after one more failure than so many in a row.
+pub(super) fn rest_after(failures: u32) -> Span {
+    Span(REST.0 << failures.min(REST_DOUBLINGS_MAX))
 }
 
 /// Cells in their order, so many that a frame can hold them with any others beside.
@@ -245,32 +302,7 @@ fn bytes_of(change: &Change) -> usize {
 }
 
 /// Behind all databases.
-const END: Place = Place { db: u16::MAX, partition: 0 };
-
-/// `BGSAVE [SCHEDULE]`.
-pub fn background_save(cx: &mut Cx<'_>, args: Args<'_>) {
-    let Cx { server, session, .. } = cx;
-    let schedule = args.len() == 2 && args.get(1).eq_ignore_ascii_case(b"SCHEDULE");
-    if args.len() > 1 && !schedule {
-        return session.reply().error("ERR syntax error");
-    }
-    if !server.config.appendonly {
-        return session.reply().error(NO_LOG);
-    }
-    if server.snapshots.no_room {
-        return session.reply().error(NO_ROOM);
-    }
-    if server.snapshots.is_under_way() && !schedule {
-        return session.reply().error("ERR Background save already in progress");
-    }
-    server.snapshots.wanted = true;
-    let under_way = server.snapshots.is_under_way();
-    session.reply().simple(if under_way {
-        "Background saving scheduled"
-    } else {
-        "Background saving started"
-    });
-}
+pub(super) const END: Place = Place { db: u16::MAX, partition: 0 };
 
 /// `BGREWRITEAOF`.
 pub fn rewrite_log(cx: &mut Cx<'_>) {
@@ -281,23 +313,17 @@ pub fn rewrite_log(cx: &mut Cx<'_>) {
     if server.snapshots.no_room {
         return session.reply().error(NO_ROOM);
     }
-    let under_way = server.snapshots.is_under_way();
+    let waits = server.snapshots.target().is_some();
     server.snapshots.wanted = true;
-    session.reply().simple(if under_way {
+    session.reply().simple(if waits {
         "Background append only file rewriting scheduled"
     } else {
         "Background append only file rewriting started"
     });
 }
 
-/// `LASTSAVE`: of the start if there was none since.
-pub fn last_save(cx: &mut Cx<'_>) {
-    let at = cx.server.snapshots.saved.unwrap_or(cx.server.started_wall);
-    cx.session.reply().integer((at.0 / 1_000_000) as i64);
-}
-
 const NO_ROOM: &str = "ERR there is no room for a snapshot: the log's device is full";
-const NO_LOG: &str = "ERR there is nothing to save into: the server runs with appendonly no";
+const NO_LOG: &str = "ERR there is no log to rewrite: the server runs with appendonly no";
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ impl Node {
             return None;
         }
         let Timers { idle, soft_limit, .. } = self.timers;
-        let end = self.server.stopping.as_ref().map(|stopping| stopping.until);
+        let end = self.server.stopping.as_ref().and_then(|stopping| stopping.due());
         let mut next: Option<Mono> = None;
         let mut consider = |due: Option<Mono>| {
             if let Some(due) = due {
@@ -29,6 +29,7 @@ impl Node {
             consider(self.server.active.poll_timeout());
             consider(self.expire_due());
             consider(self.data.journal.due());
+            consider(self.server.dump_due());
         }
         consider(idle);
         consider(soft_limit);

@@ -1,4 +1,4 @@
-//! `quorate check FILE [--fix]`: what a file of the log or a snapshot holds, whether it is whole, and cutting off what of a
+//! `quorate check FILE [--fix]`: what a file of the log, a snapshot or a dump holds, whether it is whole, and cutting off what of a
 //! log is not.
 
 use std::collections::BTreeMap;
@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::identity::DataDir;
-use crate::base::ids::Lsn;
+use crate::base::ids::{DATABASES_MAX, Epoch, Lsn, NodeId, Origin};
+use crate::base::time::UnixMs;
 use crate::wal::Record;
+use crate::wal::dump::{DumpLoader, Loading, Terms};
 use crate::wal::frame::{self, HEADER_BYTES};
 use crate::wal::scan::{Rest, Scanner, judge};
 use crate::wal::snapshot::Piece;
@@ -49,6 +51,9 @@ fn check(file: &Path, fix: bool) -> Result<bool, String> {
     if let Ok(first) = frame::read_header(frame::Kind::Snapshot, &bytes) {
         return Ok(print_snapshot(file, first, &bytes));
     }
+    if bytes.starts_with(b"REDIS") || bytes.starts_with(b"VALKEY") {
+        return Ok(print_dump(file, &bytes));
+    }
     let report = look(&bytes).map_err(|why| format!("{}: {why}", file.display()))?;
     print(file, &report);
     if report.rest == Rest::Empty {
@@ -76,7 +81,8 @@ fn look(bytes: &[u8]) -> Result<Report, String> {
             format!("version {version} of the log's format, expected {}", frame::VERSION)
         }
         frame::HeaderError::Short | frame::HeaderError::Foreign | frame::HeaderError::Damaged => {
-            "neither a file of the log nor a snapshot: expected a header of either".to_owned()
+            "neither a file of the log nor a snapshot or a dump: expected a header of one"
+                .to_owned()
         }
     })?;
     let first = scanner.next_lsn();
@@ -124,6 +130,39 @@ fn print_snapshot(file: &Path, first: Lsn, bytes: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// Prints what a dump holds. False if this server would not load it.
+fn print_dump(file: &Path, bytes: &[u8]) -> bool {
+    let terms = Terms {
+        node: NodeId(0),
+        epoch: Epoch(1),
+        has_past: false,
+        origin: Origin(1),
+        wall: UnixMs(0),
+        databases: DATABASES_MAX,
+    };
+    let mut loader = DumpLoader::new(terms);
+    println!("{}: {} bytes, a dump", file.display(), bytes.len());
+    let mut pushed = Ok(());
+    for piece in bytes.chunks(1 << 20) {
+        pushed = pushed.and_then(|()| loader.push(piece));
+        while loader.take().is_some() {}
+    }
+    match pushed.and_then(|()| loader.finish()) {
+        Ok(Loading { keys, skipped, stamped, checked, .. }) => {
+            println!("  keys: {keys}\n  functions and modules' data: {skipped}");
+            println!("  stamps: {}", if stamped { "yes" } else { "no" });
+            println!("  checksum: {}", if checked { "right" } else { "none" });
+            println!("whole");
+            true
+        }
+        Err(why) => {
+            println!("{why}");
+            println!("a server does not load it; restore it from a backup, or move it away");
+            false
+        }
+    }
 }
 
 fn print(file: &Path, report: &Report) {

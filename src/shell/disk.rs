@@ -50,6 +50,23 @@ pub enum LogError {
     },
 }
 
+/// Whether anything of a log is in this directory.
+///
+/// # Errors
+/// Of the file system.
+pub fn is_there(dir: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_segment = name.starts_with("log-") && name.contains(".qlog");
+        let begun = is_segment && entry.metadata()?.len() > HEADER_BYTES as u64;
+        if begun || snapshot::place_in(&name, "snapshot-", ".qsnap").is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// A log being read.
 pub struct Reader {
     dir: PathBuf,

@@ -18,8 +18,8 @@ use super::{Clock, Ended, Stored, Surroundings, dial};
 use crate::base::fact::{Fact, LogLevel};
 use crate::base::ids::{ConnId, DialId, Lsn};
 use crate::base::io::{
-    CloseReason, ConnOrigin, DialError, DiskError, Effect, Effects, HostPort, HostStats, Input,
-    Recover, ShellSetting, Snap,
+    CloseReason, ConnOrigin, DialError, DiskError, DumpStep, Effect, Effects, HostPort, HostStats,
+    Input, Recover, ShellSetting, Snap,
 };
 use crate::base::time::{Mono, Now, Span};
 use crate::node::Node;
@@ -105,6 +105,12 @@ async fn await_snap(shared: Arc<Shared>, stored: Stored, then: Snap) {
         }
     };
     shared.lock().input(Input::Snap(snap));
+}
+
+/// Tells the node how the dump has got on; why not, its writer has said.
+async fn await_dump(shared: Arc<Shared>, stored: Stored, then: Snap) {
+    let snap = if stored.await.is_ok() { then } else { Snap::Failed };
+    shared.lock().input(Input::Dump(snap));
 }
 
 /// Tries again what there was no room for, until there is.
@@ -394,6 +400,15 @@ impl Hub {
             Effect::SnapCommit => {
                 let done = self.surroundings.commit_snapshot();
                 tokio::spawn(await_snap(shared.clone(), done, Snap::Committed));
+            }
+            Effect::Dump(DumpStep::Begin) => self.surroundings.begin_dump(),
+            Effect::Dump(DumpStep::Chunk(bytes)) => {
+                let written = self.surroundings.put_dump(bytes);
+                tokio::spawn(await_dump(shared.clone(), written, Snap::Written));
+            }
+            Effect::Dump(DumpStep::Commit) => {
+                let done = self.surroundings.commit_dump();
+                tokio::spawn(await_dump(shared.clone(), done, Snap::Committed));
             }
             Effect::Halt { code, reason } => {
                 self.ended.get_or_insert(Ended { code, reason });

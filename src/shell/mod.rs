@@ -20,6 +20,8 @@ pub mod check;
 #[cfg(not(madsim))]
 mod disk;
 #[cfg(not(madsim))]
+mod dump;
+#[cfg(not(madsim))]
 mod host;
 #[cfg(not(madsim))]
 mod identity;
@@ -117,6 +119,20 @@ pub trait Surroundings: Send {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 
+    /// Begins a dump beside the one there is. What goes wrong the next chunk's answer tells.
+    fn begin_dump(&mut self) {}
+
+    /// Begins to write more of the dump.
+    fn put_dump(&mut self, bytes: Bytes) -> Stored {
+        let _ = bytes;
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    /// Begins to put the dump into the place of the one before.
+    fn commit_dump(&mut self) -> Stored {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
     /// So many clients may come from now on.
     fn make_room(&mut self, clients: u32) {
         let _ = clients;
@@ -167,7 +183,7 @@ pub fn start(
     surroundings: Box<dyn Surroundings>,
 ) -> Server {
     let clock = Clock::new();
-    let keeps_log = config.appendonly;
+    let loads = config.appendonly || config.loads_dump;
     let maxclients = config.maxclients;
     let keepalive_secs = config.tcp_keepalive_secs;
     let node = Node::new(config, seed, clock.now());
@@ -177,7 +193,7 @@ pub fn start(
         tokio::spawn(listen::accept_loop(shared.clone(), listener));
     }
     let flusher = tokio::spawn(hub::flush_loop(shared.clone()));
-    if keeps_log {
+    if loads {
         tokio::spawn(hub::recover_loop(shared.clone()));
     }
     Server { shared, flusher }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,16 +10,18 @@ use bytes::Bytes;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::disk::{Progress, Reader};
+use super::disk::{self, Progress, Reader};
+use super::dump::{self, DumpFile};
 use super::identity::{DataDir, Notary};
 use super::log::{self, LevelSwitch};
 use super::log_file::LogFile;
-use super::{Shared, Stored, Surroundings, host};
+use super::{Clock, Shared, Stored, Surroundings, host};
 use crate::base::fact::LogLevel;
-use crate::base::ids::{Epoch, Lsn, NodeId};
+use crate::base::ids::{Epoch, Lsn, NodeId, Origin};
 use crate::base::io::{DiskError, Past, Recover};
 use crate::base::mutant::Mutants;
 use crate::node::config::{Config, Identity};
+use crate::wal::dump::Terms;
 
 /// Why a server did not start: said on standard error, exit code 1.
 type Refused = String;
@@ -80,13 +82,12 @@ fn run(args: &[String]) -> Result<i32, Refused> {
             identity.epoch.0
         );
         let port = config.port;
-        let log = match config.appendonly {
-            true => {
-                Some(Log::Reading(Reader::new(Path::new(&config.dir)).map_err(|e| e.to_string())?))
-            }
-            false => None,
-        };
-        let process = Box::new(Process { notary: Notary::start(dir), identity, levels, log });
+        let origin = getrandom::u32().map_err(random)?;
+        let log = open_log(&config, Origin(origin.max(1)))?;
+        config.loads_dump = matches!(log, Some(Log::OfDump(_)));
+        let dumps = DumpFile::start(Path::new(&config.dir), &config.dbfilename);
+        let (notary, dir) = (Notary::start(dir), PathBuf::from(&config.dir));
+        let process = Box::new(Process { notary, identity, levels, log, dumps, dir });
         let server = super::start(config, seed, listeners, process);
         tokio::spawn(host::report_loop(server.shared()));
         tokio::spawn(await_signals(server.shared()));
@@ -97,6 +98,41 @@ fn run(args: &[String]) -> Result<i32, Refused> {
         }
         Ok(ended.code)
     })
+}
+
+/// What is to be read before the server serves: the log if one is kept and there is one, else the dump. Keys without a
+/// stamp get one of `origin`.
+fn open_log(config: &Config, origin: Origin) -> Result<Option<Log>, Refused> {
+    let dir = Path::new(&config.dir);
+    let failed = |e: io::Error| format!("cannot read {}: {e}", dir.display());
+    let reader = || Reader::new(dir).map(Log::Reading).map_err(|e| e.to_string());
+    match (disk::is_there(dir).map_err(failed)?, config.appendonly) {
+        (true, true) => {
+            if dir.join(&config.dbfilename).exists() {
+                tracing::info!("{} is not loaded: the log has the data", config.dbfilename);
+            }
+            return reader().map(Some);
+        }
+        (true, false) => {
+            tracing::warn!("There is a log in {}, which is not read: appendonly no", dir.display());
+        }
+        (false, _) => {}
+    }
+    let identity = &config.identity;
+    let terms = Terms {
+        node: identity.node_id,
+        epoch: identity.epoch,
+        has_past: identity.past != Past::default(),
+        origin,
+        wall: Clock::new().now().wall.ms(),
+        databases: config.databases,
+    };
+    match dump::Reading::open(dir, &config.dbfilename, terms, config.appendonly)? {
+        Some(dump) if config.appendonly => Ok(Some(Log::FromDump(dump))),
+        Some(dump) => Ok(Some(Log::OfDump(dump))),
+        None if config.appendonly => reader().map(Some),
+        None => Ok(None),
+    }
 }
 
 fn read_config(args: &[String]) -> Result<Config, Refused> {
@@ -146,9 +182,15 @@ struct Process {
     identity: Identity,
     levels: LevelSwitch,
     log: Option<Log>,
+    dumps: DumpFile,
+    dir: PathBuf,
 }
 
 enum Log {
+    /// There is a dump, and no log is kept.
+    OfDump(dump::Reading),
+    /// A snapshot is made of the dump, with which the log begins.
+    FromDump(dump::Reading),
     Reading(Reader),
     Open(LogFile),
 }
@@ -157,7 +199,9 @@ impl Process {
     fn log(&mut self) -> Result<&mut LogFile, DiskError> {
         match &mut self.log {
             Some(Log::Open(log)) => Ok(log),
-            Some(Log::Reading(_)) | None => Err(DiskError::Failed),
+            Some(Log::Reading(_) | Log::OfDump(_) | Log::FromDump(_)) | None => {
+                Err(DiskError::Failed)
+            }
         }
     }
 }
@@ -178,8 +222,23 @@ impl Surroundings for Process {
     }
 
     fn recover(&mut self, each: &mut dyn FnMut(Recover<'_>)) -> Result<Option<Lsn>, String> {
-        let Some(Log::Reading(reader)) = &mut self.log else {
-            return Err("the log is not being read".to_owned());
+        let reader = match &mut self.log {
+            Some(Log::Reading(reader)) => reader,
+            Some(Log::OfDump(dump)) => {
+                if dump.step(each)? {
+                    return Ok(None);
+                }
+                self.log = None;
+                return Ok(Some(Lsn(1)));
+            }
+            Some(Log::FromDump(dump)) => {
+                if !dump.step(each)? {
+                    let reader = Reader::new(&self.dir).map_err(|e| e.to_string())?;
+                    self.log = Some(Log::Reading(reader));
+                }
+                return Ok(None);
+            }
+            Some(Log::Open(_)) | None => return Err("the log is not being read".to_owned()),
         };
         match reader.step(each).map_err(|e| e.to_string())? {
             Progress::More => Ok(None),
@@ -222,6 +281,18 @@ impl Surroundings for Process {
             Ok(log) => stored(log.snapshots().commit()),
             Err(_) => Box::pin(async { Err(io::Error::other("there is no log")) }),
         }
+    }
+
+    fn begin_dump(&mut self) {
+        self.dumps.begin();
+    }
+
+    fn put_dump(&mut self, bytes: Bytes) -> Stored {
+        stored(self.dumps.chunk(bytes))
+    }
+
+    fn commit_dump(&mut self) -> Stored {
+        stored(self.dumps.commit())
     }
 
     fn make_room(&mut self, clients: u32) {

@@ -3,6 +3,7 @@
 //! A log is a row of segment files. A segment is a header and frames, each frame one record; a record's place is its
 //! [`crate::base::ids::Lsn`], which counts up over all segments. See `frame` for the bytes and `record` for what they say.
 
+pub mod dump;
 pub mod frame;
 pub mod journal;
 pub mod record;

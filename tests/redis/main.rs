@@ -4,4 +4,5 @@ mod random;
 mod rdb;
 mod record;
 mod reply;
+mod serialized;
 mod servers;

@@ -152,6 +152,7 @@ impl Proxy {
             | Input::DiskFailed { .. }
             | Input::DiskRoom
             | Input::Snap(_)
+            | Input::Dump(_)
             | Input::Recover(_) => {}
         }
     }

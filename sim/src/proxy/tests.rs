@@ -48,6 +48,7 @@ impl Machine for Named {
             | Input::DiskFailed { .. }
             | Input::DiskRoom
             | Input::Snap(_)
+            | Input::Dump(_)
             | Input::Recover(_)
             | Input::Timeout => {}
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use bytes::BytesMut;
 use quorate::base::ids::{ConnId, DialId, Epoch};
 use quorate::base::io::{
-    CloseReason, ConnOrigin, DialError, Effect, HostPort, Input, Past, ShellSetting,
+    CloseReason, ConnOrigin, DialError, DumpStep, Effect, HostPort, Input, Past, ShellSetting, Snap,
 };
 use quorate::base::time::Span;
 use quorate::node::Scope;
@@ -474,6 +474,11 @@ impl<M: Machine> World<M> {
             Effect::SnapBegin { lsn } => self.ask_disk(at, Request::SnapBegin { lsn }),
             Effect::SnapChunk { bytes } => self.ask_disk(at, Request::SnapChunk { bytes }),
             Effect::SnapCommit => self.ask_disk(at, Request::SnapCommit),
+            // No host has a place for dumps.
+            Effect::Dump(DumpStep::Begin) => {}
+            Effect::Dump(DumpStep::Chunk(_) | DumpStep::Commit) => {
+                self.call(at, Input::Dump(Snap::Failed));
+            }
             Effect::Halt { code, reason } => self.end_by_itself(at, code, reason, true),
         }
     }

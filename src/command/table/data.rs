@@ -1,7 +1,7 @@
 //! Commands that read and write keys.
 
 use crate::command::spec::{Arg, ArgKind, Categories, Command, Flags, Group};
-use crate::command::{expire, keyspace, strings};
+use crate::command::{expire, keyspace, serialized, strings};
 
 const READ_FAST: Flags = Flags::READONLY.or(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.or(Flags::FAST);
@@ -106,6 +106,30 @@ pub(super) const COMMANDS: &[Command] = &[
         .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
         .docs(Group::Generic, "4.0.0", "O(N), N keys", "Deletes keys")
         .args(&[Arg::key().multiple()]),
+    Command::data("dump", 2, Flags::READONLY, serialized::dump)
+        .keys(ONE, &["RO", "access"])
+        .of(Categories::KEYSPACE)
+        .tips(&["nondeterministic_output"])
+        .docs(Group::Generic, "2.6.0", "O(N), N bytes", "A key's value, serialized")
+        .args(&[Arg::key()]),
+    Command::data("restore", -4, GROW, serialized::restore)
+        .keys(ONE, &["OW", "update"])
+        .of(Categories::KEYSPACE.or(Categories::DANGEROUS))
+        .docs(
+            Group::Generic,
+            "2.6.0",
+            "O(N), N bytes",
+            "Gives a key a value that DUMP has serialized",
+        )
+        .args(&[
+            Arg::key(),
+            Arg::integer("ttl"),
+            Arg::string("serialized-value"),
+            Arg::token("replace", "REPLACE").optional(),
+            Arg::token("absttl", "ABSTTL").optional(),
+            Arg::integer("seconds").after("IDLETIME").optional(),
+            Arg::integer("frequency").after("FREQ").optional(),
+        ]),
     Command::data("exists", -2, READ_FAST, keyspace::exists)
         .keys(MANY, &["RO"])
         .of(Categories::KEYSPACE)

@@ -60,8 +60,14 @@ pub(super) const COMMANDS: &[Command] = &[
         Arg::token("force", "FORCE").optional(),
         Arg::token("abort", "ABORT").optional(),
     ]),
+    Command::session("save", 1, BACKGROUND.or(Flags::NO_MULTI), SessionCommand::Save).docs(
+        Group::Server,
+        "1.0.0",
+        "O(N), N keys",
+        "Writes a dump, and answers when it is on the device",
+    ),
     Command::session("bgsave", -1, BACKGROUND, SessionCommand::BackgroundSave)
-        .docs(Group::Server, "1.0.0", "O(1)", "Begins a snapshot beside everything else")
+        .docs(Group::Server, "1.0.0", "O(1)", "Begins a dump beside everything else")
         .args(&[Arg::token("schedule", "SCHEDULE").optional()]),
     Command::session("bgrewriteaof", 1, BACKGROUND, SessionCommand::RewriteLog).docs(
         Group::Server,
@@ -72,7 +78,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::session("lastsave", 1, EVER.or(Flags::FAST), SessionCommand::LastSave)
         .of(Categories::ADMIN.or(Categories::DANGEROUS))
         .tips(&["nondeterministic_output"])
-        .docs(Group::Server, "1.0.0", "O(1)", "When the latest snapshot was written, in seconds"),
+        .docs(Group::Server, "1.0.0", "O(1)", "When the latest dump was written, in seconds"),
     Command::data("quorate", -2, Flags::NONE, container).subcommands(QUORATE).docs(
         Group::Server,
         "0.1.0",

@@ -4,6 +4,7 @@
 mod admin;
 mod chains;
 mod connections;
+mod dumps;
 mod durability;
 mod limits;
 mod pairs;
@@ -18,7 +19,7 @@ use bytes::BytesMut;
 
 use crate::base::fact::Fact;
 use crate::base::ids::{ConnId, DialId};
-use crate::base::io::{CloseReason, ConnOrigin, Effect, Effects, Input, ShellSetting};
+use crate::base::io::{CloseReason, ConnOrigin, Effect, Effects, Input, Past, ShellSetting};
 use crate::base::time::{Mono, Now, Span, Wall};
 
 use super::config::Config;
@@ -46,6 +47,9 @@ pub struct Driver {
     /// Reports what was sent as written out.
     pub drains: bool,
     pub disk: durability::Disk,
+    pub dump: dumps::DumpFile,
+    /// What the next life is told, once somebody has asked for it to be kept.
+    pub past: Option<Past>,
 }
 
 impl Driver {
@@ -56,6 +60,10 @@ impl Driver {
 
     pub fn with(config: Config, seed: u64) -> Driver {
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_700_000_000_000_000) };
+        Driver::at(config, seed, now)
+    }
+
+    pub fn at(config: Config, seed: u64, now: Now) -> Driver {
         Driver {
             node: Node::new(config, seed, now),
             now,
@@ -72,6 +80,8 @@ impl Driver {
             dials: Vec::new(),
             drains: true,
             disk: durability::Disk::default(),
+            dump: dumps::DumpFile::default(),
+            past: None,
         }
     }
 
@@ -207,12 +217,23 @@ impl Driver {
                 Effect::Halt { code, .. } => self.halted = Some(code),
                 Effect::Dial { dial, .. } => self.dials.push(dial),
                 Effect::CancelDial { dial } => self.dials.retain(|&asked| asked != dial),
-                Effect::StoreEpoch { .. } | Effect::StorePast(_) => {}
+                Effect::StoreEpoch { .. } => {}
+                Effect::StorePast(told) => {
+                    if let Some(past) = &mut self.past {
+                        *past = told;
+                        self.node.handle(
+                            self.now,
+                            Input::PastStored { durable: true },
+                            &mut self.out,
+                        );
+                    }
+                }
                 Effect::Append { lsn, records } => self.disk.append(lsn, &records),
                 Effect::Sync { through } => self.disk.sync(through),
                 Effect::SnapBegin { lsn } => self.disk.begin_snapshot(lsn),
                 Effect::SnapChunk { bytes } => self.disk.put_snapshot(&bytes),
                 Effect::SnapCommit => self.disk.commits = true,
+                Effect::Dump(step) => self.dump.take(step),
             }
         }
         for conn in again {

@@ -153,6 +153,7 @@ impl Machine for Echo {
             | Input::DiskFailed { .. }
             | Input::DiskRoom
             | Input::Snap(_)
+            | Input::Dump(_)
             | Input::Recover(_) => return,
             Input::Shutdown { .. } => Told::Shutdown,
             Input::Timeout => {
