@@ -117,7 +117,7 @@ def main():
     if len(os.sched_getaffinity(0)) < 2:
         print("two cores are needed", file=sys.stderr)
         sys.exit(2)
-    ours = [options.quorate or build(), "server"]
+    ours = [options.quorate or build(), "server", "--appendonly", "no"]
     theirs = [options.redis, "--save", "", "--appendonly", "no"]
     worse = False
     with tempfile.TemporaryDirectory() as directory:

@@ -149,7 +149,7 @@ fn address(index: usize) -> IpAddr {
 /// The process on host `index` of `count`.
 async fn serve(index: usize, count: usize, disk: Arc<Mutex<Disk>>) {
     let mut flags = "--multi-master yes --active-replica yes --requirepass p --masterauth p \
-                     --repl-timeout 10 --bind *"
+                     --repl-timeout 10 --appendonly no --bind *"
         .to_owned();
     for other in (0..count).filter(|&other| other != index) {
         flags += &format!(" --replicaof node{} {PORT}", other + 1);

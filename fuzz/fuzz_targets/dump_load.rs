@@ -70,7 +70,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(pieces) = whole else { return };
     let at =
         |ms: u64| Now { mono: Mono(ms * 1_000_000), wall: Wall(1_700_000_000_000_000 + ms * 1000) };
-    let config = Config { loads_dump: true, ..Config::default() };
+    let config = Config { appendonly: false, loads_dump: true, ..Config::default() };
     let (mut node, mut out) = (Node::new(config, 1, at(1)), Effects::new(true));
     for piece in pieces {
         let mut contents = Vec::new();

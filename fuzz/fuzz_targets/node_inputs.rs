@@ -80,6 +80,7 @@ impl World {
                     multi_master: true,
                     repl_backlog_bytes: 600,
                     replicaof: vec![HostPort { host: "other".to_owned(), port: 6379 }],
+                    appendonly: false,
                     ..Config::default()
                 };
                 let now = Now { mono: Mono(0), wall: Wall(1_700_000_000_000_000) };

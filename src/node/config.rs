@@ -147,7 +147,7 @@ impl Default for Config {
             timeout_secs: 0,
             tcp_keepalive_secs: 300,
             shutdown_timeout_secs: 10,
-            appendonly: false,
+            appendonly: true,
             appendfsync: SyncPolicy::EverySec,
             save: Vec::new(),
             dbfilename: "dump.rdb".to_owned(),

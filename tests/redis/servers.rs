@@ -28,7 +28,7 @@ pub struct InProcess {
 impl InProcess {
     pub fn new() -> InProcess {
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_800_000_000_000_000) };
-        let node = Node::new(Config::default(), 1, now);
+        let node = Node::new(Config { appendonly: false, ..Config::default() }, 1, now);
         InProcess { node, out: Effects::new(false), now, conns: 0 }
     }
 

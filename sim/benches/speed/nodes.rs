@@ -32,6 +32,7 @@ pub fn play(seed: u64, commands: u64) -> u64 {
             active_replica: true,
             multi_master: true,
             replicaof: others.map(|other| HostPort { host: name(other), port: PORT }).collect(),
+            appendonly: false,
             ..Config::default()
         };
         world.start(host, config);

@@ -36,6 +36,7 @@ pub fn draft_of(plan: &Plan, recorded: &Recorded, property: Property, title: Str
             masters.clone()
         },
         replica: node.replica,
+        log: node.log,
     });
     let collected_secs =
         (property == Property::BoundedMemory).then(|| collection_bound(plan).as_ms() / 1000 + 1);

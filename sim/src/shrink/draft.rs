@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use crate::plan::LimitsPlan;
+use crate::plan::{LimitsPlan, LogPlan};
 use crate::runner::deeds::Deed;
 use crate::workload::command::Command;
 
@@ -31,6 +31,7 @@ pub struct HostDraft {
     pub masters: Vec<u16>,
     /// A plain replica.
     pub replica: bool,
+    pub log: Option<LogPlan>,
 }
 
 /// Both directions between two hosts.
@@ -146,6 +147,13 @@ impl Draft {
             }
             None => out.push_str(" --protected-mode no"),
         }
+        let log = match host.log {
+            None => " --appendonly no",
+            Some(LogPlan::Always) => " --appendfsync always",
+            Some(LogPlan::EverySec) => "",
+            Some(LogPlan::No) => " --appendfsync no",
+        };
+        out.push_str(log);
         if let Some(bytes) = self.backlog_bytes {
             let _ = write!(out, " --repl-backlog-size {bytes}");
         }

@@ -9,8 +9,7 @@ use crate::base::unit::{Cell, Change, Seen, Unit};
 use crate::base::vector::Vector;
 use crate::wire::frame::{Frame, Hello, PEER_VERSION, Record};
 
-use super::super::config::Config;
-use super::{Driver, bulk};
+use super::{Driver, bulk, configured};
 
 /// Nodes each of which follows at most one other.
 struct Chain {
@@ -70,7 +69,7 @@ impl Chain {
 }
 
 fn node(number: u128, directives: &str) -> Driver {
-    let mut config = Config::load(Some(("test.conf", directives)), &[]).expect("right");
+    let mut config = configured(directives);
     config.identity.node_id = NodeId(number);
     Driver::with(config, 10 + number as u64)
 }

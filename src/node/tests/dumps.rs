@@ -2,7 +2,7 @@
 
 use super::super::config::Config;
 use super::pairs::Pair;
-use super::{Driver, bulk};
+use super::{Driver, bulk, configured};
 use crate::base::ids::{Epoch, Lsn, NodeId, Origin};
 use crate::base::io::{DumpStep, Input, Past, Recover, Snap};
 use crate::base::time::{Now, Span};
@@ -51,7 +51,7 @@ impl Driver {
 }
 
 fn config(directives: &str, node: u128, epoch: u32) -> Config {
-    let mut config = Config::load(Some(("test.conf", directives)), &[]).expect("right");
+    let mut config = configured(directives);
     config.identity.node_id = NodeId(node);
     config.identity.epoch = Epoch(epoch);
     config

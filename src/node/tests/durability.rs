@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 
-use super::super::config::Config;
 use super::pairs::Pair;
-use super::{Driver, bulk};
+use super::{Driver, bulk, configured};
 use crate::base::ids::{Epoch, Lsn, NodeId};
 use crate::base::io::{DiskError, Input, Recover, Snap};
 use crate::base::time::Span;
@@ -92,7 +91,7 @@ impl Driver {
     /// A new life that finds the snapshot and the log behind it.
     fn restarted_from(directives: &str, node: u128, epoch: u32, disk: &Disk) -> Driver {
         let Snapshot { lsn, at, bytes } = disk.snapshot.clone().expect("there is a snapshot");
-        let mut config = Config::load(Some(("test.conf", directives)), &[]).expect("right");
+        let mut config = configured(directives);
         config.identity.node_id = NodeId(node);
         config.identity.epoch = Epoch(epoch);
         let mut driver = Driver::with(config, 90 + u64::from(epoch));
@@ -109,7 +108,7 @@ impl Driver {
 
     /// A new life that finds this log: the torn end is cut off.
     pub fn restarted(directives: &str, node: u128, epoch: u32, log: &[u8]) -> Driver {
-        let mut config = Config::load(Some(("test.conf", directives)), &[]).expect("right");
+        let mut config = configured(directives);
         config.identity.node_id = NodeId(node);
         config.identity.epoch = Epoch(epoch);
         let mut driver = Driver::with(config, 90 + u64::from(epoch));
@@ -245,7 +244,7 @@ fn under_everysec_replies_leave_at_once_and_syncs_come_once_a_second() {
 
 #[test]
 fn commands_wait_until_the_log_is_read() {
-    let mut config = Config::load(Some(("test.conf", EVERY_SEC)), &[]).expect("right");
+    let mut config = configured(EVERY_SEC);
     config.identity.node_id = NodeId(1);
     let mut driver = Driver::with(config, 4);
     let conn = driver.open();

@@ -21,7 +21,7 @@ fn one_client_too_many_is_told_so() {
 
 #[test]
 fn clients_turned_away_by_the_driver_are_counted_and_its_room_is_known() {
-    let mut config = Config { maxclients_room: 500, ..Config::default() };
+    let mut config = Config { maxclients_room: 500, appendonly: false, ..Config::default() };
     config.maxclients = 600;
     let mut driver = Driver::with(config, 1);
     let conn = driver.open();

@@ -52,10 +52,15 @@ pub struct Driver {
     pub past: Option<Past>,
 }
 
+/// A configuration without a log, unless the directives say otherwise.
+pub fn configured(directives: &str) -> Config {
+    let text = format!("appendonly no\n{directives}");
+    Config::load(Some(("test.conf", &text)), &[]).expect("a configuration")
+}
+
 impl Driver {
     pub fn new(directives: &str) -> Driver {
-        let config = Config::load(Some(("test.conf", directives)), &[]).expect("a configuration");
-        Driver::with(config, 7)
+        Driver::with(configured(directives), 7)
     }
 
     pub fn with(config: Config, seed: u64) -> Driver {

@@ -3,8 +3,7 @@
 use crate::base::ids::{ConnId, NodeId};
 use crate::base::time::Span;
 
-use super::super::config::Config;
-use super::{Driver, bulk};
+use super::{Driver, bulk, configured};
 
 /// A master and a node that replicates it; both take writes if `active`.
 pub struct Pair {
@@ -77,7 +76,7 @@ impl Pair {
 }
 
 fn driver(node: u128, directives: &str, seed: u64) -> Driver {
-    let mut config = Config::load(Some(("test.conf", directives)), &[]).expect("right");
+    let mut config = configured(directives);
     config.identity.node_id = NodeId(node);
     Driver::with(config, seed)
 }
