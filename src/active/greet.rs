@@ -383,12 +383,19 @@ impl Active {
     }
 
     fn begin_stream(&mut self, peer: &mut Peer, hello: &Hello, core: &mut Core<'_>) {
-        let outbound = Outbound::new(hello, self.log.end());
+        let covers_collected = self.covers_collected(hello, core);
+        let mut outbound = Outbound::new(hello, self.log.end());
+        if !hello.brings && !hello.whole && !covers_collected {
+            // Nobody waits for a plain replica that is gone. What it has read from its log may have been deleted since, and
+            // the trace of that be collected: nothing would tell it.
+            core.out.facts.sometimes("a plain replica did not have what had been collected");
+            outbound.replace_all();
+        }
+        let whole = outbound.whole;
         peer.side = Side::Replica(outbound);
-        let covered =
-            hello.vector.covers_all(self.log.start()) && self.covers_collected(hello, core);
+        let covered = hello.vector.covers_all(self.log.start()) && covers_collected;
         core.out.facts.log(LogLevel::Notice, format!("Replica {} attached", hello.node));
-        self.start_stream(peer, hello.whole || !covered, core);
+        self.start_stream(peer, whole || !covered, core);
     }
 }
 

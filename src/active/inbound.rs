@@ -50,6 +50,8 @@ pub(super) struct Resync {
     held: VecDeque<Held>,
     /// Cells held before it that it has not brought.
     strays: Strays,
+    /// When it began everything that was here was in the log.
+    logged: bool,
     /// Held units were let go for their size: another resync has to follow.
     overflowed: bool,
     /// Cells of these origins were left out, because they are paused.
@@ -131,6 +133,7 @@ impl Resync {
             replaces,
             held: VecDeque::new(),
             strays: Strays::default(),
+            logged: false,
             overflowed: false,
             skipped: Vec::new(),
             blocked: false,
@@ -411,6 +414,7 @@ impl Active {
             self.raise_vector(stream.inbound, &vector, core);
         }
         resync.begun = Some(vector);
+        resync.logged = !self.holds_unlogged() && !stream.inbound.holds_unlogged();
         resync.strays = self.strays(core);
         resync.asked = true;
         // What an earlier transfer lacked comes again with this one, and what is met live during it counts at its end.
@@ -446,7 +450,10 @@ impl Active {
             if let Some(resync) = &mut stream.inbound.resync {
                 resync.strays.confirm(change, stamp);
                 let covered = resync.begun.as_ref().is_some_and(|vector| vector.covers(stamp));
-                if !covered && !self.vector.covers(stamp) {
+                // What this node has adopted comes again with every transfer, and is not adopted again: nodes whose
+                // backlog is too small for it would do so in turn and for ever.
+                let adopted = resync.logged && core.store.holds(change, stamp);
+                if !covered && !adopted && !self.vector.covers(stamp) {
                     stream.inbound.beyond.raise(stamp.origin, stamp.time);
                     self.strays = true;
                 }

@@ -32,6 +32,13 @@ impl Outbound {
         }
     }
 
+    /// The replica is to forget what it has: everything is sent.
+    pub fn replace_all(&mut self) {
+        self.presented = Vector::new();
+        self.acked = Vector::new();
+        self.whole = true;
+    }
+
     /// The replica (whose origin this is) says that it has all of `vector`.
     pub fn on_ack(&mut self, vector: &Vector, origin: Origin, log: &Log) {
         self.acked.merge(vector);
@@ -100,7 +107,7 @@ impl Active {
     ) {
         if let Side::Replica(outbound) = &mut peer.side {
             if whole {
-                outbound.acked = Vector::new();
+                outbound.replace_all();
             } else {
                 outbound.acked.merge(&presented);
             }

@@ -61,8 +61,8 @@ pub struct Boot {
     pub(super) last_dot: Stamp,
     /// Keys that were deleted or expired here, with the stamp that did it.
     pub(super) gone: BTreeMap<KeyId, Stamp>,
-    /// Own contributions that may still grow: key and generation, sum so far.
-    pub(super) sums: BTreeMap<(KeyId, u64), i128>,
+    /// Own contributions that may still grow: key, origin and generation, sum so far.
+    pub(super) sums: BTreeMap<(KeyId, Origin, u64), i128>,
 }
 
 /// All that was written, by key, and who had what.
@@ -279,7 +279,7 @@ impl Ledger {
                 }
                 Cell::Contribution { generation, sum } => {
                     let sums = &mut self.boots[boot.0].sums;
-                    let before = sums.insert((id, *generation), *sum).unwrap_or(0);
+                    let before = sums.insert((id, stamp.origin, *generation), *sum).unwrap_or(0);
                     let delta = sum - before;
                     growth.push((id, delta));
                     let (generation, gone) = (*generation, false);

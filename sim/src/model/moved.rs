@@ -185,9 +185,20 @@ impl Ledger {
             map.stamp(stamp);
         }
         let sums = std::mem::take(&mut boot.sums);
-        for ((key, mut generation), sum) in sums {
-            map.time(from, &mut generation);
-            boot.sums.insert((key, generation), sum);
+        for ((key, origin, mut generation), sum) in sums {
+            map.time(origin, &mut generation);
+            let origin = if origin == from { to } else { origin };
+            boot.sums.insert((key, origin, generation), sum);
+        }
+        // What an earlier life has counted goes on to grow as this one's.
+        let mut inherited: BTreeMap<(KeyId, Origin, u64), i128> = BTreeMap::new();
+        for &id in cells.keys() {
+            for i in self.keys[id.0].increments.iter().filter(|i| i.stamp.origin == to) {
+                *inherited.entry((id, to, i.generation)).or_default() += i.delta;
+            }
+        }
+        for (contribution, sum) in inherited {
+            boot.sums.entry(contribution).or_insert(sum);
         }
         if let Some(&(_, last)) = times.last() {
             boot.last_dot = boot.last_dot.max(Stamp::new(last, to));

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use quorate::base::ids::Origin;
+
 use super::key::KeyHistory;
 use super::ledger::{Boot, Issued, KeyId, Ledger};
 
@@ -47,8 +49,8 @@ impl Ledger {
             "\n{host} {alive} {dropped} {alone} {alone_until} {reached:?} {now:?} {last_dot:?}"
         );
         sorted(gone.iter().map(|(id, stamp)| format!("{:?} {stamp:?}", self.name(*id))), out);
-        let sum = |((id, generation), sum): (&(KeyId, u64), &i128)| {
-            format!("{:?} {generation} {sum}", self.name(*id))
+        let sum = |((id, origin, generation), sum): (&(KeyId, Origin, u64), &i128)| {
+            format!("{:?} {origin} {generation} {sum}", self.name(*id))
         };
         sorted(sums.iter().map(sum), out);
     }

@@ -25,6 +25,7 @@ pub const KNOWN: [&str; 58] = [
     "a peer sent bytes that are no frame",
     "a plain replica became a master or the reverse",
     "a plain replica came to need everything in a handshake",
+    "a plain replica did not have what had been collected",
     "a plain replica dropped its data and its own replicas' links",
     "a plain replica had what its master will never get",
     "a plain replica had what its new master does not get",
