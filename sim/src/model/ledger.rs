@@ -48,6 +48,12 @@ pub struct Issued {
 pub struct Boot {
     pub host: u16,
     pub alive: bool,
+    /// Moves of stamps, oldest first: (from, to, times). Nobody has seen anything of them until they are on the device.
+    pub(super) moves: Vec<Move>,
+    /// What its host had stored was damaged, or an older image of it brought back, before it started.
+    pub spoilt: bool,
+    /// When its process ended, simulated time in ns, and whether the power went with it.
+    pub ended: Option<(u64, bool)>,
     /// It took a master's data in place of its own at least once.
     pub dropped: bool,
     /// Nobody else has anything of it.
@@ -64,6 +70,9 @@ pub struct Boot {
     /// Own contributions that may still grow: key, origin and generation, sum so far.
     pub(super) sums: BTreeMap<(KeyId, Origin, u64), i128>,
 }
+
+/// Writes of one origin that got stamps of another: from, to, old and new times.
+pub(super) type Move = (Origin, Origin, Vec<(u64, u64)>);
 
 /// All that was written, by key, and who had what.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +104,9 @@ impl Ledger {
         self.boots.push(Boot {
             host,
             alive: true,
+            moves: Vec::new(),
+            spoilt: false,
+            ended: None,
             dropped: false,
             alone: false,
             alone_until: 0,
@@ -147,6 +159,7 @@ impl Ledger {
             Fact::StampsMoved { from, to, times, horizon } => {
                 let map = Moved { from: *from, to: *to, times, horizon: *horizon };
                 self.moved(boot, &map);
+                self.boots[boot.0].moves.push((*from, *to, times.clone()));
             }
             Fact::StandsAlone => self.boots[boot.0].alone = true,
             Fact::StoodAlone { cells } => self.stood_alone(boot, at, cells),
@@ -467,6 +480,9 @@ impl Ledger {
     }
 
     fn vector_moved(&mut self, boot: BootId, vector: &Vector) {
+        if self.boots[boot.0].reached.is_empty() {
+            self.take_back_moves(boot, vector);
+        }
         let mut stepped = None;
         let known = &mut self.boots[boot.0];
         for &(origin, before) in &known.now {

@@ -42,11 +42,24 @@ impl Ledger {
     }
 
     fn write_boot(&self, boot: &Boot, out: &mut String) {
-        let Boot { host, alive, dropped, alone, alone_until, reached, now, last_dot, gone, sums } =
-            boot;
+        let Boot {
+            host,
+            alive,
+            moves,
+            spoilt,
+            ended,
+            dropped,
+            alone,
+            alone_until,
+            reached,
+            now,
+            last_dot,
+            gone,
+            sums,
+        } = boot;
         let _ = write!(
             out,
-            "\n{host} {alive} {dropped} {alone} {alone_until} {reached:?} {now:?} {last_dot:?}"
+            "\n{host} {alive} {moves:?} {spoilt} {ended:?} {dropped} {alone} {alone_until} {reached:?} {now:?} {last_dot:?}"
         );
         sorted(gone.iter().map(|(id, stamp)| format!("{:?} {stamp:?}", self.name(*id))), out);
         let sum = |((id, origin, generation), sum): (&(KeyId, Origin, u64), &i128)| {
