@@ -48,6 +48,8 @@ pub struct Issued {
 pub struct Boot {
     pub host: u16,
     pub alive: bool,
+    /// When it read a log, simulated time in ns: what it says at once it has from there.
+    pub read_log: Option<u64>,
     /// Moves of stamps, oldest first: (from, to, times). Nobody has seen anything of them until they are on the device.
     pub(super) moves: Vec<Move>,
     /// What its host had stored was damaged, or an older image of it brought back, before it started.
@@ -104,6 +106,7 @@ impl Ledger {
         self.boots.push(Boot {
             host,
             alive: true,
+            read_log: None,
             moves: Vec::new(),
             spoilt: false,
             ended: None,
@@ -178,7 +181,12 @@ impl Ledger {
                 }
             }
             Fact::StaleDropped { .. } => self.conflicts += 1,
-            Fact::VectorMoved { vector } => self.vector_moved(boot, vector),
+            Fact::VectorMoved { vector } => {
+                if self.boots[boot.0].read_log.take_if(|read| *read == at).is_some() {
+                    self.take_back_moves(boot, vector);
+                }
+                self.vector_moved(boot, vector);
+            }
             Fact::Collected { horizon } => self.collected(boot, *horizon),
             Fact::DataDropped => {
                 self.dropped(boot);
@@ -480,9 +488,6 @@ impl Ledger {
     }
 
     fn vector_moved(&mut self, boot: BootId, vector: &Vector) {
-        if self.boots[boot.0].reached.is_empty() {
-            self.take_back_moves(boot, vector);
-        }
         let mut stepped = None;
         let known = &mut self.boots[boot.0];
         for &(origin, before) in &known.now {

@@ -255,7 +255,10 @@ impl Player<'_> {
             // Who was a member of a cluster waits for it.
             let remembers = !self.world.identity(host).past.members.is_empty();
             let boot = self.book.booted(at, self.following[at as usize].is_empty() && !remembers);
-            self.book.ledger.boots[boot.0].spoilt = self.disks[at as usize].spoilt_until.is_some();
+            let known = &mut self.book.ledger.boots[boot.0];
+            known.spoilt = self.disks[at as usize].spoilt_until.is_some();
+            let keeps_log = self.plan.nodes[at as usize].log.is_some();
+            known.read_log = keeps_log.then(|| self.world.now().0);
             self.world.start(host, config_of(self.plan, at, &self.following[at as usize]));
             self.note_start(at);
         }
