@@ -1,6 +1,7 @@
 //! What runs in a host's process: the real node, or in tests something simpler.
 
 use quorate::base::io::{Effects, Input};
+use quorate::base::mutant::Mutant;
 use quorate::base::time::{Mono, Now};
 use quorate::node::config::{Config, Identity};
 use quorate::node::{Node, Scope, VisibleKey};
@@ -15,6 +16,11 @@ pub trait Machine: Sized {
     fn port(config: &Self::Config) -> u16;
     /// Whether it keeps a log on the host's disk.
     fn keeps_log(config: &Self::Config) -> bool {
+        let _ = config;
+        false
+    }
+    /// A deliberate fault of its driver: the torn end of a log stays where it is.
+    fn keeps_torn_end(config: &Self::Config) -> bool {
         let _ = config;
         false
     }
@@ -53,6 +59,10 @@ impl Machine for Node {
 
     fn keeps_log(config: &Config) -> bool {
         config.appendonly
+    }
+
+    fn keeps_torn_end(config: &Config) -> bool {
+        config.mutants.has(Mutant::TailNotTruncated)
     }
 
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::{Buf, BytesMut};
 
 use crate::base::fact::LogLevel;
-use crate::base::ids::{ConnId, Epoch};
+use crate::base::ids::{ConnId, Epoch, Origin};
 use crate::base::vector::Vector;
 use crate::wire::frame::{Frame, FrameError, Hello, PEER_VERSION, Record, Refusal};
 
@@ -168,8 +168,13 @@ impl Active {
             self.refuse(peer, hello, &refusal, core);
             return;
         }
+        if self.drop_known(hello, core) && matches!(peer.side, Side::Greeting { .. }) {
+            peer.closing = true;
+            return;
+        }
         // 1. What nobody has seen yet moves above what this peer's cluster may have collected or written.
         self.on_meeting(hello, core);
+        self.compare_with_announced(hello, core);
         // 2. The peer is listed from here on: the own announcement stands still until all list it.
         for record in &hello.members {
             self.learn(record, core);
@@ -220,6 +225,9 @@ impl Active {
                     self.start_over(peer);
                 }
                 self.needs_whole = false;
+                if self.is_log_older && !self.is_plain() {
+                    self.start_over(peer);
+                }
             }
             Side::Replica(_) | Side::Master { .. } => {}
         }
@@ -357,12 +365,16 @@ impl Active {
     /// hold writes whose newer flush, delete or expiry neither it nor the data holds any more. No horizon
     /// waits for one that is joining: there it counts how far anybody may have collected.
     fn covers_collected(&self, hello: &Hello, core: &Core<'_>) -> bool {
-        let mut horizon = core.store.inherited().unwrap_or(0).max(core.store.collected());
-        if hello.joining {
-            horizon = horizon.max(self.members.horizon_bound());
-        }
+        let known = self.horizon_known(core);
+        let bound = if hello.joining { self.members.horizon_bound() } else { 0 };
+        self.covers(hello, known.max(bound), |_| true)
+    }
+
+    /// Whether the replica has everything of these origins up to `horizon` that this node has.
+    fn covers(&self, hello: &Hello, horizon: u64, of: impl Fn(Origin) -> bool) -> bool {
         let own = self.members.outgoing(&self.vector);
-        own.iter().all(|(origin, time)| hello.vector.get(origin) >= time.min(horizon))
+        own.iter()
+            .all(|(origin, time)| hello.vector.get(origin) >= time.min(horizon) || !of(origin))
     }
 
     /// Whether a master's data are others than this plain replica holds: it is new here, or has dropped them since
@@ -383,12 +395,27 @@ impl Active {
     }
 
     fn begin_stream(&mut self, peer: &mut Peer, hello: &Hello, core: &mut Core<'_>) {
-        let outbound = Outbound::new(hello, self.log.end());
+        let covers_collected = self.covers_collected(hello, core);
+        let mut outbound = Outbound::new(hello, self.log.end());
+        // 1. Nobody waits for a plain replica that is gone, nor for more than what a node has announced, though its log may
+        //    have been damaged since, or an older image of it brought back.
+        // 2. What it has read may have been deleted meanwhile, and the trace of that be collected here.
+        // 3. So it is sent everything: what this node has seen and does not send is gone.
+        // (A life that a master knows nothing of has begun later, as far as one can tell here; what a life of its own had
+        // said last is in no log.)
+        let knows = |origin| {
+            let own = self.members.owner(origin) == Some(hello.node);
+            !hello.brings || (hello.vector.get(origin) > 0 && !own)
+        };
+        if !hello.whole && !self.covers(hello, self.horizon_known(core), knows) {
+            core.out.facts.sometimes("a replica did not have what had been collected");
+            outbound.replace_all();
+        }
+        let whole = outbound.whole;
         peer.side = Side::Replica(outbound);
-        let covered =
-            hello.vector.covers_all(self.log.start()) && self.covers_collected(hello, core);
+        let covered = hello.vector.covers_all(self.log.start()) && covers_collected;
         core.out.facts.log(LogLevel::Notice, format!("Replica {} attached", hello.node));
-        self.start_stream(peer, hello.whole || !covered, core);
+        self.start_stream(peer, whole || !covered, core);
     }
 }
 

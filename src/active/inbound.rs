@@ -50,6 +50,10 @@ pub(super) struct Resync {
     held: VecDeque<Held>,
     /// Cells held before it that it has not brought.
     strays: Strays,
+    /// It brings everything that the sender has.
+    whole: bool,
+    /// When it began everything that was here was in the log.
+    logged: bool,
     /// Held units were let go for their size: another resync has to follow.
     overflowed: bool,
     /// Cells of these origins were left out, because they are paused.
@@ -131,6 +135,8 @@ impl Resync {
             replaces,
             held: VecDeque::new(),
             strays: Strays::default(),
+            whole: false,
+            logged: false,
             overflowed: false,
             skipped: Vec::new(),
             blocked: false,
@@ -197,8 +203,9 @@ impl Active {
         let Some(resync) = &mut inbound.resync else { return };
         if !resync.asked && !resync.blocked {
             resync.asked = true;
-            let presented = self.vector.clone();
-            peer.send(&Frame::ResyncRequest { presented, whole: false });
+            let whole = self.is_log_older && !self.is_plain();
+            let presented = if whole { Vector::new() } else { self.vector.clone() };
+            peer.send(&Frame::ResyncRequest { presented, whole });
         }
     }
 
@@ -396,8 +403,8 @@ impl Active {
             stream.inbound.resync = Some(Resync { begun: None, ..resync });
             return;
         }
+        resync.replaces &= !whole;
         if whole && self.is_plain() {
-            resync.replaces = false;
             self.drop_data(core);
         }
         // The stream goes on from here: what a paused origin sent between its last held unit and now
@@ -410,8 +417,13 @@ impl Active {
         if self.mutants.has(Mutant::VectorMovedEarly) {
             self.raise_vector(stream.inbound, &vector, core);
         }
+        if self.mutants.has(Mutant::VectorPersistedAhead) {
+            core.journal.vector(&vector);
+        }
         resync.begun = Some(vector);
-        resync.strays = self.strays(core);
+        resync.logged = !self.holds_unlogged() && !stream.inbound.holds_unlogged();
+        resync.whole = whole;
+        resync.strays = if whole { self.all_cells(core) } else { self.strays(core) };
         resync.asked = true;
         // What an earlier transfer lacked comes again with this one, and what is met live during it counts at its end.
         resync.blocked = false;
@@ -428,6 +440,8 @@ impl Active {
             return;
         }
         let clock = self.skew.expiry(core.now);
+        // What is lacking in a log that is older says nothing of what was collected.
+        let whole = stream.inbound.resync.as_ref().is_some_and(|resync| resync.whole);
         let mut merged = Vec::new();
         for change in changes {
             let Some(stamp) = change.stamp else { continue };
@@ -446,12 +460,15 @@ impl Active {
             if let Some(resync) = &mut stream.inbound.resync {
                 resync.strays.confirm(change, stamp);
                 let covered = resync.begun.as_ref().is_some_and(|vector| vector.covers(stamp));
-                if !covered && !self.vector.covers(stamp) {
+                // What this node has adopted comes again with every transfer, and is not adopted again: nodes whose
+                // backlog is too small for it would do so in turn and for ever.
+                let adopted = resync.logged && core.store.holds(change, stamp);
+                if !covered && !adopted && !self.vector.covers(stamp) {
                     stream.inbound.beyond.raise(stamp.origin, stamp.time);
                     self.strays = true;
                 }
             }
-            if self.admits(change, stamp, core) {
+            if whole || self.admits(change, stamp, core) {
                 core.store.apply(change, stamp, clock, &mut core.out.facts);
                 if core.journal.is_on() {
                     merged.push(change.clone());
@@ -489,7 +506,10 @@ impl Active {
             stream.inbound.resync = Some(Resync { blocked: true, ..Resync::awaited(false) });
             return;
         }
-        self.drop_strays(resync.strays, &vector, core);
+        self.is_log_older &= !resync.whole;
+        if self.drop_strays(resync.strays, &vector, core) {
+            self.close_replicas(core);
+        }
         // The barrier names what is not in the log; entries that did not move are.
         let moved = self.raise_vector(stream.inbound, &vector, core);
         if !moved.is_empty() && !self.mutants.has(Mutant::BarrierNotLogged) {

@@ -105,6 +105,12 @@ pub struct Active {
     durable: Durable,
     /// The lives before were not alone, by what the log says.
     has_met: bool,
+    /// What the log that this life has read covered; none if nothing was read, or it is known to be older than what was
+    /// announced: then everything held has to be confirmed by a transfer of everything.
+    read: Option<Vector>,
+    is_log_older: bool,
+    /// The last lives in the log, of which it says that they met nobody.
+    unmet: Vec<(Epoch, Origin)>,
     /// The origins of the lives in the log, oldest first, if nobody has met any of them.
     unseen: Vec<Origin>,
     /// The log holds everything since the node's first life, and nobody has met it.
@@ -180,6 +186,9 @@ impl Active {
             waits_for_room: false,
             durable: Durable::default(),
             has_met: false,
+            read: None,
+            is_log_older: false,
+            unmet: Vec::new(),
             unseen: Vec::new(),
             is_unbroken: false,
             first_epoch: life.epoch,

@@ -1,14 +1,14 @@
 //! First meetings and new epochs: what nobody has seen yet gets stamps above whatever the others may
 //! have collected or written in this node's earlier lives.
 
-use crate::base::fact::Fact;
+use crate::base::fact::{Fact, LogLevel};
 use crate::base::ids::{ConnId, Epoch, Origin};
 use crate::base::io::Effect;
 use crate::base::mutant::Mutant;
-use crate::wal::Record;
-use crate::wire::frame::Hello;
+use crate::wal;
+use crate::wire::frame::{Hello, Record};
 
-use super::peer::Peer;
+use super::peer::{Peer, Side};
 use super::{Active, Core};
 
 impl Active {
@@ -38,14 +38,14 @@ impl Active {
                 self.members.note_foreign_horizon();
             }
             if core.store.inherited() != before {
-                core.journal.put(&Record::Inherited(bound));
+                core.journal.put(&wal::Record::Inherited(bound));
             }
         }
         if core::mem::take(&mut self.met_nobody) {
             self.move_unseen(hello, bound, core);
             // Whoever comes back must know that others may have what was written before.
             self.has_met = core.journal.is_on();
-            core.journal.put(&Record::Met);
+            core.journal.put(&wal::Record::Met);
             core.journal.barrier();
         } else if learns && !self.is_plain() {
             // (What a plain replica writes reaches nobody: it takes what its master makes of it.)
@@ -94,6 +94,71 @@ impl Active {
     /// Up to where this store has collected, or was told that others may have.
     pub(super) fn horizon_known(&self, core: &Core<'_>) -> u64 {
         core.store.collected().max(core.store.inherited().unwrap_or(0))
+    }
+
+    /// What an earlier life has announced was on the device, and others have collected counting on that. If the log does not
+    /// have it all, it was damaged since, or is an older image: what it holds may have been deleted since without a trace.
+    pub(super) fn compare_with_announced(&mut self, hello: &Hello, core: &mut Core<'_>) {
+        let Some(read) = &self.read else { return };
+        let (node, own, lives) = (self.life.node, core.clock.origin(), &self.lives);
+        let is_earlier = |origin| origin != own && !self.past_origins.contains(&origin);
+        let lacks = |r: &Record| {
+            let mut others = r.vector.iter().filter(|(origin, _)| !lives.contains(origin));
+            r.node == node
+                && is_earlier(r.origin)
+                && others.any(|(origin, time)| read.get(origin) < time)
+        };
+        if hello.members.iter().any(lacks) {
+            self.read = None;
+            self.is_log_older = true;
+            core.out.facts.sometimes("the log lacked what an earlier life had announced");
+            let text = "The log is older than what this node has announced: everything is compared with others";
+            core.out.facts.log(LogLevel::Warning, text);
+            self.close_masters(core);
+        }
+    }
+
+    /// The log says of its last lives that they met nobody, and the peer knows one of them, or a later one: the log is an older
+    /// image, or its end was lost. What it holds of them has been sent since, under the stamps it got at that meeting, and
+    /// would count twice. (That a life has said hello proves nothing: only then it met the first other, and what it had of that
+    /// life was on the device before anything of it left.)
+    ///
+    /// Told at the first meeting only: from then on what the log holds is sent. True if so: what this node has said to have, here and to others, it has no longer.
+    pub(super) fn drop_known(&mut self, hello: &Hello, core: &mut Core<'_>) -> bool {
+        let unmet = core::mem::take(&mut self.unmet);
+        let Some(&(first, _)) = unmet.first().filter(|_| self.met_nobody) else { return false };
+        let (node, lives) = (self.life.node, &self.lives);
+        let is_later = |r: &Record| {
+            let known = lives.contains(&r.origin) || self.past_origins.contains(&r.origin);
+            let is_held = hello.vector.get(r.origin) > 0;
+            r.node == node && r.epoch >= first && is_held && !known
+        };
+        let is_known = |life: &(Epoch, Origin)| hello.vector.get(life.1) > 0;
+        if !unmet.iter().any(is_known) && !hello.members.iter().any(is_later) {
+            return false;
+        }
+        let unmet: Vec<Origin> = unmet.into_iter().map(|(_, origin)| origin).collect();
+        self.unseen.clear();
+        core.out.facts.sometimes("an older image held what others had got since");
+        let text = "The log is older than what others have of this node: what they have is taken from them";
+        core.out.facts.log(LogLevel::Warning, text);
+        self.drop_lives(&unmet, core);
+        for origin in unmet {
+            self.vector.remove(origin);
+        }
+        self.log.restart(&self.vector);
+        // Also what lies below the horizon comes again.
+        self.is_log_older = true;
+        self.needs_whole = true;
+        self.close_masters(core);
+        true
+    }
+
+    /// Links that bring what this node lacked when they began: they begin anew.
+    fn close_masters(&mut self, core: &mut Core<'_>) {
+        for conn in self.peers.conns(|peer| matches!(peer.side, Side::Master { .. })) {
+            self.close_peer(conn, core);
+        }
     }
 
     /// Nobody has seen anything of this life: its stamps move above what the other may have had of an earlier one,
@@ -145,7 +210,7 @@ impl Active {
         core.store.move_stamps(from, to, &pairs, horizon);
         self.vector.raise(to, core.clock.last());
         if core.journal.is_on() {
-            core.journal.put(&Record::Moved { from, to, times: pairs.clone(), horizon });
+            core.journal.put(&wal::Record::Moved { from, to, times: pairs.clone(), horizon });
         }
         // The log holds the old stamps: whoever comes takes the state instead.
         self.log.restart(&self.vector);
@@ -162,7 +227,7 @@ impl Active {
         self.life.origin = to;
         core.out.push(Effect::StoreEpoch { epoch: epoch.0 });
         core.clock.become_origin(to);
-        core.journal.put(&Record::Epoch { epoch, origin: to });
+        core.journal.put(&wal::Record::Epoch { epoch, origin: to });
         self.durable.forget();
         self.members.become_origin(epoch, to);
         if self.met_nobody {

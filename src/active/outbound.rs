@@ -32,6 +32,13 @@ impl Outbound {
         }
     }
 
+    /// The replica is to keep nothing that is not sent now, as far as this node has seen it: everything is sent.
+    pub fn replace_all(&mut self) {
+        self.presented = Vector::new();
+        self.acked = Vector::new();
+        self.whole = true;
+    }
+
     /// The replica (whose origin this is) says that it has all of `vector`.
     pub fn on_ack(&mut self, vector: &Vector, origin: Origin, log: &Log) {
         self.acked.merge(vector);
@@ -99,8 +106,12 @@ impl Active {
         core: &mut Core<'_>,
     ) {
         if let Side::Replica(outbound) = &mut peer.side {
+            if !whole && outbound.whole && outbound.transfer.is_some() {
+                // It was asked for before the replica knew that everything comes, and is answered by that.
+                return;
+            }
             if whole {
-                outbound.acked = Vector::new();
+                outbound.replace_all();
             } else {
                 outbound.acked.merge(&presented);
             }
@@ -202,6 +213,8 @@ impl Active {
         let budget = self.config.limits.state_chunk_bytes;
         let next = core.store.walk(transfer.position, budget, &mut changes);
         outbound.transfer = next.map(|position| Transfer { position });
+        // What comes later is added to this. (A plain replica asks for everything again if it has to.)
+        outbound.whole &= next.is_some() || !outbound.keeps;
         changes
             .retain(|change| change.stamp.is_some_and(|stamp| !outbound.presented.covers(stamp)));
         if self.mutants.has(Mutant::BrokenResyncNotLogged) {

@@ -5,6 +5,7 @@
 use crate::base::checksum::partition_of;
 use crate::base::fact::{Fact, Facts, LogLevel};
 use crate::base::ids::{DbIndex, Epoch, Lsn, Origin};
+use crate::base::mutant::Mutant;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
 use crate::base::unit::{Cell, Change};
@@ -27,6 +28,8 @@ pub struct Replay {
     lives: Vec<Origin>,
     first_epoch: Option<Epoch>,
     has_met: bool,
+    /// The last lives, of which the log says that they met nobody.
+    unmet: Vec<(Epoch, Origin)>,
     /// Cells came that no unit had counted when they did.
     has_strays: bool,
     /// The last record applied.
@@ -63,6 +66,8 @@ impl Replay {
                 self.first_epoch = Some(head.first_epoch);
                 self.lives = head.lives;
                 self.has_met = head.has_met;
+                let unmet = if head.has_met { &[][..] } else { &self.lives };
+                self.unmet = unmet.iter().map(|&origin| (head.first_epoch, origin)).collect();
                 self.has_strays = head.has_strays;
                 self.was_alone = head.alone;
                 self.coverage = Some(Coverage::default());
@@ -122,8 +127,12 @@ impl Replay {
             Record::Start { epoch, origin } | Record::Epoch { epoch, origin } => {
                 self.first_epoch.get_or_insert(epoch);
                 self.lives.push(origin);
+                self.unmet.push((epoch, origin));
             }
-            Record::Met => self.has_met = true,
+            Record::Met => {
+                self.has_met = true;
+                self.unmet.clear();
+            }
             Record::Unit(unit) => {
                 for change in &unit.changes {
                     self.has_strays |= change.stamp.is_some();
@@ -199,6 +208,13 @@ impl Active {
     /// never is again. The journal is open.
     pub fn resume(&mut self, replay: Replay, core: &mut Core<'_>) {
         core.clock.advance(replay.newest.max(replay.inherited).max(replay.collected));
+        if self.mutants.has(Mutant::EpochNotRenewed)
+            && let Some(&last) = replay.lives.last()
+        {
+            self.life.origin = last;
+            core.clock.become_origin(last);
+            self.members.become_origin(self.life.epoch, last);
+        }
         let (epoch, origin) = (self.life.epoch, core.clock.origin());
         let first_epoch = replay.first_epoch.unwrap_or(epoch);
         core.journal.put(&Record::Start { epoch, origin });
@@ -220,11 +236,13 @@ impl Active {
             let vector = &self.vector;
             core.out.fact(|| Fact::VectorMoved { vector: vector.clone() });
         }
+        self.read = (!self.vector.is_empty()).then(|| self.vector.clone());
         let uncovered = replay.has_strays && self.has_uncovered(core.store);
         self.strays |= uncovered;
         if self.is_plain() {
             self.resume_plain(&replay.lives, uncovered, core);
         }
+        self.unmet = replay.unmet;
         if !self.has_met {
             self.unseen = replay.lives;
         } else if !replay.has_met && !core.journal.is_on() {

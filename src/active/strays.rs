@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::base::ids::DbIndex;
+use crate::base::ids::{DbIndex, Origin};
 use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Change};
 use crate::base::vector::Vector;
 use crate::store::{Slot, WalkPosition};
 use crate::wal as journal;
 
+use super::peer::Side;
 use super::{Active, Core};
 
 /// About how many bytes of cells are looked at in one step of a walk.
@@ -27,6 +28,8 @@ type Place = (DbIndex, Bytes, Slot, Stamp);
 /// The stray cells that were held when a transfer began, and that it has not brought so far.
 #[derive(Debug, Default)]
 pub struct Strays {
+    /// Cells that counted are among them.
+    counted: bool,
     open: BTreeSet<Place>,
 }
 
@@ -82,17 +85,59 @@ impl Active {
         strays
     }
 
-    /// The transfer is complete, and the sender had seen everything in `vector`: of the stray cells this covers it has not
-    /// sent, it no longer has them.
-    pub(super) fn drop_strays(&mut self, strays: Strays, vector: &Vector, core: &mut Core<'_>) {
+    /// All cells held now, to be confirmed by a transfer of everything: the log that this node has started from lacks what
+    /// it had announced in an earlier life, and what made them mean nothing may have been in that.
+    pub(super) fn all_cells(&self, core: &Core<'_>) -> Strays {
+        let mut strays = Strays { counted: true, ..Strays::default() };
+        let mut position = Some(WalkPosition::default());
+        let mut cells: Vec<Change> = Vec::new();
+        while let Some(from) = position {
+            cells.clear();
+            position = core.store.walk(from, WALK_BYTES, &mut cells);
+            let place = |change: Change| place_of(&change, change.stamp?);
+            strays.open.extend(cells.drain(..).filter_map(place));
+        }
+        strays
+    }
+
+    /// Forgets the cells of these origins.
+    pub(super) fn drop_lives(&mut self, lives: &[Origin], core: &mut Core<'_>) {
         let clock = self.skew.expiry(core.now);
+        for (db, key, slot, stamp) in self.all_cells(core).open {
+            let gone = lives.contains(&stamp.origin)
+                && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
+            if gone {
+                core.journal.put(&journal::Record::Forgotten { db, key, slot, stamp });
+            }
+        }
+    }
+
+    /// The transfer is complete, and the sender had seen everything in `vector`: of the stray cells this covers it has not
+    /// sent, it no longer has them. True if cells have gone that had counted here.
+    pub(super) fn drop_strays(
+        &mut self,
+        strays: Strays,
+        vector: &Vector,
+        core: &mut Core<'_>,
+    ) -> bool {
+        let clock = self.skew.expiry(core.now);
+        let mut dropped = false;
         for (db, key, slot, stamp) in strays.open {
             let gone = vector.covers(stamp)
                 && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
             if gone {
                 core.journal.put(&journal::Record::Forgotten { db, key, slot, stamp });
                 core.out.facts.sometimes("a cell went because the sender no longer had it");
+                dropped = true;
             }
+        }
+        dropped && strays.counted
+    }
+
+    /// Who follows this node must not keep what is gone here: at the next handshake it is sent everything.
+    pub(super) fn close_replicas(&mut self, core: &mut Core<'_>) {
+        for conn in self.peers.conns(|peer| matches!(peer.side, Side::Replica(_))) {
+            self.close_peer(conn, core);
         }
     }
 }

@@ -60,6 +60,16 @@ pub enum Mutant {
     AnnouncementNotAwaited,
     /// A node that joins does not count with what the cluster has collected.
     HorizonNotInherited,
+    /// Under `appendfsync always` a write is acknowledged before it is on the device.
+    AckBeforeSync,
+    /// A snapshot takes the place of the log's beginning before the log is on the device up to what the snapshot shows.
+    SnapshotSwitchedUnsynced,
+    /// The torn end of a log is not cut off: what is written next follows it.
+    TailNotTruncated,
+    /// The log says that all of a state transfer is there when the transfer begins.
+    VectorPersistedAhead,
+    /// A node that starts from its log goes on under the origin it had.
+    EpochNotRenewed,
 }
 
 /// What a broken rule is part of.
@@ -75,10 +85,12 @@ pub enum Area {
     Vectors,
     Sessions,
     Horizon,
+    /// What a log and its snapshots give back.
+    Durability,
 }
 
 impl Area {
-    pub const ALL: [Area; 7] = [
+    pub const ALL: [Area; 8] = [
         Area::Merge,
         Area::Clock,
         Area::Tombstones,
@@ -86,6 +98,7 @@ impl Area {
         Area::Vectors,
         Area::Sessions,
         Area::Horizon,
+        Area::Durability,
     ];
 
     pub fn name(self) -> &'static str {
@@ -97,13 +110,14 @@ impl Area {
             Area::Vectors => "vectors",
             Area::Sessions => "sessions",
             Area::Horizon => "horizon",
+            Area::Durability => "durability",
         }
     }
 }
 
 impl Mutant {
     /// All of them, in the order of the table that `quorate-sim mutants` prints.
-    pub const ALL: [Mutant; 28] = [
+    pub const ALL: [Mutant; 33] = [
         Mutant::TieKeepsHeld,
         Mutant::LaterDeadlineWins,
         Mutant::FlushRemovesNewer,
@@ -132,6 +146,11 @@ impl Mutant {
         Mutant::ReadsStableOnly,
         Mutant::AnnouncementNotAwaited,
         Mutant::HorizonNotInherited,
+        Mutant::AckBeforeSync,
+        Mutant::SnapshotSwitchedUnsynced,
+        Mutant::TailNotTruncated,
+        Mutant::VectorPersistedAhead,
+        Mutant::EpochNotRenewed,
     ];
 
     /// The name used on the command line.
@@ -165,6 +184,11 @@ impl Mutant {
             Mutant::ReadsStableOnly => "reads-stable-only",
             Mutant::AnnouncementNotAwaited => "announcement-not-awaited",
             Mutant::HorizonNotInherited => "horizon-not-inherited",
+            Mutant::AckBeforeSync => "ack-before-sync",
+            Mutant::SnapshotSwitchedUnsynced => "snapshot-switched-unsynced",
+            Mutant::TailNotTruncated => "tail-not-truncated",
+            Mutant::VectorPersistedAhead => "vector-persisted-ahead",
+            Mutant::EpochNotRenewed => "epoch-not-renewed",
         }
     }
 
@@ -196,6 +220,11 @@ impl Mutant {
             Mutant::VectorMovedEarly | Mutant::HeartbeatVectorTrusted => Area::Vectors,
             Mutant::ReadsStableOnly => Area::Sessions,
             Mutant::AnnouncementNotAwaited | Mutant::HorizonNotInherited => Area::Horizon,
+            Mutant::AckBeforeSync
+            | Mutant::SnapshotSwitchedUnsynced
+            | Mutant::TailNotTruncated
+            | Mutant::VectorPersistedAhead
+            | Mutant::EpochNotRenewed => Area::Durability,
         }
     }
 

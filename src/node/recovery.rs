@@ -5,6 +5,7 @@ use crate::active::{NoSnapshot, Replay};
 use crate::base::fact::LogLevel;
 use crate::base::ids::Lsn;
 use crate::base::io::{DiskError, Effect, Effects, Input, Recover};
+use crate::base::mutant::Mutant;
 use crate::base::time::Now;
 use crate::wal::snapshot::Piece;
 use crate::wal::{Journal, Record};
@@ -96,6 +97,7 @@ impl Node {
         match why {
             DiskError::Full => {
                 if !self.data.journal.is_full() {
+                    out.facts.sometimes("the log's device was full");
                     let text = "The log's device is full: writes are refused until there is room";
                     out.facts.log(LogLevel::Warning, text);
                 }
@@ -103,6 +105,7 @@ impl Node {
                 self.server.snapshots.no_room = true;
             }
             DiskError::Failed => {
+                out.facts.sometimes("the log could not be brought onto its device");
                 // What a failed sync leaves nobody can know, and another would tell nothing.
                 let reason = "the log cannot be brought onto its device".to_owned();
                 out.push(Effect::Halt { code: 1, reason });
@@ -113,6 +116,7 @@ impl Node {
 
     pub(super) fn on_disk_room(&mut self, out: &mut Effects) {
         if self.data.journal.is_full() {
+            out.facts.sometimes("the log's device had room again");
             out.facts.log(LogLevel::Notice, "The log's device has room again: writes go on");
             self.data.journal.on_room();
             self.server.snapshots.no_room = false;
@@ -167,7 +171,8 @@ impl Node {
     /// What was asked for behind the first `before` effects waits, if it must; what need not wait any more leaves.
     #[inline]
     pub(super) fn hold_back(&mut self, before: usize, out: &mut Effects) {
-        let until = self.data.journal.holds();
+        let ahead = self.server.config.mutants.has(Mutant::AckBeforeSync);
+        let until = self.data.journal.holds().filter(|_| !ahead);
         if until.is_none() && self.hold.is_empty() {
             return;
         }

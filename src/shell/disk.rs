@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::log_file::{LogFile, create};
@@ -246,15 +246,34 @@ impl Segment {
             return Ok(());
         }
         self.ended = true;
-        self.file.sync_all().map_err(at(&self.path))?;
-        let (path, at) = (self.path.clone(), self.scanner.understood());
+        let (path, understood) = (self.path.clone(), self.scanner.understood());
         match judge(&self.buf[self.at..], self.scanner.next_lsn()) {
-            Rest::Empty => Ok(()),
-            Rest::Torn if is_last => Ok(()),
-            Rest::Torn => Err(LogError::Corrupt { path, at, was_synced: true }),
-            Rest::Corrupt { was_synced, .. } => Err(LogError::Corrupt { path, at, was_synced }),
+            Rest::Empty => {}
+            Rest::Torn if is_last => {}
+            Rest::Torn => return Err(LogError::Corrupt { path, at: understood, was_synced: true }),
+            Rest::Corrupt { was_synced, .. } => {
+                return Err(LogError::Corrupt { path, at: understood, was_synced });
+            }
         }
+        let unsettled = self.scanner.unsettled_from();
+        write_again(&path, unsettled, understood).map_err(at(&path))
     }
+}
+
+/// Writes the same bytes once more and syncs them: a sync that failed may have left them in the page cache only.
+fn write_again(path: &Path, from: u64, to: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut buf = vec![0; STEP_BYTES];
+    let mut place = from;
+    while place < to {
+        let bytes = (to - place).min(STEP_BYTES as u64) as usize;
+        file.seek(SeekFrom::Start(place))?;
+        file.read_exact(&mut buf[..bytes])?;
+        file.seek(SeekFrom::Start(place))?;
+        file.write_all(&buf[..bytes])?;
+        place += bytes as u64;
+    }
+    file.sync_all()
 }
 
 pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> LogError + use<> {

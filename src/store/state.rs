@@ -21,7 +21,7 @@ pub struct Base {
     pub live: bool,
     /// Counts as an expiry cell `None` of its own stamp. Always so for a tombstone.
     pub resets: bool,
-    /// Of the seen list: what is not listed and at or below this counts as seen.
+    /// Of the seen list: contributions at or below this count as seen, whatever is listed of them.
     pub horizon: u64,
 }
 
@@ -110,13 +110,18 @@ impl<'a> View<'a> {
         self.side.map_or(&[], |side| &side.contributions)
     }
 
-    /// What `contribution` adds to the base, if the base's writer had not seen all of it.
+    /// What `contribution` adds to the base, if the base's writer had not seen all of it. Below the base's horizon it adds
+    /// nothing, also where less of it is listed: an earlier life of the writer had all of it and lost it with its log's
+    /// tail, and where it has been collected meanwhile it does not come back.
     pub fn live_part(&self, contribution: &SeenContribution) -> Option<i128> {
         let Some(base) = self.base else { return Some(contribution.sum) };
+        if contribution.last <= base.horizon {
+            return None;
+        }
         match find_listed(self.seen(), contribution) {
             Some(listed) => (contribution.last > listed.last)
                 .then(|| contribution.sum.saturating_sub(listed.sum)),
-            None => (contribution.last > base.horizon).then_some(contribution.sum),
+            None => Some(contribution.sum),
         }
     }
 

@@ -58,6 +58,11 @@ const DROPPED: u8 = 11;
 const FORGOTTEN: u8 = 12;
 const SYNCED: u8 = 13;
 
+/// Whether these are the contents of a [`Record::Synced`].
+pub fn is_synced(contents: &[u8]) -> bool {
+    contents.first() == Some(&SYNCED)
+}
+
 /// Appends the contents of [`Record::Unit`].
 pub fn put_unit(unit: &Unit, out: &mut Vec<u8>) {
     out.push(UNIT);

@@ -3,7 +3,7 @@
 use crate::base::ids::Lsn;
 
 use super::frame::{self, HEADER_BYTES, HeaderError, Kind, Step};
-use super::record::Record;
+use super::record::{self, Record};
 
 /// A later record is looked for by its length, byte for byte: longer ones than this are passed over, so that garbage
 /// is not checksummed over and over.
@@ -65,6 +65,8 @@ pub struct Scanner {
     next: Lsn,
     /// Bytes of the segment that have been understood.
     understood: u64,
+    /// Where the last three records begin that name what is synced, the newest last; or where the segment does.
+    named: [u64; 3],
 }
 
 impl Scanner {
@@ -74,12 +76,12 @@ impl Scanner {
     /// If that is no header.
     pub fn new(head: &[u8]) -> Result<Scanner, HeaderError> {
         let next = frame::read_header(Kind::Log, head)?;
-        Ok(Scanner { next, understood: HEADER_BYTES as u64 })
+        Ok(Scanner { next, understood: HEADER_BYTES as u64, named: [0; 3] })
     }
 
     /// A row of frames without a header.
     pub fn bare(first: Lsn) -> Scanner {
-        Scanner { next: first, understood: 0 }
+        Scanner { next: first, understood: 0, named: [0; 3] }
     }
 
     /// The next record's contents and how many of the bytes offered were used up; `None` if these bytes do not begin with
@@ -87,6 +89,9 @@ impl Scanner {
     pub fn next<'b>(&mut self, bytes: &'b [u8]) -> Option<(&'b [u8], usize)> {
         match frame::step(bytes) {
             Step::Frame { contents, bytes } => {
+                if record::is_synced(contents) {
+                    self.named = [self.named[1], self.named[2], self.understood];
+                }
                 self.next = self.next.next();
                 self.understood += bytes as u64;
                 Some((contents, bytes))
@@ -102,6 +107,17 @@ impl Scanner {
             Step::Frame { .. } => Some(0),
             Step::Damaged => None,
         }
+    }
+
+    /// Where that begins of which the segment does not show that it is on the device: bytes from the segment's beginning.
+    /// After a sync that failed it may be in the page cache only, taken for written by the kernel, so that no later
+    /// sync brings it onto the device: whoever goes on with the log writes it again first.
+    ///
+    /// 1. A record that names a sync was made when that had come to its end, and names the latest.
+    /// 2. So the sync before the newest one named ended after the third newest was made: else that had named it.
+    /// 3. The newest one named was asked for after that, and covers everything up to the third newest.
+    pub fn unsettled_from(&self) -> u64 {
+        self.named[0]
     }
 
     /// The place of the next record.

@@ -18,13 +18,14 @@ pub enum Effect {
 }
 
 /// Error replies a plan's commands may meet; each means: without effect.
-const EXPECTED_ERRORS: [&[u8]; 9] = [
+const EXPECTED_ERRORS: [&[u8]; 10] = [
     // A transaction one of whose commands was refused: READONLY.
     b"EXECABORT ",
     b"LOADING ",
     b"READONLY ",
     b"MASTERDOWN ",
     b"OOM ",
+    b"MISCONF ",
     b"ERR value is not an integer or out of range",
     b"ERR increment or decrement would overflow",
     b"ERR max number of clients reached",

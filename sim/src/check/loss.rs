@@ -7,27 +7,54 @@ use crate::model::ledger::{BootId, Ledger};
 use crate::model::merge::Coverage;
 use crate::workload::history::{History, Outcome};
 
-/// The first acknowledged unit of a node with `appendfsync always` that the core does not have, although the host it was
-/// written on is one of it: whatever its processes and its power went through, its disk had it. `keeps`: by host.
+/// Under which circumstances an acknowledged unit of a host must be there in the end, whatever its processes and its power
+/// went through.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Keeps {
+    /// Nothing is promised.
+    Nothing,
+    /// `appendfsync always`: everything acknowledged after this time, ns.
+    All { after: u64 },
+    /// What was acknowledged after this time and written so long before the power went, ns. Without a loss of power
+    /// everything: the end of a process takes nothing that it has written.
+    Older { after: u64, than: u64 },
+}
+
+/// The first acknowledged unit that the core does not have, although the host it was written on is one of it and must have
+/// kept it. `keeps`: by host.
 pub fn lost_though_durable(
     ledger: &Ledger,
     history: &History,
     matched: &Matched,
     coverage: &Coverage,
-    keeps: &dyn Fn(u16) -> bool,
+    keeps: &dyn Fn(u16) -> Keeps,
 ) -> Option<Violation> {
     let acknowledged = matched.unit_of.iter().zip(&history.attempts);
     for (of, attempt) in acknowledged {
         let (Some(index), Outcome::Replied(_)) = (*of, &attempt.outcome) else { continue };
         let unit = &ledger.units[index];
-        let host = ledger.boots[unit.boot.0].host;
-        if keeps(host) && !unit.traceless && (unit.lost || !coverage.covers(unit.dot)) {
-            let evidence = format!(
-                "acknowledged unit {} of host {host}, which syncs always, is not covered by the core's vectors",
-                show(unit.dot)
-            );
-            return Some(Violation { property: Property::AcknowledgedLoss, evidence });
+        let boot = &ledger.boots[unit.boot.0];
+        if unit.traceless || (!unit.lost && coverage.covers(unit.dot)) {
+            continue;
         }
+        let why = match (keeps(boot.host), boot.ended) {
+            (Keeps::All { after }, _) if unit.at > after => "syncs always".to_owned(),
+            (Keeps::Older { after, .. }, Some((_, false))) if unit.at > after => {
+                "did not lose power before it had ended".to_owned()
+            }
+            (Keeps::Older { after, than }, Some((ended, true)))
+                if unit.at > after && ended > unit.at + than =>
+            {
+                format!("lost power {} ms later", (ended - unit.at) / 1_000_000)
+            }
+            (Keeps::Nothing | Keeps::All { .. } | Keeps::Older { .. }, _) => continue,
+        };
+        let evidence = format!(
+            "acknowledged unit {} of host {}, which {why}, is not covered by the core's vectors",
+            show(unit.dot),
+            boot.host
+        );
+        return Some(Violation { property: Property::AcknowledgedLoss, evidence });
     }
     None
 }

@@ -45,6 +45,15 @@ impl File {
         self.synced = to;
     }
 
+    /// Everything from here on is written once more, with the same bytes.
+    pub fn write_again(&mut self, from: u64) {
+        self.doomed.retain_mut(|range| {
+            range.end = range.end.min(from);
+            range.start < range.end
+        });
+        self.synced = self.synced.min(from.max(self.start));
+    }
+
     /// The power goes. What is not on the device may still have been written by then: sectors from the front, cut
     /// anywhere, with zeros after the cut where the length was written and the bytes were not. Where a failed fsync
     /// has left a hole, zeros come back.
@@ -211,6 +220,23 @@ mod tests {
             assert!(after.bytes()[100..150] == [0; 50], "a hole in the middle");
             assert!(after.bytes()[150..] == BYTES[..200]);
         }
+    }
+
+    #[test]
+    fn what_is_written_again_is_on_the_device_after_the_next_sync() {
+        let mut file = file(100, 50);
+        file.fail_sync();
+        file.write_again(120);
+        file.synced_never_passes_the_end();
+        assert_eq!(file.unsynced_bytes(), 30);
+        file.sync(file.end());
+        let after = after_power_loss(&file, 1);
+        assert_eq!(after.bytes()[100..120], [0; 20], "not what was left out");
+        assert_eq!(after.bytes()[120..], BYTES[..30]);
+        file.fail_sync();
+        file.write_again(0);
+        file.sync(file.end());
+        assert_eq!(after_power_loss(&file, 2).bytes(), &BYTES[..150]);
     }
 
     #[test]

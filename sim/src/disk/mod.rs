@@ -142,6 +142,9 @@ pub struct Disk {
     unsynced_bytes: u64,
     /// What did not fit.
     wanted_bytes: Option<u64>,
+    /// What a process that waits for its writes found no room for, in order; of the first so many bytes are written.
+    unwritten: VecDeque<(Lsn, Bytes)>,
+    begun_bytes: u64,
     reports: VecDeque<Report>,
 }
 
@@ -181,6 +184,8 @@ impl Disk {
             queue: VecDeque::new(),
             unsynced_bytes: 0,
             wanted_bytes: None,
+            unwritten: VecDeque::new(),
+            begun_bytes: 0,
             reports: VecDeque::new(),
         }
     }
@@ -201,15 +206,26 @@ impl Disk {
     /// Writes a record into the page cache at once, as a process does that waits for its write.
     ///
     /// # Errors
-    /// If there is no room; nothing of it was written.
+    /// If there is no room: as much as there is room for is written, and the rest when there is, before anything else.
     pub fn append_now(&mut self, lsn: Lsn, record: &[u8]) -> Result<(), DiskError> {
-        if self.wanted_bytes.is_some() || !self.fits(record.len() as u64) {
-            self.wanted_bytes.get_or_insert(record.len() as u64);
-            return Err(DiskError::Full);
+        let bytes = record.len() as u64;
+        if self.unwritten.is_empty() && self.fits(bytes) {
+            self.unsynced_bytes += bytes;
+            self.append(lsn, record);
+            return Ok(());
         }
-        self.unsynced_bytes += record.len() as u64;
-        self.append(lsn, record);
-        Ok(())
+        if self.unwritten.is_empty() {
+            self.begun_bytes = self.config.capacity_bytes.saturating_sub(self.used_bytes());
+            self.log.append(&record[..self.begun_bytes as usize]);
+            self.reports.push_back(Report::Failed { why: DiskError::Full });
+        }
+        self.unwritten.push_back((lsn, Bytes::copy_from_slice(record)));
+        Err(DiskError::Full)
+    }
+
+    /// Whether something waits for room.
+    pub fn is_full(&self) -> bool {
+        !self.unwritten.is_empty()
     }
 
     /// Whether nothing was ever asked for.
@@ -217,8 +233,10 @@ impl Disk {
         self.written == Lsn(0) && self.queue.is_empty() && self.log.bytes().is_empty()
     }
 
-    /// A process that has read the log brings all of it onto the device before it goes on.
-    pub fn sync_now(&mut self) {
+    /// A process that has read the log brings all of it onto the device before it goes on, and writes again for that what
+    /// lies so many bytes behind its beginning: the kernel may take it for written although a sync has failed.
+    pub fn sync_now(&mut self, again_from: u64) {
+        self.log.write_again(self.log.start() + again_from);
         self.log.sync(self.log.end());
         self.unsynced_bytes = 0;
     }
@@ -297,6 +315,16 @@ impl Disk {
         self.log.cut_end(self.log.start() + log_bytes);
         self.forget_torn_records();
         self.settle();
+    }
+
+    /// Nothing is left, as when an operator has moved everything away. No process may be running.
+    pub fn wipe(&mut self) {
+        *self = Disk { faults: self.faults, ..Disk::new(self.config) };
+    }
+
+    /// Leaves room for so many bytes more.
+    pub fn leave_room(&mut self, bytes: u64) {
+        self.set_capacity(self.used_bytes().saturating_add(bytes));
     }
 
     /// Makes the disk larger or smaller.
@@ -431,6 +459,18 @@ impl Disk {
     }
 
     fn look_for_room(&mut self) {
+        let waits: u64 = self.unwritten.iter().map(|(_, record)| record.len() as u64).sum();
+        if waits > 0 && self.fits(waits - self.begun_bytes) {
+            for (lsn, record) in std::mem::take(&mut self.unwritten) {
+                let begun = std::mem::take(&mut self.begun_bytes);
+                let from = self.log.end() - begun;
+                self.log.append(&record[begun as usize..]);
+                self.marks.push_back(Mark { lsn, from, to: self.log.end() });
+                self.written = lsn;
+            }
+            self.unsynced_bytes = self.log.unsynced_bytes();
+            self.reports.push_back(Report::Room);
+        }
         if let Some(bytes) = self.wanted_bytes
             && self.fits(bytes)
         {
@@ -449,6 +489,8 @@ impl Disk {
         self.reports.clear();
         self.draft = None;
         self.wanted_bytes = None;
+        self.unwritten.clear();
+        self.begun_bytes = 0;
         self.unsynced_bytes = self.log.unsynced_bytes();
         let in_snapshot = self.snapshot.as_ref().map_or(0, |s| s.lsn.0.saturating_sub(1));
         self.written = self.marks.back().map_or(Lsn(in_snapshot), |last| last.lsn);

@@ -62,9 +62,10 @@ pub struct Resolved {
 
 impl BaseWrite {
     /// Whether this write had seen the increment: it lists it, or it comes from a node that had
-    /// collected past its whole contribution, which reaches up to `last`, or its writer had it.
+    /// collected past its whole contribution, which reaches up to `last` (though less of it may have been
+    /// left to that node since), or its writer had it.
     pub(super) fn has_seen(&self, increment: &Increment, last: u64) -> bool {
-        if last <= self.seen.horizon && !self.lists(increment) {
+        if last <= self.seen.horizon {
             return true;
         }
         if self.listed_last(increment).is_some_and(|last| increment.stamp.time <= last) {

@@ -48,6 +48,14 @@ pub struct Issued {
 pub struct Boot {
     pub host: u16,
     pub alive: bool,
+    /// When it read a log, simulated time in ns: what it says at once it has from there.
+    pub read_log: Option<u64>,
+    /// Moves of stamps, oldest first: (from, to, times). Nobody has seen anything of them until they are on the device.
+    pub(super) moves: Vec<Move>,
+    /// What its host had stored was damaged, or an older image of it brought back, before it started.
+    pub spoilt: bool,
+    /// When its process ended, simulated time in ns, and whether the power went with it.
+    pub ended: Option<(u64, bool)>,
     /// It took a master's data in place of its own at least once.
     pub dropped: bool,
     /// Nobody else has anything of it.
@@ -61,9 +69,12 @@ pub struct Boot {
     pub(super) last_dot: Stamp,
     /// Keys that were deleted or expired here, with the stamp that did it.
     pub(super) gone: BTreeMap<KeyId, Stamp>,
-    /// Own contributions that may still grow: key and generation, sum so far.
-    pub(super) sums: BTreeMap<(KeyId, u64), i128>,
+    /// Own contributions that may still grow: key, origin and generation, sum so far.
+    pub(super) sums: BTreeMap<(KeyId, Origin, u64), i128>,
 }
+
+/// Writes of one origin that got stamps of another: from, to, old and new times.
+pub(super) type Move = (Origin, Origin, Vec<(u64, u64)>);
 
 /// All that was written, by key, and who had what.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +106,10 @@ impl Ledger {
         self.boots.push(Boot {
             host,
             alive: true,
+            read_log: None,
+            moves: Vec::new(),
+            spoilt: false,
+            ended: None,
             dropped: false,
             alone: false,
             alone_until: 0,
@@ -147,6 +162,7 @@ impl Ledger {
             Fact::StampsMoved { from, to, times, horizon } => {
                 let map = Moved { from: *from, to: *to, times, horizon: *horizon };
                 self.moved(boot, &map);
+                self.boots[boot.0].moves.push((*from, *to, times.clone()));
             }
             Fact::StandsAlone => self.boots[boot.0].alone = true,
             Fact::StoodAlone { cells } => self.stood_alone(boot, at, cells),
@@ -165,7 +181,12 @@ impl Ledger {
                 }
             }
             Fact::StaleDropped { .. } => self.conflicts += 1,
-            Fact::VectorMoved { vector } => self.vector_moved(boot, vector),
+            Fact::VectorMoved { vector } => {
+                if self.boots[boot.0].read_log.take_if(|read| *read == at).is_some() {
+                    self.take_back_moves(boot, vector);
+                }
+                self.vector_moved(boot, vector);
+            }
             Fact::Collected { horizon } => self.collected(boot, *horizon),
             Fact::DataDropped => {
                 self.dropped(boot);
@@ -279,7 +300,7 @@ impl Ledger {
                 }
                 Cell::Contribution { generation, sum } => {
                     let sums = &mut self.boots[boot.0].sums;
-                    let before = sums.insert((id, *generation), *sum).unwrap_or(0);
+                    let before = sums.insert((id, stamp.origin, *generation), *sum).unwrap_or(0);
                     let delta = sum - before;
                     growth.push((id, delta));
                     let (generation, gone) = (*generation, false);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quorate::base::ids::{DbIndex, Origin};
 use quorate::base::stamp::Stamp;
 use quorate::base::time::UnixMs;
-use quorate::base::unit::Cell;
+use quorate::base::unit::{Cell, SeenContribution};
 use quorate::base::vector::Vector;
 
 use super::key::{BaseWrite, Increment, KeyHistory, Resolved, show};
@@ -271,7 +271,7 @@ pub fn dishonest_list(ledger: &Ledger) -> Option<Violation> {
             continue;
         }
         for base in history.bases.iter().filter(|base| !base.void) {
-            if let Some(wrong) = wrong_sum(history, base).or_else(|| {
+            if let Some(wrong) = wrong_sum(ledger, history, base).or_else(|| {
                 forgotten(ledger, name.0, history, base)
                     .map(|i| format!("does not list {} by {}", show(i.stamp), i.delta))
             }) {
@@ -288,9 +288,17 @@ pub fn dishonest_list(ledger: &Ledger) -> Option<Violation> {
     None
 }
 
-/// A listed sum that is not that of the increments up to the listed one.
-fn wrong_sum(history: &KeyHistory, base: &BaseWrite) -> Option<String> {
-    base.seen.list.iter().find_map(|seen| {
+/// A listed sum that is not that of the increments up to the listed one. From an older log a node may know a contribution
+/// under a name that it has lost since: nobody else does.
+fn wrong_sum(ledger: &Ledger, history: &KeyHistory, base: &BaseWrite) -> Option<String> {
+    let writer = ledger.writers.get(&base.stamp.origin);
+    let spoilt = writer.is_some_and(|boot| ledger.boots[boot.0].spoilt);
+    let is_known = |seen: &SeenContribution| {
+        let named =
+            |i: &Increment| (i.stamp.origin, i.generation) == (seen.origin, seen.generation);
+        history.increments.iter().any(named)
+    };
+    base.seen.list.iter().filter(|seen| !spoilt || is_known(seen)).find_map(|seen| {
         let of = history.increments.iter().filter(|i| {
             i.stamp.origin == seen.origin
                 && i.generation == seen.generation

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate::base::ids::{DbIndex, Origin};
 use quorate::base::stamp::Stamp;
 use quorate::base::unit::{Cell, Change, Seen};
+use quorate::base::vector::Vector;
 
 use super::key::{Increment, KeyHistory};
 use super::ledger::{Boot, BootId, Issued, KeyId, Ledger};
@@ -128,6 +129,48 @@ impl Ledger {
         self.flushes.retain(|f| !own.contains(&f.1) || flushes.contains(f));
     }
 
+    /// A life begins with this vector, from its log: where the record of a move had not come onto the device before the
+    /// power went, the writes have their old stamps again. Nobody has seen the new ones.
+    pub(super) fn take_back_moves(&mut self, boot: BootId, vector: &Vector) {
+        if self.boots[boot.0].spoilt {
+            // An older log says nothing of what others have seen.
+            return;
+        }
+        let host = self.boots[boot.0].host;
+        let before = (0..boot.0).rev().find(|&at| self.boots[at].host == host);
+        let Some(before) = before else { return };
+        while let Some((from, to, times)) = self.boots[before].moves.last() {
+            let (from, to) = (*from, *to);
+            let Some(&(_, newest)) = times.last() else { return };
+            if vector.get(to) >= newest {
+                return;
+            }
+            let back: Vec<(u64, u64)> = times.iter().map(|&(old, new)| (new, old)).collect();
+            self.boots[before].moves.pop();
+            let map = Moved { from: to, to: from, times: &back, horizon: 0 };
+            let moved = |unit: &Issued| {
+                unit.dot.origin == to && unit.dot.time >= back[0].0 && unit.dot.time <= newest
+            };
+            let mut cells: BTreeMap<KeyId, BTreeSet<Stamp>> = BTreeMap::new();
+            let mut own = BTreeSet::new();
+            let boots = &self.boots;
+            let is_own = |unit: &&mut Issued| boots[unit.boot.0].host == host && moved(unit);
+            for unit in self.units.iter_mut().filter(is_own) {
+                own.insert(unit.dot);
+                for change in &unit.changes {
+                    if let Some(&id) = self.ids.get(&(change.db, change.key.clone())) {
+                        cells.entry(id).or_default().insert(unit.dot);
+                    }
+                }
+                map.stamp(&mut unit.dot);
+            }
+            for (id, own) in &cells {
+                map.history(&mut self.keys[id.0], own);
+            }
+            self.flushes.retain_mut(|(_, stamp)| !own.contains(stamp) || map.stamp(stamp));
+        }
+    }
+
     /// The writes of an epoch that nobody else had were given new stamps, everywhere they occur.
     pub(super) fn moved(&mut self, boot: BootId, map: &Moved<'_>) {
         let Moved { from, to, times, .. } = *map;
@@ -185,9 +228,20 @@ impl Ledger {
             map.stamp(stamp);
         }
         let sums = std::mem::take(&mut boot.sums);
-        for ((key, mut generation), sum) in sums {
-            map.time(from, &mut generation);
-            boot.sums.insert((key, generation), sum);
+        for ((key, origin, mut generation), sum) in sums {
+            map.time(origin, &mut generation);
+            let origin = if origin == from { to } else { origin };
+            boot.sums.insert((key, origin, generation), sum);
+        }
+        // What an earlier life has counted goes on to grow as this one's.
+        let mut inherited: BTreeMap<(KeyId, Origin, u64), i128> = BTreeMap::new();
+        for &id in cells.keys() {
+            for i in self.keys[id.0].increments.iter().filter(|i| i.stamp.origin == to) {
+                *inherited.entry((id, to, i.generation)).or_default() += i.delta;
+            }
+        }
+        for (contribution, sum) in inherited {
+            boot.sums.entry(contribution).or_insert(sum);
         }
         if let Some(&(_, last)) = times.last() {
             boot.last_dot = boot.last_dot.max(Stamp::new(last, to));

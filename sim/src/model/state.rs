@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use quorate::base::ids::Origin;
+
 use super::key::KeyHistory;
 use super::ledger::{Boot, Issued, KeyId, Ledger};
 
@@ -40,15 +42,29 @@ impl Ledger {
     }
 
     fn write_boot(&self, boot: &Boot, out: &mut String) {
-        let Boot { host, alive, dropped, alone, alone_until, reached, now, last_dot, gone, sums } =
-            boot;
+        let Boot {
+            host,
+            alive,
+            read_log,
+            moves,
+            spoilt,
+            ended,
+            dropped,
+            alone,
+            alone_until,
+            reached,
+            now,
+            last_dot,
+            gone,
+            sums,
+        } = boot;
         let _ = write!(
             out,
-            "\n{host} {alive} {dropped} {alone} {alone_until} {reached:?} {now:?} {last_dot:?}"
+            "\n{host} {alive} {read_log:?} {moves:?} {spoilt} {ended:?} {dropped} {alone} {alone_until} {reached:?} {now:?} {last_dot:?}"
         );
         sorted(gone.iter().map(|(id, stamp)| format!("{:?} {stamp:?}", self.name(*id))), out);
-        let sum = |((id, generation), sum): (&(KeyId, u64), &i128)| {
-            format!("{:?} {generation} {sum}", self.name(*id))
+        let sum = |((id, origin, generation), sum): (&(KeyId, Origin, u64), &i128)| {
+            format!("{:?} {origin} {generation} {sum}", self.name(*id))
         };
         sorted(sums.iter().map(sum), out);
     }

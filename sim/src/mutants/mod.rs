@@ -5,7 +5,7 @@ pub mod kept;
 
 use std::ops::Range;
 
-use quorate::base::mutant::Mutant;
+use quorate::base::mutant::{Area, Mutant};
 
 use self::kept::Kept;
 use crate::check::{Verdict, Violation};
@@ -46,10 +46,26 @@ impl Rechecked {
     }
 }
 
-/// Plans of `smoke`, then of `active`, until one finds the fault; None if none of [`SEEDS_MAX`] does.
+/// Plans of the profiles that may find the fault, one profile after the other, until one finds it; None if none of
+/// [`SEEDS_MAX`] does.
 pub fn search(mutant: Mutant, jobs: usize, progress: bool) -> Option<Found> {
     let whole = || 0..SEEDS_MAX;
-    Profile::ALL.into_iter().find_map(|profile| first(mutant, profile, whole(), jobs, progress))
+    let profiles = profiles_of(mutant).iter();
+    profiles.copied().find_map(|profile| first(mutant, profile, whole(), jobs, progress))
+}
+
+/// Where a fault is looked for: what concerns logs only where there are any.
+fn profiles_of(mutant: Mutant) -> &'static [Profile] {
+    match mutant.area() {
+        Area::Durability => &[Profile::Durability],
+        Area::Merge
+        | Area::Clock
+        | Area::Tombstones
+        | Area::Stream
+        | Area::Vectors
+        | Area::Sessions
+        | Area::Horizon => &Profile::ALL,
+    }
 }
 
 /// The first seeds that find the fault, at most [`KEPT_EACH`], all of one profile.

@@ -2,6 +2,7 @@
 
 use quorate::base::rng::Rng;
 
+use super::disks;
 use super::load::clients;
 use super::{
     Fault, FaultClass, FaultKind, Heal, LimitsPlan, LogPlan, NetworkPlan, NodePlan, Plan, Profile,
@@ -259,7 +260,7 @@ fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<
     // A run without any fault is worth having, rarely.
     let none = swarm.percent(3);
     let certain = swarm.below(FaultClass::COMMON as u64) as usize;
-    let (common, rare) = FaultClass::ALL.split_at(FaultClass::COMMON);
+    let (common, rare) = FaultClass::ALL[..FaultClass::WITHOUT_DISKS].split_at(FaultClass::COMMON);
     for (index, &class) in common.iter().enumerate() {
         let on = swarm.percent(rate) || index == certain;
         let count = swarm.between(1, 3);
@@ -294,6 +295,7 @@ fn faults(profile: Profile, seed: u64, nodes: &[NodePlan], load_ms: u64) -> Vec<
     }
     if profile == Profile::Durability {
         faults.extend(ends(seed, hosts, load_ms));
+        faults.extend(disks::faults(seed, hosts, load_ms));
         let mut draw = Draw::new(seed, "flapping link");
         if draw.percent(FLAPPING_PERCENT) {
             faults.extend(flapping(&mut draw, nodes, load_ms));
@@ -371,7 +373,12 @@ fn rare_fault(
         | FaultClass::Step
         | FaultClass::Slow
         | FaultClass::Reset
-        | FaultClass::Clients => {
+        | FaultClass::Clients
+        | FaultClass::Full
+        | FaultClass::SyncFails
+        | FaultClass::SlowDisk
+        | FaultClass::Rot
+        | FaultClass::OlderImage => {
             let masters = &nodes[host as usize].masters;
             FaultKind::Unfollow { host, master: draw.pick(masters) }
         }
@@ -414,7 +421,12 @@ fn fault(class: FaultClass, draw: &mut Draw, hosts: u16, load_ms: u64) -> Fault 
         | FaultClass::Unfollow
         | FaultClass::Twin
         | FaultClass::Garbage
-        | FaultClass::Memory => FaultKind::DeafClients { host: at },
+        | FaultClass::Memory
+        | FaultClass::Full
+        | FaultClass::SyncFails
+        | FaultClass::SlowDisk
+        | FaultClass::Rot
+        | FaultClass::OlderImage => FaultKind::DeafClients { host: at },
     };
     Fault { at_ms, until_ms, kind }
 }

@@ -2,6 +2,7 @@
 //! a seed and a profile; each of its elements is drawn from a stream of its own, so that taking one out
 //! leaves the others as they were.
 
+mod disks;
 mod generate;
 mod load;
 mod words;
@@ -187,6 +188,27 @@ pub enum FaultKind {
     Memory { host: u16, bytes: u64 },
     /// Somebody upgrades a connection to the peer protocol and sends these bytes.
     Garbage { host: u16, bytes: Vec<u8> },
+    /// The disk has room for so many bytes more.
+    Full { host: u16, room_bytes: u64 },
+    /// Syncs in a million fail; a process that ends of that starts again at the end.
+    SyncFails { host: u16, ppm: u32 },
+    /// Everything the disk does takes so many times longer.
+    SlowDisk { host: u16, times: u32 },
+    /// The process is killed and so many bits of what it has stored turn over; it starts again at the end. If it refuses to,
+    /// somebody does about it what is said here.
+    Rot { host: u16, bits: u32, remedy: Remedy },
+    /// At the end the process is killed, and starts again with all that was stored at the beginning.
+    OlderImage { host: u16 },
+}
+
+/// What an operator does with a log that a server does not start from.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remedy {
+    /// `quorate check --fix`: cuts the log off at the damage. Moves it away if that does not help.
+    Fix,
+    /// Moves log and snapshot away.
+    Wipe,
 }
 
 /// Classes of faults that a plan switches on and off as a whole.
@@ -209,13 +231,20 @@ pub enum FaultClass {
     Twin,
     Garbage,
     Memory,
+    Full,
+    SyncFails,
+    SlowDisk,
+    Rot,
+    OlderImage,
 }
 
 impl FaultClass {
     /// Those that each plan switches on or off at a rate of its own.
     pub const COMMON: usize = 11;
+    /// These and rare ones that operators and strangers do; behind them those of disks.
+    pub const WITHOUT_DISKS: usize = 16;
 
-    pub const ALL: [FaultClass; 16] = [
+    pub const ALL: [FaultClass; 21] = [
         FaultClass::Drop,
         FaultClass::OneWay,
         FaultClass::Split,
@@ -232,6 +261,11 @@ impl FaultClass {
         FaultClass::Twin,
         FaultClass::Garbage,
         FaultClass::Memory,
+        FaultClass::Full,
+        FaultClass::SyncFails,
+        FaultClass::SlowDisk,
+        FaultClass::Rot,
+        FaultClass::OlderImage,
     ];
 
     pub fn name(self) -> &'static str {
@@ -252,6 +286,11 @@ impl FaultClass {
             FaultClass::Twin => "twin",
             FaultClass::Garbage => "garbage",
             FaultClass::Memory => "memory",
+            FaultClass::Full => "full disk",
+            FaultClass::SyncFails => "failing sync",
+            FaultClass::SlowDisk => "slow disk",
+            FaultClass::Rot => "bit rot",
+            FaultClass::OlderImage => "older image",
         }
     }
 }
@@ -276,7 +315,12 @@ impl FaultKind {
             | FaultKind::Refollow { .. }
             | FaultKind::Twin { .. }
             | FaultKind::Memory { .. }
-            | FaultKind::Garbage { .. } => 0,
+            | FaultKind::Garbage { .. }
+            | FaultKind::Full { .. }
+            | FaultKind::SyncFails { .. }
+            | FaultKind::SlowDisk { .. }
+            | FaultKind::Rot { .. }
+            | FaultKind::OlderImage { .. } => 0,
         }
     }
 
@@ -298,6 +342,11 @@ impl FaultKind {
             FaultKind::Twin { .. } => FaultClass::Twin,
             FaultKind::Garbage { .. } => FaultClass::Garbage,
             FaultKind::Memory { .. } => FaultClass::Memory,
+            FaultKind::Full { .. } => FaultClass::Full,
+            FaultKind::SyncFails { .. } => FaultClass::SyncFails,
+            FaultKind::SlowDisk { .. } => FaultClass::SlowDisk,
+            FaultKind::Rot { .. } => FaultClass::Rot,
+            FaultKind::OlderImage { .. } => FaultClass::OlderImage,
         }
     }
 }

@@ -31,6 +31,8 @@ fn every_core_is_connected_and_smoke_keeps_its_size() {
 #[test]
 fn every_fault_class_and_shape_is_drawn() {
     let plans: Vec<Plan> = (0..300).map(|seed| Plan::generate(Profile::Active, seed)).collect();
+    let with_logs = (0..300).map(|seed| Plan::generate(Profile::Durability, seed));
+    let plans: Vec<Plan> = plans.into_iter().chain(with_logs).collect();
     for class in FaultClass::ALL {
         let drawn = plans.iter().any(|p| p.faults.iter().any(|f| f.kind.class() == class));
         assert!(drawn, "{}", class.name());

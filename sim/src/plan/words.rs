@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::FaultKind;
+use super::{FaultKind, Remedy};
 
 /// As the simulator names the hosts of a plan.
 struct Node(u16);
@@ -75,6 +75,25 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::Garbage { host, bytes } => {
                 write!(f, "a stranger sends {} bytes of rubbish to {}", bytes.len(), Node(*host))
+            }
+            FaultKind::Full { host, room_bytes } => {
+                write!(f, "the disk of {} has room for {room_bytes} bytes more", Node(*host))
+            }
+            FaultKind::SyncFails { host, ppm } => {
+                write!(f, "{} % of the syncs of {} fail", f64::from(*ppm) / 10_000.0, Node(*host))
+            }
+            FaultKind::SlowDisk { host, times } => {
+                write!(f, "the disk of {} is {times} times slower", Node(*host))
+            }
+            FaultKind::Rot { host, bits, remedy } => {
+                let then = match remedy {
+                    Remedy::Fix => "cut off",
+                    Remedy::Wipe => "moved away",
+                };
+                write!(f, "{bits} bits of the log of {} turn over; it is {then}", Node(*host))
+            }
+            FaultKind::OlderImage { host } => {
+                write!(f, "{} is brought back to what it had stored", Node(*host))
             }
         }
     }

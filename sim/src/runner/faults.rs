@@ -121,6 +121,11 @@ impl Player<'_> {
                     self.send_garbage(host, bytes);
                 }
             }
+            FaultKind::Full { .. }
+            | FaultKind::SyncFails { .. }
+            | FaultKind::SlowDisk { .. }
+            | FaultKind::Rot { .. }
+            | FaultKind::OlderImage { .. } => self.disk_fault(kind, begins),
         }
     }
 
@@ -224,6 +229,7 @@ impl Player<'_> {
         // What it has reported so far is its own, not the next boot's.
         self.world.report_facts(&mut self.book);
         self.learn_accepted(at);
+        self.note_end(at, power);
         if power {
             self.world.crash(host);
         } else {
@@ -248,8 +254,13 @@ impl Player<'_> {
             self.did(Deed::Start { host: at, masters });
             // Who was a member of a cluster waits for it.
             let remembers = !self.world.identity(host).past.members.is_empty();
-            self.book.booted(at, self.following[at as usize].is_empty() && !remembers);
+            let boot = self.book.booted(at, self.following[at as usize].is_empty() && !remembers);
+            let known = &mut self.book.ledger.boots[boot.0];
+            known.spoilt = self.disks[at as usize].spoilt_until.is_some();
+            let keeps_log = self.plan.nodes[at as usize].log.is_some();
+            known.read_log = keeps_log.then(|| self.world.now().0);
             self.world.start(host, config_of(self.plan, at, &self.following[at as usize]));
+            self.note_start(at);
         }
     }
 

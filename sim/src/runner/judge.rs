@@ -9,16 +9,21 @@ use quorate::node::Inspection;
 use super::members::{Member, lagging, members};
 use super::player::{Player, name_of};
 use super::waits::Waits;
-use crate::check::loss::{lost_though_durable, lost_unit};
+use crate::check::loss::{Keeps, lost_though_durable, lost_unit};
 use crate::check::sessions::{match_units, stale_read};
 use crate::check::{Property, Violation};
 use crate::model::key::{short_time, show, show_cell};
 use crate::model::ledger::BootId;
 use crate::model::merge::{Coverage, Expected, NodeView, Shown, dishonest_list};
-use crate::plan::{LogPlan, Plan};
+use crate::plan::{Fault, FaultKind, LogPlan, Plan};
 
 /// Heartbeats that collecting may take once everything has converged.
 const HEARTBEATS_TO_COLLECT: u64 = 40;
+
+/// What is written is on the device that much later, if the disk is well: a second after the sync before, and what that, the
+/// sync itself and a snapshot between them take.
+const EVERY_SEC: Span = Span::from_ms(1250);
+const NOW_AND_THEN: Span = Span::from_ms(30_250);
 
 /// So many boots that wrote under a shared origin are taken into account.
 const SHARERS_MAX: usize = 6;
@@ -106,14 +111,28 @@ pub fn all_but_memory(player: &mut Player<'_>) -> Option<Violation> {
     let core: Vec<BootId> = members.iter().filter(|m| !m.replica).map(|m| m.boot).collect();
     let coverage = Coverage::new(ledger, had_by(&members));
     let keeps = |host: u16| {
-        plan.nodes[host as usize].log == Some(LogPlan::Always)
-            && members.iter().any(|member| member.host == host && !member.replica)
+        let is_master = members.iter().any(|member| member.host == host && !member.replica);
+        if is_master { kept_by(player, host) } else { Keeps::Nothing }
     };
     stale_read(ledger, &player.history, &matched, &command_of)
         .or_else(|| dishonest_list(ledger))
         .or_else(|| lost_unit(ledger, &player.history, &matched, &coverage, &core))
         .or_else(|| lost_though_durable(ledger, &player.history, &matched, &coverage, &keeps))
         .or_else(|| compared(player, &members))
+}
+
+/// What a host must have kept.
+fn kept_by(player: &Player<'_>, host: u16) -> Keeps {
+    let disk = &player.disks[host as usize];
+    let after = disk.spoilt_until.unwrap_or(0);
+    let paused = |fault: &Fault| matches!(fault.kind, FaultKind::Pause { host: h } if h == host);
+    let regular = !disk.irregular && !player.plan.faults.iter().any(paused);
+    match player.plan.nodes[host as usize].log {
+        Some(LogPlan::Always) => Keeps::All { after },
+        Some(LogPlan::EverySec) if regular => Keeps::Older { after, than: EVERY_SEC.0 },
+        Some(LogPlan::No) if regular => Keeps::Older { after, than: NOW_AND_THEN.0 },
+        Some(LogPlan::EverySec | LogPlan::No) | None => Keeps::Nothing,
+    }
 }
 
 /// Whether every node of the core shows what the reference merge gives.

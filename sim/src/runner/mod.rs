@@ -19,6 +19,7 @@ pub mod recording;
 pub mod run;
 pub mod seed_set;
 pub mod shard;
+mod storage;
 pub mod summary;
 pub mod task;
 mod waits;

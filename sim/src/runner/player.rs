@@ -13,6 +13,7 @@ use quorate::wal::SyncPolicy;
 
 use super::book::Book;
 use super::deeds::{Deed, Deeds};
+use super::storage::DiskNotes;
 use super::watched::Watched;
 use crate::clock::{ClockChange, WALL_AT_START_NS};
 use crate::decide::Decisions;
@@ -71,6 +72,7 @@ pub struct Player<'p> {
     pub(super) following: Vec<Vec<u16>>,
     /// Hosts that run as somebody else's twin: who they are themselves.
     pub(super) twins: Vec<Option<Option<Identity>>>,
+    pub(super) disks: Vec<DiskNotes>,
     /// What was done to the world, if somebody wants to know.
     pub deeds: Option<Deeds>,
     /// How choices were made over time, if somebody wants to know.
@@ -202,6 +204,7 @@ impl<'p> Player<'p> {
             alarms: vec![Time::NEVER; count],
             broken: None,
             healed: false,
+            disks: vec![DiskNotes::default(); plan.nodes.len()],
             deeds: None,
             pace: None,
         };
@@ -242,10 +245,7 @@ impl<'p> Player<'p> {
             Notice::Exited { host, exit } if exit.reason == OUT_OF_MEMORY => {
                 self.ran_out_of_memory(host.0);
             }
-            Notice::Exited { host, exit } => {
-                self.broken =
-                    Some(format!("{} stopped by itself: {}", name_of(host.0), exit.reason));
-            }
+            Notice::Exited { host, exit } => self.on_exit(host.0, &exit),
         }
     }
 
@@ -262,6 +262,7 @@ impl<'p> Player<'p> {
         };
         for index in 0..self.hosts.len() {
             let host = index as u16;
+            self.heal_disk(host);
             if core.contains(&host) {
                 self.iptables(host, "-F".to_owned());
                 for &other in &core {

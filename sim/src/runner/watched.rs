@@ -33,6 +33,10 @@ impl Machine for Watched {
         config.appendonly
     }
 
+    fn keeps_torn_end(config: &Config) -> bool {
+        <Node as Machine>::keeps_torn_end(config)
+    }
+
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Effects) {
         if let Input::Opened { conn, origin: ConnOrigin::Accepted { ip, port } } = &input {
             self.accepted.push((*ip, *port, *conn));

@@ -21,17 +21,23 @@ impl<M: Machine> World<M> {
     pub(super) fn append(&mut self, at: HostId, lsn: Lsn, records: &Bytes) {
         self.digest.word(lsn.0);
         let written = self.hosts[at.index()].disk.append_now(lsn, records);
-        assert_eq!(written, Ok(()), "no plan has a disk that is full");
+        if written.is_err() {
+            self.await_disk(at);
+        }
     }
 
     /// Something is begun that takes its time.
     pub(super) fn ask_disk(&mut self, at: HostId, request: Request) {
         let disk = &mut self.hosts[at.index()].disk;
+        if matches!(request, Request::Sync { .. }) && disk.is_full() {
+            // Nothing can be said of what has not been written; the node asks again.
+            return;
+        }
         disk.submit(self.now, request, &mut self.decisions);
         self.await_disk(at);
     }
 
-    fn await_disk(&mut self, at: HostId) {
+    pub(super) fn await_disk(&mut self, at: HostId) {
         let host = &self.hosts[at.index()];
         if let Some(when) = host.disk.poll() {
             let boot = host.boot;
@@ -95,6 +101,7 @@ impl<M: Machine> World<M> {
                 understood += used;
             }
             if understood < snapshot.len() {
+                self.sometimes("a snapshot was damaged", at);
                 self.end_by_itself(at, 1, DAMAGED.to_owned(), false);
                 return;
             }
@@ -107,13 +114,21 @@ impl<M: Machine> World<M> {
         }
         let next = scanner.next_lsn();
         self.digest.word(next.0);
-        if let Rest::Corrupt { .. } = judge(&log[understood..], next) {
-            self.end_by_itself(at, 1, DAMAGED.to_owned(), false);
-            return;
+        match judge(&log[understood..], next) {
+            Rest::Empty => {}
+            Rest::Torn => self.sometimes("a torn end of the log was cut off", at),
+            Rest::Corrupt { .. } => {
+                self.sometimes("a log was damaged before its end", at);
+                self.end_by_itself(at, 1, DAMAGED.to_owned(), false);
+                return;
+            }
         }
-        let disk = &mut self.hosts[at.index()].disk;
-        disk.understood(understood as u64);
-        disk.sync_now();
+        let host = &mut self.hosts[at.index()];
+        let keeps_torn = host.config.as_ref().is_some_and(M::keeps_torn_end);
+        if !keeps_torn {
+            host.disk.understood(understood as u64);
+        }
+        host.disk.sync_now(scanner.unsettled_from());
         self.call(at, Input::Recover(Recover::Done { next }));
         self.carry_out(at);
     }

@@ -15,6 +15,7 @@ mod lifecycle;
 mod net;
 mod process;
 mod stats;
+mod storage;
 mod taping;
 mod waiting;
 
@@ -41,6 +42,7 @@ pub use super::ids::{ClientConn, HostId};
 pub use client::ClientState;
 pub use process::OUT_OF_MEMORY;
 pub use stats::Stats;
+pub use storage::Backup;
 pub use waiting::{Awaited, Delivery, Sender, Stream, Waiting};
 
 use client::Client;

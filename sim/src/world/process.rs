@@ -391,10 +391,9 @@ impl<M: Machine> World<M> {
             let Some(process) = &mut self.hosts[at.index()].process else {
                 return;
             };
-            if !process.out.facts.is_empty() {
-                self.facts.extend(process.out.facts.drain().map(|fact| (at, fact)));
-            }
-            let Some(effect) = process.out.pop() else {
+            let effect = process.out.pop();
+            self.collect_facts(at);
+            let Some(effect) = effect else {
                 break;
             };
             self.carry_out_one(at, effect);
@@ -404,6 +403,15 @@ impl<M: Machine> World<M> {
                 break;
             };
             self.pump(sock);
+        }
+    }
+
+    /// What the process has told so far, also if its next effect ends it.
+    pub(super) fn collect_facts(&mut self, at: HostId) {
+        if let Some(process) = &mut self.hosts[at.index()].process
+            && !process.out.facts.is_empty()
+        {
+            self.facts.extend(process.out.facts.drain().map(|fact| (at, fact)));
         }
     }
 
