@@ -209,7 +209,7 @@ fn server(dir: &Path, flags: &[&str]) -> Server {
 #[test]
 fn redis_loads_what_save_has_written_and_a_restarted_server_too() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let first = server(dir.path(), &[]);
+    let first = server(dir.path(), &["--appendonly", "no"]);
     let mut client = Client::to(first.port);
     fill(&mut client, 20_000);
     let before = client.contents();
@@ -224,7 +224,7 @@ fn redis_loads_what_save_has_written_and_a_restarted_server_too() {
     assert!(check.status.success() && said.contains("RDB looks OK!"), "{said}");
     assert!(said.contains(&format!("{} keys read", before.len())), "{said}");
     drop(redis);
-    let second = server(dir.path(), &[]);
+    let second = server(dir.path(), &["--appendonly", "no"]);
     let mut client = Client::to(second.port);
     assert_same(&client.contents(), &before);
     // A counter goes on, a delete stays one.
@@ -252,7 +252,8 @@ fn what_redis_has_saved_is_loaded_with_and_without_a_log() {
     client.expect(&[b"SET", b"short", b"x", b"PX", b"1"], "OK");
     client.expect(&[b"SAVE"], "OK");
     drop(redis);
-    for flags in [&[][..], &["--appendonly", "yes", "--appendfsync", "always"]] {
+    for flags in [&["--appendonly", "no"][..], &["--appendonly", "yes", "--appendfsync", "always"]]
+    {
         let ours = tempfile::tempdir().expect("a temporary directory");
         fs::copy(dir.path().join("of-redis.rdb"), ours.path().join("dump.rdb")).expect("copied");
         let first = server(ours.path(), flags);
@@ -324,7 +325,7 @@ fn what_cannot_be_loaded_is_refused_and_left_alone() {
         (&altered, "the checksum "),
         (&list, "the key \"the list\" is a list (type "),
     ] {
-        for flags in [&[][..], &["--appendonly", "yes"]] {
+        for flags in [&["--appendonly", "no"][..], &["--appendonly", "yes"]] {
             let ours = tempfile::tempdir().expect("a temporary directory");
             let path = ours.path().join("dump.rdb");
             fs::write(&path, file).expect("writable");
