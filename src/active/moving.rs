@@ -133,17 +133,19 @@ impl Active {
             let is_held = hello.vector.get(r.origin) > 0;
             r.node == node && r.epoch >= first && is_held && !known
         };
-        let is_known = |life: &(Epoch, Origin)| hello.vector.get(life.1) > 0;
-        if !unmet.iter().any(is_known) && !hello.members.iter().any(is_later) {
-            return false;
-        }
-        let unmet: Vec<Origin> = unmet.into_iter().map(|(_, origin)| origin).collect();
-        self.unseen.clear();
+        let is_known = |life: &&(Epoch, Origin)| hello.vector.get(life.1) > 0;
+        let known = unmet.iter().filter(is_known).map(|&(epoch, _)| epoch);
+        let later = hello.members.iter().filter(|&r| is_later(r)).map(|r| r.epoch);
+        // At its first meeting a life has sent what earlier ones had left, too; those after it have met nobody.
+        let Some(last) = known.chain(later).max() else { return false };
+        let sent = unmet.into_iter().filter(|&(epoch, _)| epoch <= last);
+        let sent: Vec<Origin> = sent.map(|(_, origin)| origin).collect();
+        self.unseen.retain(|origin| !sent.contains(origin));
         core.out.facts.sometimes("an older image held what others had got since");
         let text = "The log is older than what others have of this node: what they have is taken from them";
         core.out.facts.log(LogLevel::Warning, text);
-        self.drop_lives(&unmet, core);
-        for origin in unmet {
+        self.drop_lives(&sent, core);
+        for origin in sent {
             self.vector.remove(origin);
         }
         self.log.restart(&self.vector);
