@@ -28,6 +28,8 @@ pub struct Replay {
     lives: Vec<Origin>,
     first_epoch: Option<Epoch>,
     has_met: bool,
+    /// The same since the last start.
+    has_met_lately: bool,
     /// The last lives, of which the log says that they met nobody.
     unmet: Vec<(Epoch, Origin)>,
     /// Cells came that no unit had counted when they did.
@@ -66,6 +68,7 @@ impl Replay {
                 self.first_epoch = Some(head.first_epoch);
                 self.lives = head.lives;
                 self.has_met = head.has_met;
+                self.has_met_lately = head.has_met;
                 let unmet = if head.has_met { &[][..] } else { &self.lives };
                 self.unmet = unmet.iter().map(|&origin| (head.first_epoch, origin)).collect();
                 self.has_strays = head.has_strays;
@@ -117,6 +120,15 @@ impl Replay {
         self.coverage.as_ref().is_some_and(covers)
     }
 
+    fn begin_life(&mut self, epoch: Epoch, origin: Origin) {
+        self.first_epoch.get_or_insert(epoch);
+        self.lives.push(origin);
+        // Another epoch of a process that has met others goes on with them.
+        if !self.has_met_lately {
+            self.unmet.push((epoch, origin));
+        }
+    }
+
     /// Applies the next record.
     pub fn apply(&mut self, record: Record, store: &mut Store) {
         self.at = self.at.next();
@@ -124,13 +136,14 @@ impl Replay {
             self.coverage = None;
         }
         match record {
-            Record::Start { epoch, origin } | Record::Epoch { epoch, origin } => {
-                self.first_epoch.get_or_insert(epoch);
-                self.lives.push(origin);
-                self.unmet.push((epoch, origin));
+            Record::Start { epoch, origin } => {
+                self.has_met_lately = false;
+                self.begin_life(epoch, origin);
             }
+            Record::Epoch { epoch, origin } => self.begin_life(epoch, origin),
             Record::Met => {
                 self.has_met = true;
+                self.has_met_lately = true;
                 self.unmet.clear();
             }
             Record::Unit(unit) => {
