@@ -52,8 +52,8 @@ pub struct Boot {
     pub read_log: Option<u64>,
     /// Moves of stamps, oldest first: (from, to, times). Nobody has seen anything of them until they are on the device.
     pub(super) moves: Vec<Move>,
-    /// What its host had stored was damaged, or an older image of it brought back, before it started.
-    pub spoilt: bool,
+    /// When what its host had stored was damaged last before it started, or an older image of it brought back; simulated time in ns.
+    pub spoilt_at: Option<u64>,
     /// When its process ended, simulated time in ns, and whether the power went with it.
     pub ended: Option<(u64, bool)>,
     /// It took a master's data in place of its own at least once.
@@ -108,7 +108,7 @@ impl Ledger {
             alive: true,
             read_log: None,
             moves: Vec::new(),
-            spoilt: false,
+            spoilt_at: None,
             ended: None,
             dropped: false,
             alone: false,

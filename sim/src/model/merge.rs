@@ -292,7 +292,7 @@ pub fn dishonest_list(ledger: &Ledger) -> Option<Violation> {
 /// under a name that it has lost since: nobody else does.
 fn wrong_sum(ledger: &Ledger, history: &KeyHistory, base: &BaseWrite) -> Option<String> {
     let writer = ledger.writers.get(&base.stamp.origin);
-    let spoilt = writer.is_some_and(|boot| ledger.boots[boot.0].spoilt);
+    let spoilt = writer.is_some_and(|boot| ledger.boots[boot.0].spoilt_at.is_some());
     let is_known = |seen: &SeenContribution| {
         let named =
             |i: &Increment| (i.stamp.origin, i.generation) == (seen.origin, seen.generation);

@@ -132,13 +132,13 @@ impl Ledger {
     /// A life begins with this vector, from its log: where the record of a move had not come onto the device before the
     /// power went, the writes have their old stamps again. Nobody has seen the new ones.
     pub(super) fn take_back_moves(&mut self, boot: BootId, vector: &Vector) {
-        if self.boots[boot.0].spoilt {
-            // An older log says nothing of what others have seen.
-            return;
-        }
         let host = self.boots[boot.0].host;
         let before = (0..boot.0).rev().find(|&at| self.boots[at].host == host);
         let Some(before) = before else { return };
+        if self.boots[boot.0].spoilt_at != self.boots[before].spoilt_at {
+            // An older log says nothing of what others have seen.
+            return;
+        }
         while let Some((from, to, times)) = self.boots[before].moves.last() {
             let (from, to) = (*from, *to);
             let Some(&(_, newest)) = times.last() else { return };

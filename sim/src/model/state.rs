@@ -47,7 +47,7 @@ impl Ledger {
             alive,
             read_log,
             moves,
-            spoilt,
+            spoilt_at,
             ended,
             dropped,
             alone,
@@ -60,7 +60,7 @@ impl Ledger {
         } = boot;
         let _ = write!(
             out,
-            "\n{host} {alive} {read_log:?} {moves:?} {spoilt} {ended:?} {dropped} {alone} {alone_until} {reached:?} {now:?} {last_dot:?}"
+            "\n{host} {alive} {read_log:?} {moves:?} {spoilt_at:?} {ended:?} {dropped} {alone} {alone_until} {reached:?} {now:?} {last_dot:?}"
         );
         sorted(gone.iter().map(|(id, stamp)| format!("{:?} {stamp:?}", self.name(*id))), out);
         let sum = |((id, origin, generation), sum): (&(KeyId, Origin, u64), &i128)| {

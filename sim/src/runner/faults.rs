@@ -256,7 +256,7 @@ impl Player<'_> {
             let remembers = !self.world.identity(host).past.members.is_empty();
             let boot = self.book.booted(at, self.following[at as usize].is_empty() && !remembers);
             let known = &mut self.book.ledger.boots[boot.0];
-            known.spoilt = self.disks[at as usize].spoilt_until.is_some();
+            known.spoilt_at = self.disks[at as usize].spoilt_until;
             let keeps_log = self.plan.nodes[at as usize].log.is_some();
             known.read_log = keeps_log.then(|| self.world.now().0);
             self.world.start(host, config_of(self.plan, at, &self.following[at as usize]));
