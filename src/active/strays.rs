@@ -74,8 +74,10 @@ impl Active {
             cells.clear();
             position = core.store.walk(from, WALK_BYTES, &mut cells);
             for change in cells.drain(..) {
+                // (A stray tombstone only removes: it stays.)
                 if let Some(stamp) = change.stamp.filter(|&stamp| !self.vector.covers(stamp))
                     && let Some(place) = place_of(&change, stamp)
+                    && place.2 != Slot::Tombstone
                 {
                     strays.open.insert(place);
                 }
@@ -86,7 +88,8 @@ impl Active {
     }
 
     /// All cells held now, to be confirmed by a transfer of everything: the log that this node has started from lacks what
-    /// it had announced in an earlier life, and what made them mean nothing may have been in that.
+    /// it had announced in an earlier life, and what made them mean nothing may have been in that. Tombstones among them: what
+    /// has taken the place of one may have been collected, and what it removes here may be there again.
     pub(super) fn all_cells(&self, core: &Core<'_>) -> Strays {
         let mut strays = Strays { counted: true, ..Strays::default() };
         let mut position = Some(WalkPosition::default());
@@ -142,13 +145,14 @@ impl Active {
     }
 }
 
-/// `None` for what only removes: that stays.
+/// `None` for what has no stamp of a key's write: that stays.
 fn place_of(change: &Change, stamp: Stamp) -> Option<Place> {
     let slot = match change.cell {
         Cell::Register { .. } => Slot::Register,
         Cell::Expiry { .. } => Slot::Expiry,
         Cell::Contribution { generation, .. } => Slot::Contribution { generation },
-        Cell::Tombstone { .. } | Cell::KeyCell { .. } | Cell::DatabaseTombstone => return None,
+        Cell::Tombstone { .. } => Slot::Tombstone,
+        Cell::KeyCell { .. } | Cell::DatabaseTombstone => return None,
     };
     Some((change.db, change.key.clone(), slot, stamp))
 }

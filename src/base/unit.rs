@@ -53,6 +53,8 @@ pub enum Cell {
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Slot {
     Register,
+    /// In the register's place.
+    Tombstone,
     Expiry,
     /// Of the stamp's origin.
     Contribution {

@@ -112,8 +112,9 @@ impl<'h, 'v> Draft<'h, 'v> {
     /// Removes this very state of a cell. True if it was held.
     pub fn forget(&mut self, slot: Slot, stamp: Stamp) -> bool {
         match slot {
-            Slot::Register => {
-                let held = self.base.is_some_and(|base| base.live && base.stamp == stamp);
+            Slot::Register | Slot::Tombstone => {
+                let live = slot == Slot::Register;
+                let held = self.base.is_some_and(|base| base.live == live && base.stamp == stamp);
                 if held {
                     if self.expiry == implied_expiry(self.base.as_ref()) {
                         self.expiry = None;

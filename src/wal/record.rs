@@ -186,6 +186,7 @@ fn put_slot(slot: Slot, out: &mut Vec<u8>) {
     match slot {
         Slot::Register => out.push(0),
         Slot::Expiry => out.push(1),
+        Slot::Tombstone => out.push(3),
         Slot::Contribution { generation } => {
             out.push(2);
             generation.put(out);
@@ -198,6 +199,7 @@ fn take_slot(from: &mut Reader<'_>) -> Read<Slot> {
         0 => Slot::Register,
         1 => Slot::Expiry,
         2 => Slot::Contribution { generation: from.take()? },
+        3 => Slot::Tombstone,
         3.. => return Err(Malformed),
     })
 }
