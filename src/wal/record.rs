@@ -200,6 +200,6 @@ fn take_slot(from: &mut Reader<'_>) -> Read<Slot> {
         1 => Slot::Expiry,
         2 => Slot::Contribution { generation: from.take()? },
         3 => Slot::Tombstone,
-        3.. => return Err(Malformed),
+        4.. => return Err(Malformed),
     })
 }
