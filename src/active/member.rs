@@ -1,6 +1,8 @@
 //! Members and the horizon. Every node gossips what it has; the minimum over all members is the stamp
 //! time before which nothing can still arrive anywhere.
 
+mod meeting;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +10,7 @@ use crate::base::ids::{NodeId, Origin};
 use crate::base::io::Past;
 use crate::base::time::UnixMs;
 use crate::base::vector::Vector;
-use crate::wire::frame::{Hello, Record};
+use crate::wire::frame::Record;
 
 use super::others::Others;
 
@@ -438,55 +440,6 @@ impl Members {
         self.others.iter().map(|m| m.record.collected).fold(self.announced_floor, u64::max)
     }
 
-    /// Whether the node of this record had announced nothing before it knew of this one.
-    fn counts_on_me(&self, record: &Record) -> bool {
-        let me = (self.me.node, self.me.origin);
-        self.count_on_me.contains(&(record.node, record.origin))
-            || (record.vector.is_empty() && record.lists.contains(&me))
-    }
-
-    /// Up to where the cluster that says hello may have collected without this node's present life; 0 if every
-    /// horizon it can have reached counts on that.
-    ///
-    /// 1. A horizon needs an announcement of every member, made knowing every member's present life.
-    /// 2. So an announcement made knowing this life moves none without it;
-    /// 3. nor does one made to somebody who had announced nothing yet when he listed this life.
-    /// 4. What has been collected already may have been in earlier lives: the latest has left how far, unless its file
-    ///    was lost or is not the latest.
-    /// 5. Such a past also tells which lives any horizon up to there waited for: as long as one of them has announced
-    ///    nothing there is none.
-    pub fn joining_bound(&self, hello: &Hello) -> u64 {
-        if self.recalls(hello) {
-            return 0;
-        }
-        let me = (self.me.node, self.me.origin);
-        let without_me = |record: &&Record| {
-            let of_me = |known: &(NodeId, Origin)| {
-                *known == me
-                    || self.count_on_me.contains(known)
-                    || hello
-                        .members
-                        .iter()
-                        .any(|r| (r.node, r.origin) == *known && self.counts_on_me(r))
-            };
-            !record.vector.is_empty() && !record.announced_to.iter().any(of_me)
-        };
-        let records = || hello.members.iter().filter(|record| record.node != me.0);
-        // Nobody there has said anything in this life: then it is a past that tells of a bound.
-        let silent = records().all(|record| record.vector.is_empty());
-        let told = records().any(|record| record.collected > 0);
-        if silent && !told && hello.horizon_needs.contains(&me) {
-            return 0;
-        }
-        let collected = silent || told;
-        let speaks_for_me =
-            |record: &Record| record.node == hello.node && record.announced_to.contains(&me);
-        if records().any(speaks_for_me) || (!collected && !records().any(|r| without_me(&r))) {
-            return 0;
-        }
-        hello.horizon_bound
-    }
-
     /// Whether this life has announced anything: only then can a horizon have counted on it.
     pub fn has_announced(&self) -> bool {
         !self.me.vector.is_empty()
@@ -511,49 +464,9 @@ impl Members {
         self.awaited.len()
     }
 
-    /// Whether the lives before have left members.
-    pub fn has_past(&self) -> bool {
-        self.recalls
-    }
-
-    /// Nobody of the last life's members is waited for any more: this life has come to another cluster.
-    pub fn forget_past(&mut self) {
-        self.awaited.clear();
-        self.recalls = false;
-    }
-
     /// Whether a node is a member, or was one of the last life and is waited for.
     pub fn knows(&self, node: NodeId) -> bool {
         self.others.contains(node) || self.awaited.contains(&node)
-    }
-
-    /// Whether any of the records in a hello is of a node that is or was a member.
-    fn knows_any(&self, hello: &Hello) -> bool {
-        hello.members.iter().any(|r| self.knows(r.node))
-    }
-
-    /// Whether a hello comes from the cluster this node was in in its last life, too, and nothing there says that an
-    /// older past has been put in place of what that life left.
-    pub fn recalls(&self, hello: &Hello) -> bool {
-        let is_newer = |r: &Record| {
-            let floor = r.announced_to.iter().map(|&(_, origin)| r.vector.get(origin)).min();
-            r.node == self.me.node && floor.is_some_and(|floor| floor > self.kept.horizon)
-        };
-        self.recalls && self.knows_any(hello) && !hello.members.iter().any(is_newer)
-    }
-
-    /// The past was not that of the latest life.
-    pub fn distrust_past(&mut self) {
-        self.recalls = false;
-    }
-
-    /// Whether a hello comes from another cluster than the one this node was in in its last life.
-    pub fn is_elsewhere(&self, hello: &Hello) -> bool {
-        // (One that has announced nothing yet says nothing of where it belongs: others it has met may.)
-        let is_settled = !hello.joining && hello.horizon_bound > 0;
-        let met_settled = || hello.members.iter().any(|r| r.collected > 0);
-        let of_past = |r: &Record| r.node != self.me.node && self.kept.members.contains(&r.node);
-        self.recalls && (is_settled || met_settled()) && !hello.members.iter().any(of_past)
     }
 
     pub fn get(&self, node: NodeId) -> Option<&Member> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::ids::{Epoch, RunId};
+use crate::wire::frame::Hello;
 
 fn record(node: u128, time: u64) -> Record {
     let lives = vec![(NodeId(1), Origin(1)), (NodeId(2), Origin(2))];
