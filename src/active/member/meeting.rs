@@ -59,7 +59,9 @@ impl Members {
     pub fn recalls(&self, hello: &Hello) -> bool {
         let is_newer = |r: &Record| {
             let floor = r.announced_to.iter().map(|&(_, origin)| r.vector.get(origin)).min();
-            r.node == self.me.node && floor.is_some_and(|floor| floor > self.kept.horizon)
+            let announced = r.node == self.me.node && floor > Some(self.kept.horizon);
+            // Nobody collects beyond what this node has kept before it announced it.
+            announced || r.collected > self.kept.horizon
         };
         self.recalls && self.knows_any(hello) && !hello.members.iter().any(is_newer)
     }
