@@ -24,7 +24,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// smoke or active
+    /// smoke, active or durability
     #[arg(long, default_value = "smoke", value_parser = profile)]
     profile: Profile,
     /// A..B, without B; or commit:N, N seeds that follow from the commit's hash
