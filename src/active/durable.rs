@@ -1,9 +1,10 @@
 //! What may be announced while part of the log is not on the device: what was here when the last sync began that has come
 //! to its end. Others collect counting on what is announced, and what is announced must outlive this process.
 
-use crate::base::ids::Lsn;
+use crate::base::ids::{Lsn, Origin};
 use crate::base::time::UnixMs;
 use crate::base::vector::Vector;
+use crate::wal::Journal;
 
 use super::{Active, Core};
 
@@ -18,6 +19,9 @@ struct Present {
 /// The moments at which syncs began.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
+    /// Up to here the log says that no unit of this life is missing in it: what has been announced is in a log that has
+    /// not been damaged, and is not an older image.
+    promised: u64,
     /// Of the sync under way; without a moment if nothing could have been announced then.
     asked: Option<(Lsn, Option<Present>)>,
     present: Option<Present>,
@@ -29,8 +33,17 @@ impl Durable {
         self.present.as_ref().map(|p| (&p.vector, p.clock, p.joined))
     }
 
+    /// What this life is about to announce of itself goes into the log first.
+    pub fn promise(&mut self, origin: Origin, time: u64, journal: &mut Journal) {
+        if time > self.promised && journal.is_on() {
+            self.promised = time;
+            journal.vector(&Vector::from(vec![(origin, time)]));
+        }
+    }
+
     /// Who is to be told has changed: what was there before says nothing to them.
     pub fn forget(&mut self) {
+        self.promised = 0;
         self.present = None;
         if let Some((_, present)) = &mut self.asked {
             *present = None;
@@ -41,8 +54,14 @@ impl Durable {
 impl Active {
     /// A sync of everything in the log begins; it ends at `through`.
     pub fn on_sync_asked(&mut self, through: Lsn, core: &mut Core<'_>) {
+        let (origin, promised) = (core.clock.origin(), self.durable.promised);
+        let mut vector = self.vector.clone();
+        if vector.get(origin) > promised {
+            vector.remove(origin);
+            vector.raise(origin, promised);
+        }
         let present = (!self.holds_unlogged()).then(|| Present {
-            vector: self.vector.clone(),
+            vector,
             clock: self.skew.expiry(core.now),
             joined: core.store.inherited().is_none(),
         });

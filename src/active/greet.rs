@@ -401,12 +401,8 @@ impl Active {
         //    have been damaged since, or an older image of it brought back.
         // 2. What it has read may have been deleted meanwhile, and the trace of that be collected here.
         // 3. So it is sent everything: what this node has seen and does not send is gone.
-        // (A life that a master knows nothing of has begun later, as far as one can tell here; what a life of its own had
-        // said last is in no log.)
-        let knows = |origin| {
-            let own = self.members.owner(origin) == Some(hello.node);
-            !hello.brings || (hello.vector.get(origin) > 0 && !own)
-        };
+        // (A life that a master knows nothing of has begun later, as far as one can tell here.)
+        let knows = |origin| !hello.brings || hello.vector.get(origin) > 0;
         if !hello.whole && !self.covers(hello, self.horizon_known(core), knows) {
             core.out.facts.sometimes("a replica did not have what had been collected");
             outbound.replace_all();

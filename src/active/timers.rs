@@ -85,6 +85,10 @@ impl Active {
         let collected = core.store.collected();
         let bound = if self.alone { 0 } else { self.horizon_known(core) };
         let joined = core.store.inherited().is_none();
+        if !self.alone {
+            let origin = core.clock.origin();
+            self.durable.promise(origin, self.vector.get(origin), core.journal);
+        }
         let present = if core.journal.is_settled() {
             (!self.holds_unlogged()).then_some((&self.vector, clock, joined))
         } else {
