@@ -469,6 +469,7 @@ impl Active {
                 }
             }
             if whole || self.admits(change, stamp, core) {
+                self.cells_taken += 1;
                 core.store.apply(change, stamp, clock, &mut core.out.facts);
                 if core.journal.is_on() {
                     merged.push(change.clone());

@@ -89,6 +89,8 @@ pub struct Active {
     /// Cells may be held that the vector does not cover.
     strays: bool,
     units_taken: u64,
+    /// Cells merged from transfers.
+    cells_taken: u64,
     resyncs_complete: u64,
     /// As many as there were at the last sweep.
     resyncs_seen: u64,
@@ -177,6 +179,7 @@ impl Active {
             brought: Vector::new(),
             strays: false,
             units_taken: 0,
+            cells_taken: 0,
             resyncs_complete: 0,
             resyncs_seen: 0,
             transfers_begun: 0,
@@ -556,9 +559,9 @@ impl Active {
         core::mem::take(&mut self.lost)
     }
 
-    /// Units of others applied in this life.
-    pub fn units_taken(&self) -> u64 {
-        self.units_taken
+    /// Units of others, and cells of their state, applied in this life.
+    pub fn changes_taken(&self) -> u64 {
+        self.units_taken + self.cells_taken
     }
 
     pub fn vector(&self) -> &Vector {

@@ -426,10 +426,14 @@ fn text(values: &[&str], to: &mut String) -> Result<(), Refusal> {
     if one(values)?.is_empty() { Err(Refusal::Empty) } else { any_text(values, to) }
 }
 
-/// A file in `dir`.
+/// A file in `dir`, and none that the server keeps there itself, nor one whose draft (`.tmp`) would be.
 fn set_file_name(config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
     let name = one(values)?;
-    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+    let own = ["node.id", "lock", "reserve", "snapshot"];
+    let is_own = own.iter().any(|own| name.strip_suffix(".tmp").unwrap_or(name) == *own)
+        || name.contains(".qlog")
+        || name.contains(".qsnap");
+    if is_own || name.is_empty() || name.contains('/') || name == "." || name == ".." {
         return Err(Refusal::FileName);
     }
     config.dbfilename = name.to_owned();
@@ -530,7 +534,9 @@ impl Refusal {
                     .to_owned()
             }
             Refusal::Empty => "a text that is not empty".to_owned(),
-            Refusal::FileName => "the name of a file, not a path".to_owned(),
+            Refusal::FileName => {
+                "the name of a file, not a path and none of the server's own files".to_owned()
+            }
             Refusal::SavePoints => {
                 "pairs of seconds and writes, such as '900 1 300 10', or ''".to_owned()
             }

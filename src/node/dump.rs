@@ -69,9 +69,9 @@ impl Dumps {
 }
 
 impl Server {
-    /// Units applied in this life, of any origin.
+    /// Units applied in this life, of any origin, and cells of transfers.
     fn changes(&self) -> u64 {
-        self.stats.units + self.active.units_taken()
+        self.stats.units + self.active.changes_taken()
     }
 
     /// Of these, those that the latest dump may not show.

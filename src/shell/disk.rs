@@ -58,7 +58,9 @@ pub fn is_there(dir: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_segment = name.starts_with("log-") && name.contains(".qlog");
+        // (What `quorate check --fix` has cut off counts for nothing.)
+        let segment = [".qlog", ".qlog.new"].map(|end| snapshot::place_in(&name, "log-", end));
+        let is_segment = segment.iter().any(Option::is_some);
         let begun = is_segment && entry.metadata()?.len() > HEADER_BYTES as u64;
         if begun || snapshot::place_in(&name, "snapshot-", ".qsnap").is_some() {
             return Ok(true);

@@ -174,6 +174,17 @@ impl Reading {
     /// # Errors
     /// What the operator has to know; the file is as it was.
     pub fn step(&mut self, each: &mut dyn FnMut(Recover<'_>)) -> Result<bool, String> {
+        let done = self.advance(each);
+        if done.is_err()
+            && let Some(import) = self.import.take()
+        {
+            // What there is of the snapshot only takes room, perhaps for good.
+            drop(fs::remove_file(import.dir.join(SNAPSHOT_DRAFT)));
+        }
+        done
+    }
+
+    fn advance(&mut self, each: &mut dyn FnMut(Recover<'_>)) -> Result<bool, String> {
         let mut bytes = Vec::new();
         let read = (&self.file).take(STEP_BYTES as u64).read_to_end(&mut bytes);
         let read = read.map_err(|e| self.failed(&e))?;

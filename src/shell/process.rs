@@ -109,7 +109,12 @@ fn open_log(config: &Config, origin: Origin) -> Result<Option<Log>, Refused> {
     match (disk::is_there(dir).map_err(failed)?, config.appendonly) {
         (true, true) => {
             if dir.join(&config.dbfilename).exists() {
-                tracing::info!("{} is not loaded: the log has the data", config.dbfilename);
+                tracing::warn!(
+                    "{0} is not loaded: there is a log, and only what the log holds is served. The next dump takes \
+                     the place of {0}: if that is the one to begin with, stop, and move log-*.qlog and \
+                     snapshot-*.qsnap away",
+                    config.dbfilename
+                );
             }
             return reader().map(Some);
         }
