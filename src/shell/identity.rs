@@ -123,7 +123,12 @@ impl DataDir {
     /// Of the file system. The file then holds the old identity or the new one.
     pub fn store(&self, identity: &Identity) -> io::Result<()> {
         match self.replace(identity) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                ) =>
+            {
                 match fs::remove_file(self.path.join(RESERVE)) {
                     Ok(()) => {}
                     Err(_) => return Err(error),
