@@ -222,8 +222,12 @@ fn cells_of(entry: &Entry, db: u16, leaves_out_dead: bool, out: &mut Vec<Change>
     bytes
 }
 
-/// Calls `each` with every cell of a key that is not implied by another, and its stamp.
+/// Calls `each` with every cell of a key that is not implied by another, and its stamp. The expiry comes first: who merges
+/// the cells one after the other must not show for a moment what it hides.
 fn each_cell(view: &View<'_>, each: &mut dyn FnMut(Stamp, &dyn Fn() -> Cell)) {
+    if let Some(expiry) = view.side.and_then(|side| side.expiry) {
+        each(expiry.stamp, &|| Cell::Expiry { deadline: expiry.deadline });
+    }
     if let Some(base) = view.base {
         each(base.stamp, &|| {
             let seen = Seen { list: view.seen().to_vec(), horizon: base.horizon };
@@ -236,9 +240,6 @@ fn each_cell(view: &View<'_>, each: &mut dyn FnMut(Stamp, &dyn Fn() -> Cell)) {
         });
     }
     let Some(side) = view.side else { return };
-    if let Some(expiry) = side.expiry {
-        each(expiry.stamp, &|| Cell::Expiry { deadline: expiry.deadline });
-    }
     for contribution in &side.contributions {
         let stamp = Stamp::new(contribution.last, contribution.origin);
         let (generation, sum) = (contribution.generation, contribution.sum);
