@@ -125,8 +125,13 @@ impl Active {
     ) -> bool {
         let clock = self.skew.expiry(core.now);
         let mut dropped = false;
-        for (db, key, slot, stamp) in strays.open {
+        // Contributions last: what the base counts as seen means nothing, and whoever writes the next must list it, since
+        // others may have it still.
+        let (contributions, others): (Vec<Place>, Vec<Place>) =
+            strays.open.into_iter().partition(|place| matches!(place.2, Slot::Contribution { .. }));
+        for (db, key, slot, stamp) in others.into_iter().chain(contributions) {
             let gone = vector.covers(stamp)
+                && core.store.counts(db, &key, slot, stamp)
                 && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
             if gone {
                 core.journal.put(&journal::Record::Forgotten { db, key, slot, stamp });

@@ -6,7 +6,7 @@ use crate::base::ids::DbIndex;
 use crate::base::mutant::Mutant;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
-use crate::base::unit::{Cell, Change};
+use crate::base::unit::{Cell, Change, SeenContribution};
 
 use super::commit::{Eager, Terms};
 use super::db::Place;
@@ -73,6 +73,16 @@ impl Store {
         }
         let place = Place::of(change.db, &change.key, &self.hasher);
         self.view(place, &change.key).is_some_and(|view| view.holds(&change.cell, stamp))
+    }
+
+    /// Whether a cell is part of what its key shows, unless it is a contribution that the base has seen.
+    pub fn counts(&self, db: DbIndex, key: &[u8], slot: Slot, stamp: Stamp) -> bool {
+        let Slot::Contribution { generation } = slot else { return true };
+        let Some(view) = self.view(Place::of(db, key, &self.hasher), key) else { return false };
+        let is_it = |c: &&SeenContribution| {
+            (c.origin, c.generation, c.last) == (stamp.origin, generation, stamp.time)
+        };
+        view.contributions().iter().find(is_it).is_some_and(|c| view.live_part(c).is_some())
     }
 
     /// Removes this very state of a cell, without a trace: everybody else has already. True if it was held.
