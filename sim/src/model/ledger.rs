@@ -12,7 +12,7 @@ use quorate::base::unit::{Cell, Change, Unit};
 use quorate::base::vector::Vector;
 
 use super::key::{BaseWrite, Increment, KeyHistory, show};
-use super::moved::{Kind, Moved};
+use super::moved::{Kind, Move, Moved};
 use crate::check::{Property, Violation};
 
 /// One boot of one host, counted over the whole run.
@@ -50,7 +50,7 @@ pub struct Boot {
     pub alive: bool,
     /// When it read a log, simulated time in ns: what it says at once it has from there.
     pub read_log: Option<u64>,
-    /// Moves of stamps, oldest first: (from, to, times). Nobody has seen anything of them until they are on the device.
+    /// Moves of stamps, oldest first. Nobody has seen anything of them until they are on the device.
     pub(super) moves: Vec<Move>,
     /// When what its host had stored was damaged last before it started, or an older image of it brought back; simulated time in ns.
     pub spoilt_at: Option<u64>,
@@ -72,9 +72,6 @@ pub struct Boot {
     /// Own contributions that may still grow: key, origin and generation, sum so far.
     pub(super) sums: BTreeMap<(KeyId, Origin, u64), i128>,
 }
-
-/// Writes of one origin that got stamps of another: from, to, old and new times.
-pub(super) type Move = (Origin, Origin, Vec<(u64, u64)>);
 
 /// All that was written, by key, and who had what.
 #[derive(Clone, Debug, Default)]
@@ -162,7 +159,6 @@ impl Ledger {
             Fact::StampsMoved { from, to, times, horizon } => {
                 let map = Moved { from: *from, to: *to, times, horizon: *horizon };
                 self.moved(boot, &map);
-                self.boots[boot.0].moves.push((*from, *to, times.clone()));
             }
             Fact::StandsAlone => self.boots[boot.0].alone = true,
             Fact::StoodAlone { cells } => self.stood_alone(boot, at, cells),

@@ -130,45 +130,51 @@ impl Ledger {
     }
 
     /// A life begins with this vector, from its log: where the record of a move had not come onto the device before the
-    /// power went, the writes have their old stamps again. Nobody has seen the new ones.
+    /// power went, or went with the log's end or with all that is newer than an older image, the writes have their old stamps
+    /// again, if nobody has seen the new ones.
     pub(super) fn take_back_moves(&mut self, boot: BootId, vector: &Vector) {
         let host = self.boots[boot.0].host;
-        let before = (0..boot.0).rev().find(|&at| self.boots[at].host == host);
+        // (A start that damage had kept from getting anywhere has no part in this.)
+        let before = (0..boot.0).rev().find(|&at| {
+            let (of, wrote) = (&self.boots[at], || self.units.iter().any(|u| u.boot == BootId(at)));
+            of.host == host && (of.spoilt_at.is_none() || !of.moves.is_empty() || wrote())
+        });
         let Some(before) = before else { return };
-        if self.boots[boot.0].spoilt_at != self.boots[before].spoilt_at {
-            // An older log says nothing of what others have seen.
-            return;
-        }
-        while let Some((from, to, times)) = self.boots[before].moves.last() {
-            let (from, to) = (*from, *to);
-            let Some(&(_, newest)) = times.last() else { return };
-            if vector.get(to) >= newest {
+        let is_damaged = self.boots[boot.0].spoilt_at != self.boots[before].spoilt_at;
+        while let Some(last) = self.boots[before].moves.last() {
+            if last.times.last().is_none_or(|&(_, newest)| vector.get(last.to) >= newest) {
                 return;
             }
-            let back: Vec<(u64, u64)> = times.iter().map(|&(old, new)| (new, old)).collect();
-            self.boots[before].moves.pop();
-            let map = Moved { from: to, to: from, times: &back, horizon: 0 };
-            let moved = |unit: &Issued| {
-                unit.dot.origin == to && unit.dot.time >= back[0].0 && unit.dot.time <= newest
-            };
-            let mut cells: BTreeMap<KeyId, BTreeSet<Stamp>> = BTreeMap::new();
+            // Without damage since nobody can have: the record was to be on the device before.
+            if is_damaged && self.is_known_elsewhere(host, last) {
+                return;
+            }
+            let Some(made) = self.boots[before].moves.pop() else { return };
+            let back: Vec<(u64, u64)> = made.times.iter().map(|&(old, new)| (new, old)).collect();
+            let map = Moved { from: made.to, to: made.from, times: &back, horizon: 0 };
             let mut own = BTreeSet::new();
-            let boots = &self.boots;
-            let is_own = |unit: &&mut Issued| boots[unit.boot.0].host == host && moved(unit);
-            for unit in self.units.iter_mut().filter(is_own) {
-                own.insert(unit.dot);
-                for change in &unit.changes {
-                    if let Some(&id) = self.ids.get(&(change.db, change.key.clone())) {
-                        cells.entry(id).or_default().insert(unit.dot);
-                    }
-                }
-                map.stamp(&mut unit.dot);
+            for (at, dot) in made.units {
+                own.insert(std::mem::replace(&mut self.units[at].dot, dot));
             }
-            for (id, own) in &cells {
-                map.history(&mut self.keys[id.0], own);
+            for (id, before) in made.before {
+                let history = &mut self.keys[id.0];
+                history.leave_out(&own);
+                map.later(history);
+                history.add(before);
             }
-            self.flushes.retain_mut(|(_, stamp)| !own.contains(stamp) || map.stamp(stamp));
+            self.flushes.retain(|flush| !own.contains(&flush.1));
+            self.flushes.extend(made.flushes);
         }
+    }
+
+    /// Whether another host has had anything under the new stamps of a move.
+    fn is_known_elsewhere(&self, host: u16, made: &Move) -> bool {
+        let Some(&(_, oldest)) = made.times.first() else { return false };
+        let is_new = |stamp: Stamp| made.times.iter().any(|t| Stamp::new(t.1, made.to) == stamp);
+        let mut others = self.boots.iter().filter(|boot| boot.host != host);
+        let mut adopted = self.adopted.iter().flat_map(|unit| &unit.changes);
+        others.any(|boot| boot.reached.get(made.to) >= oldest)
+            || adopted.any(|change| change.stamp.is_some_and(is_new))
     }
 
     /// The writes of an epoch that nobody else had were given new stamps, everywhere they occur.
@@ -190,7 +196,9 @@ impl Ledger {
             unit.boot == boot || (earlier && (from != to || reached.covers(unit.dot)))
         };
         let mut lost = BTreeSet::new();
-        for unit in self.units.iter_mut().filter(is_own) {
+        let mut made = Move::new(map);
+        for (at, unit) in self.units.iter_mut().enumerate().filter(|unit| is_own(&unit.1)) {
+            made.units.push((at, unit.dot));
             if unit.boot != boot && unit.dot.origin == from && !reached.covers(unit.dot) {
                 unit.lost = true;
                 lost.insert(unit.dot);
@@ -206,6 +214,9 @@ impl Ledger {
         for history in &mut self.keys {
             history.increments.retain(|increment| !lost.contains(&increment.stamp));
         }
+        made.before = cells.iter().map(|(&id, own)| (id, self.keys[id.0].only(own))).collect();
+        made.flushes =
+            self.flushes.iter().filter(|flush| own.contains(&flush.1)).copied().collect();
         for (id, own) in &cells {
             map.history(&mut self.keys[id.0], own);
         }
@@ -247,6 +258,57 @@ impl Ledger {
             boot.last_dot = boot.last_dot.max(Stamp::new(last, to));
         }
         boot.now.retain(|&(origin, _)| origin != from);
+        boot.moves.push(made);
+    }
+}
+
+/// Writes of one origin that got stamps of another.
+#[derive(Clone, Debug)]
+pub(super) struct Move {
+    pub from: Origin,
+    pub to: Origin,
+    /// Old and new times.
+    pub times: Vec<(u64, u64)>,
+    /// What the node had written, as it was until then: units by their place in the ledger, parts of keys, flushes.
+    pub units: Vec<(usize, Stamp)>,
+    pub before: BTreeMap<KeyId, KeyHistory>,
+    pub flushes: Vec<(DbIndex, Stamp)>,
+}
+
+impl Move {
+    fn new(map: &Moved<'_>) -> Move {
+        let Moved { from, to, times, .. } = *map;
+        let (units, before, flushes) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Move { from, to, times: times.to_vec(), units, before, flushes }
+    }
+}
+
+impl KeyHistory {
+    /// What was written under these stamps.
+    fn only(&self, own: &BTreeSet<Stamp>) -> KeyHistory {
+        let KeyHistory { bases, expiries, increments, floors, .. } = self;
+        KeyHistory {
+            bases: bases.iter().filter(|base| own.contains(&base.stamp)).cloned().collect(),
+            expiries: expiries.iter().filter(|e| own.contains(&e.0)).copied().collect(),
+            increments: increments.iter().filter(|i| own.contains(&i.stamp)).copied().collect(),
+            floors: floors.iter().filter(|floor| own.contains(&floor.0)).copied().collect(),
+            ..KeyHistory::default()
+        }
+    }
+
+    fn leave_out(&mut self, own: &BTreeSet<Stamp>) {
+        self.bases.retain(|base| !own.contains(&base.stamp));
+        self.expiries.retain(|expiry| !own.contains(&expiry.0));
+        self.increments.retain(|increment| !own.contains(&increment.stamp));
+        self.floors.retain(|floor| !own.contains(&floor.0));
+    }
+
+    fn add(&mut self, part: KeyHistory) {
+        let KeyHistory { bases, expiries, increments, floors, .. } = part;
+        self.bases.extend(bases);
+        self.expiries.extend(expiries);
+        self.increments.extend(increments);
+        self.floors.extend(floors);
     }
 }
 
@@ -323,6 +385,24 @@ impl Moved<'_> {
             *stamp = Stamp::new(new, self.to);
         }
         listed
+    }
+
+    /// Renames in what was written later what it names of that: contributions that were moved.
+    fn later(&self, history: &mut KeyHistory) {
+        for seen in history.bases.iter_mut().flat_map(|base| &mut base.seen.list) {
+            if seen.origin == self.from && self.is_listed(seen.generation) {
+                self.time(seen.origin, &mut seen.generation);
+                if self.is_listed(seen.last) {
+                    self.time(seen.origin, &mut seen.last);
+                }
+                seen.origin = self.to;
+            }
+        }
+        for increment in &mut history.increments {
+            if increment.stamp.origin == self.from && self.is_listed(increment.generation) {
+                self.time(increment.stamp.origin, &mut increment.generation);
+            }
+        }
     }
 
     /// Renames what the moved node itself has written: nobody else has seen any of it.
