@@ -144,10 +144,13 @@ impl Active {
         core.out.facts.sometimes("an older image held what others had got since");
         let text = "The log is older than what others have of this node: what they have is taken from them";
         core.out.facts.log(LogLevel::Warning, text);
-        self.drop_lives(&sent, core);
-        for origin in sent {
-            self.vector.remove(origin);
+        // The log must not go on to say that it has them: a loss of power may leave this as its end.
+        for &from in &sent {
+            self.vector.remove(from);
+            let (to, times, horizon) = (core.clock.origin(), Vec::new(), 0);
+            core.journal.put(&wal::Record::Moved { from, to, times, horizon });
         }
+        self.drop_lives(&sent, core);
         self.log.restart(&self.vector);
         // Also what lies below the horizon comes again.
         self.is_log_older = true;

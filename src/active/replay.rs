@@ -173,7 +173,10 @@ impl Replay {
             Record::Inherited(horizon) => self.inherited = self.inherited.max(horizon),
             Record::TakenOver => self.collected = self.collected.max(self.inherited),
             Record::Moved { from, to, times, horizon } => {
-                store.move_stamps(from, to, &times, horizon);
+                // (Of a life that was given up there are none.)
+                if !times.is_empty() {
+                    store.move_stamps(from, to, &times, horizon);
+                }
                 if from != to {
                     self.vector.remove(from);
                 }
