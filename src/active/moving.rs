@@ -123,8 +123,13 @@ impl Active {
     /// would count twice. (That a life has said hello proves nothing: only then it met the first other, and what it had of that
     /// life was on the device before anything of it left.)
     ///
-    /// Told at the first meeting only: from then on what the log holds is sent. True if so: what this node has said to have, here and to others, it has no longer.
+    /// Told at the first meeting only: from then on what the log holds is sent. True if so: what this node has said to have, here
+    /// and to others, it has no longer.
     pub(super) fn drop_known(&mut self, hello: &Hello, core: &mut Core<'_>) -> bool {
+        if !hello.brings {
+            // A plain replica gives nothing back.
+            return false;
+        }
         let unmet = core::mem::take(&mut self.unmet);
         let Some(&(first, _)) = unmet.first().filter(|_| self.met_nobody) else { return false };
         let (node, lives) = (self.life.node, &self.lives);
@@ -135,7 +140,8 @@ impl Active {
         };
         let is_known = |life: &&(Epoch, Origin)| hello.vector.get(life.1) > 0;
         let known = unmet.iter().filter(is_known).map(|&(epoch, _)| epoch);
-        let later = hello.members.iter().filter(|&r| is_later(r)).map(|r| r.epoch);
+        let before = |r: &Record| Epoch(r.epoch.0.saturating_sub(1));
+        let later = hello.members.iter().filter(|&r| is_later(r)).map(before);
         // At its first meeting a life has sent what earlier ones had left, too; those after it have met nobody.
         let Some(last) = known.chain(later).max() else { return false };
         let sent = unmet.into_iter().filter(|&(epoch, _)| epoch <= last);
