@@ -47,7 +47,8 @@ fuzz_target!(|data: &[u8]| {
     }
 
     let identity = Identity { node_id: NodeId(7), epoch: Epoch(1), past: Past::default() };
-    let config = Config { identity, appendonly: false, limits: Limits::tiny(), ..Config::default() };
+    let config =
+        Config { identity, appendonly: false, limits: Limits::tiny(), ..Config::default() };
     let mut node = Node::new(config, 1, at(0));
     let mut out = Effects::new(true);
     open(&mut node, PEER, &mut out);
