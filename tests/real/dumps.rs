@@ -264,7 +264,7 @@ fn what_redis_has_saved_is_loaded_with_and_without_a_log() {
         client.select(0);
         client.expect(&[b"INCR", b"counter"], "43");
         client.expect(&[b"DEL", b"many:7"], "1");
-        if flags.is_empty() {
+        if flags == ["--appendonly", "no"] {
             continue;
         }
         // From now on the log has it all, and the dump is not looked at.
@@ -274,7 +274,7 @@ fn what_redis_has_saved_is_loaded_with_and_without_a_log() {
         client.expect(&[b"GET", b"counter"], "43");
         client.expect(&[b"EXISTS", b"many:7"], "0");
         client.expect(&[b"GET", b"many:8"], "value of 8");
-        assert!(second.log().contains("dump.rdb is not loaded: the log has the data"));
+        assert!(second.log().contains("dump.rdb is not loaded: there is a log"));
     }
 }
 
