@@ -337,8 +337,8 @@ fn forgotten<'a>(
             && base.listed_last(i).is_none_or(|last| last < i.stamp.time)
             && i.stamp.time > base.seen.horizon
             && !seen_before(i)
-            && !history.floors.iter().any(|f| reaches(f.0) && i.stamp.time <= f.1)
-            // A flush may have come within a resync, before the vector covered it.
+            // A floor or a flush may have come within a resync, before the vector covered it.
+            && !history.floors.iter().any(|f| f.0 < base.stamp && i.stamp.time <= f.1)
             && !ledger.flushes.iter().any(|f| f.0 == db && i.stamp < f.1)
     })
 }
