@@ -270,12 +270,7 @@ impl Active {
                 .iter()
                 .all(|r| !self.members.knows(r.node) && r.node != self.life.node)
             && self.members.horizon_bound().min(hello.horizon_bound) > 0;
-        // A start forgets no cluster: what the log holds at or below its own horizon the other would refuse, cell by cell.
-        let moved = !self.is_plain()
-            && !self.members.has_announced()
-            && core.store.collected() > 0
-            && self.members.is_elsewhere(hello);
-        (foreign || moved).then_some(Refusal::ForeignCluster)
+        foreign.then_some(Refusal::ForeignCluster)
     }
 
     /// Whether another process with the peer's node id is on a link that shows signs of life. Links of a past one
