@@ -126,7 +126,7 @@ impl Active {
     /// Told at the first meeting only: from then on what the log holds is sent. True if so: what this node has said to have, here
     /// and to others, it has no longer.
     pub(super) fn drop_known(&mut self, hello: &Hello, core: &mut Core<'_>) -> bool {
-        if !hello.brings {
+        if !hello.brings && !self.is_plain() {
             // A plain replica gives nothing back.
             return false;
         }
