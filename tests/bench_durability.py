@@ -8,8 +8,9 @@ to core 0, clients to core 1 (not for snapshots); the servers take turns, and ea
 
     log        SET with 50 clients: requests a second and server CPU per request, without a log, with everysec, with always
     start      from exec to the first answer that is not -LOADING, with a log of --keys keys that has been compacted
-    snapshot   (scheduled before all else on the machine) BGREWRITEAOF with --keys keys: resident bytes while it runs beside before, and the longest time that a
-               GET every millisecond waited for its answer meanwhile, beside the same without a snapshot
+    snapshot   BGREWRITEAOF with --keys keys: resident bytes while it runs beside before, and the longest time that a GET
+               every millisecond waited for its answer meanwhile, beside the same without a snapshot; server and probe
+               are scheduled before all else on the machine, where that is allowed
 
 Exit code 1 if a bound is missed (everysec costs more than 15 %, always or the start slower than redis-server,
 a snapshot that adds 5 % or makes a GET wait 5 ms longer), 2 if something is missing.
@@ -17,7 +18,6 @@ a snapshot that adds 5 % or makes a GET wait 5 ms longer), 2 if something is mis
 
 import argparse
 import os
-import shutil
 import socket
 import statistics
 import subprocess
@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 
-from bench_redis import Server, build, fill
+from bench_redis import Server, build, check_machine, fill
 
 LOGS = {"none": ["--appendonly", "no"],
         "everysec": ["--appendonly", "yes", "--appendfsync", "everysec"],
@@ -180,13 +180,7 @@ def main():
     parser.add_argument("--quorate")
     parser.add_argument("--redis", default="redis-server")
     options = parser.parse_args()
-    for tool in [options.redis, "redis-benchmark", "taskset"]:
-        if shutil.which(tool) is None:
-            print(f"{tool} is not installed", file=sys.stderr)
-            sys.exit(2)
-    if len(os.sched_getaffinity(0)) < 2:
-        print("two cores are needed", file=sys.stderr)
-        sys.exit(2)
+    check_machine(options)
     names = {"quorate": [options.quorate or build(), "server"],
              "redis": [options.redis, "--save", "", "--daemonize", "no"]}
     missed = []

@@ -102,6 +102,17 @@ def build():
     return os.path.join(target, "release", "quorate")
 
 
+def check_machine(options):
+    """Ends with code 2 if something is missing."""
+    for tool in [options.redis, "redis-benchmark", "taskset"]:
+        if shutil.which(tool) is None:
+            print(f"{tool} is not installed", file=sys.stderr)
+            sys.exit(2)
+    if len(os.sched_getaffinity(0)) < 2:
+        print("two cores are needed", file=sys.stderr)
+        sys.exit(2)
+
+
 def main():
     parser = argparse.ArgumentParser(description="quorate beside redis-server: CPU and memory")
     parser.add_argument("--runs", type=int, default=5)
@@ -110,13 +121,7 @@ def main():
     parser.add_argument("--quorate")
     parser.add_argument("--redis", default="redis-server")
     options = parser.parse_args()
-    for tool in [options.redis, "redis-benchmark", "taskset"]:
-        if shutil.which(tool) is None:
-            print(f"{tool} is not installed", file=sys.stderr)
-            sys.exit(2)
-    if len(os.sched_getaffinity(0)) < 2:
-        print("two cores are needed", file=sys.stderr)
-        sys.exit(2)
+    check_machine(options)
     ours = [options.quorate or build(), "server", "--appendonly", "no"]
     theirs = [options.redis, "--save", "", "--appendonly", "no"]
     worse = False

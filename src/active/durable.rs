@@ -54,16 +54,15 @@ impl Durable {
 impl Active {
     /// A sync of everything in the log begins; it ends at `through`.
     pub fn on_sync_asked(&mut self, through: Lsn, core: &mut Core<'_>) {
-        let (origin, promised) = (core.clock.origin(), self.durable.promised);
-        let mut vector = self.vector.clone();
-        if vector.get(origin) > promised {
-            vector.remove(origin);
-            vector.raise(origin, promised);
-        }
-        let present = (!self.holds_unlogged()).then(|| Present {
-            vector,
-            clock: self.skew.expiry(core.now),
-            joined: core.store.inherited().is_none(),
+        let present = (!self.holds_unlogged()).then(|| {
+            let (origin, promised) = (core.clock.origin(), self.durable.promised);
+            let mut vector = self.vector.clone();
+            if vector.get(origin) > promised {
+                vector.remove(origin);
+                vector.raise(origin, promised);
+            }
+            let joined = core.store.inherited().is_none();
+            Present { vector, clock: self.skew.expiry(core.now), joined }
         });
         self.durable.asked = Some((through, present));
     }
