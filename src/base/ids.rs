@@ -25,7 +25,7 @@ pub struct Lsn(pub u64);
 pub struct DbIndex(pub u16);
 
 /// One of the 4096 partitions of the key space: CRC16 slot / 4.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Partition(pub u16);
 
 /// Most logical databases a server can have.

@@ -1,10 +1,487 @@
-//! Strong mode, as far as it goes: who may decide for which partition. Pure functions of the roster; nothing serves by
-//! them yet, and `strong-consistency yes` is refused.
+//! Strong mode's protocol: partitions, regimes, quorums; no I/O, and no knowledge of clients' commands or of links.
+//!
+//! The caller hands in what peers say and when time has passed, and takes out what is to be said ([`Strong::take_items`]),
+//! what is to be written down ([`Strong::take_records`]) and what became of clients' requests
+//! ([`Strong::take_outcomes`]). What was written down before something was said has to be durable before that leaves,
+//! if [`Durable::comes_first`] says so of it, or always under `appendfsync always`.
 
+mod bid;
+mod follow;
+pub mod message;
+mod part;
 pub mod quorum;
+pub mod regime;
+mod reign;
 pub mod roster;
+mod round;
 pub mod succession;
+pub mod tail;
+#[cfg(test)]
+mod tests;
+mod view;
+mod vote;
 
-pub use quorum::{VoterSet, may_decide};
-pub use roster::{NodeName, RackId, Roster, RosterError, RosterNode};
-pub use succession::Succession;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::fact::Facts;
+use crate::base::ids::Partition;
+use crate::base::rng::Rng;
+use crate::base::time::{Mono, Span};
+
+use self::message::{Durable, Item, Standing};
+use self::part::{Part, Reign, Waiting};
+use self::regime::{Configuration, Member, Regime, Start, VoterId};
+use self::round::Round;
+use self::tail::{Entry, KeyChange, KeyState, Tail};
+use self::view::Peer;
+
+pub use self::part::Ticket;
+pub use self::quorum::{VoterSet, may_decide};
+pub use self::roster::{NodeName, RackId, Roster, RosterError, RosterNode};
+pub use self::succession::Succession;
+
+/// What a node of a strong cluster is told about itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StrongConfig {
+    pub name: NodeName,
+    /// How many partitions there are: 4096, a divisor of that in simulations.
+    pub partitions: u16,
+    pub heartbeat_interval: Span,
+    pub heartbeat_timeout: Span,
+    pub write_timeout: Span,
+}
+
+/// The committed state of the partitions this node holds.
+pub trait Copies {
+    /// Sets keys to what committed entries say.
+    fn apply(&mut self, of: Partition, changes: &[KeyChange]);
+    /// Everything a partition holds, by key.
+    fn read(&self, of: Partition) -> Vec<KeyChange>;
+    /// Forgets everything of a partition.
+    fn clear(&mut self, of: Partition);
+}
+
+/// What the protocol works with for the length of one call.
+pub struct Desk<'a> {
+    pub now: Mono,
+    pub copies: &'a mut dyn Copies,
+    pub facts: &'a mut Facts,
+}
+
+/// Where a request for a partition is to go.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// This node serves it.
+    Here,
+    /// This node is about to, or not to: to be asked again soon.
+    Wait,
+    Moved(NodeName),
+    Down(Reason),
+}
+
+/// Why nobody is known to serve a partition.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Reason {
+    NoRoster,
+    /// This node does not hear a quorum.
+    NoQuorum,
+    /// It hears one; a master is being found, or nobody has an intact copy.
+    NoMaster,
+}
+
+/// What became of a request.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// What it was computed from, and what it wrote, is committed; a read is confirmed.
+    Done(Ticket),
+    /// A read: this node does not serve any more. Nothing has been done.
+    Refused(Ticket),
+    /// A write whose fate is not known.
+    InDoubt(Ticket),
+}
+
+/// A node's part in a strong cluster.
+#[derive(Debug)]
+pub struct Strong {
+    config: StrongConfig,
+    voter: VoterId,
+    start: Start,
+    /// Random, drawn with the start.
+    nonce: u64,
+    roster: Option<InForce>,
+    /// Accepted, and not yet known to be accepted by all of its nodes: who has.
+    proposed: Option<(Standing, BTreeSet<NodeName>)>,
+    peers: BTreeMap<NodeName, Peer>,
+    parts: Vec<Part>,
+    /// Partitions that a tick has to look at.
+    busy: BTreeSet<Partition>,
+    /// Partitions whose followers are to be sent something.
+    dirty: BTreeSet<Partition>,
+    /// Partitions that clients wait for.
+    awaited: BTreeSet<Partition>,
+    wants_round: BTreeSet<Partition>,
+    rounds: BTreeMap<u64, Round>,
+    next_round: u64,
+    /// Whole copies on their way, by receiver.
+    wholes: BTreeMap<NodeName, u32>,
+    heard: Vec<(NodeName, Start)>,
+    next_beat: Mono,
+    next_tick: Mono,
+    items: BTreeMap<NodeName, Vec<Item>>,
+    records: Vec<Durable>,
+    outcomes: Vec<Outcome>,
+    rng: Rng,
+}
+
+/// The roster in force, and what follows from it.
+#[derive(Debug)]
+struct InForce {
+    standing: Standing,
+    succession: Succession,
+    /// This node's place in it, if its data directory may vote.
+    place: Option<usize>,
+}
+
+impl InForce {
+    fn order(&self, of: Partition) -> &[u8] {
+        self.succession.order(of)
+    }
+
+    fn may_decide(&self, set: VoterSet, of: Partition) -> bool {
+        may_decide(set, self.order(of), self.succession.copies())
+    }
+
+    fn name(&self, place: usize) -> NodeName {
+        self.standing.roster.nodes()[place].name
+    }
+
+    fn replicas(&self, of: Partition) -> impl Iterator<Item = NodeName> {
+        self.succession.replicas(of).iter().map(|&place| self.name(usize::from(place)))
+    }
+
+    /// The nodes of a partition in the order of its succession.
+    fn names(&self, of: Partition) -> impl Iterator<Item = NodeName> {
+        self.order(of).iter().map(|&place| self.name(usize::from(place)))
+    }
+
+    fn set(&self, names: impl IntoIterator<Item = NodeName>) -> VoterSet {
+        names.into_iter().filter_map(|name| self.standing.roster.place(name)).collect()
+    }
+}
+
+impl Strong {
+    /// A node that has never been in a cluster, or whose records are about to be read.
+    pub fn new(config: StrongConfig, voter: VoterId, rng: Rng) -> Strong {
+        let nobody = Configuration { regime: Regime(0), master: None, isr: Vec::new() };
+        let parts = (0..config.partitions).map(|_| Part::new(nobody.clone(), None)).collect();
+        Strong {
+            config,
+            voter,
+            start: Start(0),
+            nonce: 0,
+            roster: None,
+            proposed: None,
+            peers: BTreeMap::new(),
+            parts,
+            busy: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            wants_round: BTreeSet::new(),
+            rounds: BTreeMap::new(),
+            next_round: 1,
+            wholes: BTreeMap::new(),
+            heard: Vec::new(),
+            next_beat: Mono(0),
+            next_tick: Mono(0),
+            items: BTreeMap::new(),
+            records: Vec::new(),
+            outcomes: Vec::new(),
+            rng,
+        }
+    }
+
+    // ----- the start -------------------------------------------------------------------------
+
+    /// Takes in what an earlier life has written down, in its order, before [`Strong::begin`].
+    pub fn recover(&mut self, record: Durable, copies: &mut dyn Copies) {
+        match record {
+            Durable::Start { start, nonce, lost } => self.on_start(start, nonce, lost),
+            Durable::Roster { standing } => self.proposed = Some((standing, BTreeSet::new())),
+            Durable::RosterHeld => {
+                if let Some((standing, _)) = self.proposed.take() {
+                    self.put_in_force(standing);
+                }
+            }
+            Durable::Promise { of, regime } => self.part(of).promise(regime),
+            Durable::Accept { of, proposal } => self.part(of).accept(proposal),
+            Durable::Chosen { of, config } => {
+                let part = self.part(of);
+                part.promised = part.promised.max(config.regime);
+                part.learn_chosen(config);
+            }
+            Durable::Entry { of, entry } => self.part(of).tail.push(entry),
+            Durable::Committed { of, index } => {
+                self.part(of).tail.commit(index, |entry| copies.apply(of, &entry.changes));
+            }
+            Durable::Truncate { of, last } => self.part(of).tail.truncate(last),
+            Durable::Whole { of, history, records } => {
+                let part = self.part(of);
+                part.tail = Tail::whole(history);
+                part.intact = None;
+                copies.clear(of);
+                copies.apply(of, &records);
+            }
+            Durable::Intact { of } => {
+                let start = self.start;
+                self.part(of).intact = Some(start);
+            }
+            Durable::Dropped { of } => {
+                let part = self.part(of);
+                part.tail = Tail::default();
+                part.intact = None;
+                copies.clear(of);
+            }
+        }
+    }
+
+    /// All records are read. `lost`: the end of what was written may be missing, so no copy counts as intact.
+    pub fn begin(&mut self, lost: bool, now: Mono) {
+        let start = Start(self.start.0 + 1);
+        let nonce = self.rng.next_u64();
+        self.on_start(start, nonce, lost);
+        self.records.push(Durable::Start { start, nonce, lost });
+        self.next_beat = now;
+        self.next_tick = now;
+        self.look_at_all();
+    }
+
+    fn on_start(&mut self, start: Start, nonce: u64, lost: bool) {
+        self.start = start;
+        self.nonce = nonce;
+        if lost {
+            for part in &mut self.parts {
+                part.intact = None;
+            }
+        }
+    }
+
+    // ----- the roster ------------------------------------------------------------------------
+
+    /// Begins a cluster: its first roster, of these nodes that this one hears.
+    ///
+    /// # Errors
+    /// There is a roster already, or one is being accepted; or a node of it is not heard.
+    pub fn found(&mut self, roster: Roster, now: Mono) -> Result<(), FoundError> {
+        if self.roster.is_some() || self.proposed.is_some() {
+            return Err(FoundError::Exists);
+        }
+        let mut voters = Vec::new();
+        for node in roster.nodes() {
+            let voter = if node.name == self.config.name {
+                Some(self.voter)
+            } else {
+                self.peers.get(&node.name).filter(|peer| self.is_fresh(peer, now)).map(|p| p.voter)
+            };
+            voters.push(voter.ok_or(FoundError::NotHeard(node.name))?);
+        }
+        let cluster = self.rng.next_u64();
+        self.accept_roster(Standing { cluster, version: 1, roster, voters });
+        self.next_beat = now;
+        Ok(())
+    }
+
+    fn accept_roster(&mut self, standing: Standing) {
+        self.records.push(Durable::Roster { standing: standing.clone() });
+        self.proposed = Some((standing, BTreeSet::from([self.config.name])));
+        self.roster_held_by_all();
+    }
+
+    /// The proposed roster is in force if all its nodes have accepted it.
+    fn roster_held_by_all(&mut self) {
+        let Some((standing, held)) = &self.proposed else { return };
+        if standing.roster.nodes().iter().all(|node| held.contains(&node.name)) {
+            let standing = standing.clone();
+            self.proposed = None;
+            self.records.push(Durable::RosterHeld);
+            self.put_in_force(standing);
+            self.look_at_all();
+        }
+    }
+
+    fn put_in_force(&mut self, standing: Standing) {
+        let roster = &standing.roster;
+        let place =
+            roster.place(self.config.name).filter(|&place| standing.voters[place] == self.voter);
+        let in_force =
+            InForce { succession: Succession::new(roster), place, standing: standing.clone() };
+        for at in 0..self.config.partitions {
+            let of = Partition(at);
+            let mut isr: Vec<Member> = in_force
+                .succession
+                .replicas(of)
+                .iter()
+                .map(|&place| Member {
+                    name: in_force.name(usize::from(place)),
+                    voter: standing.voters[usize::from(place)],
+                    start: Start(0),
+                })
+                .collect();
+            isr.sort();
+            let holds = place.is_some() && isr.iter().any(|m| m.name == self.config.name);
+            let part = &mut self.parts[usize::from(at)];
+            if part.chosen.regime == Regime(0) {
+                part.chosen.isr = isr;
+                part.intact = holds.then_some(Start(0));
+            }
+        }
+        self.roster = Some(in_force);
+    }
+
+    // ----- clients ---------------------------------------------------------------------------
+
+    /// Where requests for a partition go.
+    pub fn route(&self, of: Partition, now: Mono) -> Route {
+        let Some(roster) = &self.roster else { return Route::Down(Reason::NoRoster) };
+        let part = self.at(of);
+        if part.serves() {
+            return Route::Here;
+        }
+        if part.reign.is_some() || part.bid.as_ref().is_some_and(|bid| !bid.is_asking()) {
+            return Route::Wait;
+        }
+        if let Some((name, regime)) = part.serving
+            && regime >= part.chosen.regime
+            && name != self.config.name
+            && self.peers.get(&name).is_some_and(|peer| self.is_fresh(peer, now))
+        {
+            return Route::Moved(name);
+        }
+        let heard = self.heard_voters(roster);
+        let quorum = roster.may_decide(heard, of);
+        Route::Down(if quorum { Reason::NoMaster } else { Reason::NoQuorum })
+    }
+
+    /// The state of a key that open entries have changed: `None` if none has.
+    pub fn open_state(&self, of: Partition, key: &[u8]) -> Option<&Option<KeyState>> {
+        self.at(of).tail.open_state(key)
+    }
+
+    /// Makes an entry of a partition that this node serves. The outcome of `ticket` follows.
+    ///
+    /// # Panics
+    /// If this node does not serve the partition.
+    pub fn write(&mut self, of: Partition, changes: Vec<KeyChange>, ticket: Ticket, now: Mono) {
+        let until = now + self.config.write_timeout;
+        let part = self.part(of);
+        let regime = part.reign.as_ref().filter(|reign| reign.serves).map(|r| r.config.regime);
+        let regime = regime.expect("only the master makes entries");
+        let entry = Entry { regime, index: part.tail.last().index + 1, changes };
+        let index = entry.index;
+        part.tail.push(entry.clone());
+        let (write, round, confirmed) = (true, None, true);
+        part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
+        self.records.push(Durable::Entry { of, entry });
+        self.awaited.insert(of);
+        self.dirty.insert(of);
+        if self.at(of).reign.as_ref().is_some_and(|reign| !self.isr_decides(of, reign)) {
+            self.wants_round.insert(of);
+        }
+    }
+
+    /// A read was executed on a partition that this node serves, its open entries included. The outcome of `ticket`
+    /// follows.
+    pub fn read(&mut self, of: Partition, ticket: Ticket, now: Mono) {
+        let until = now + self.config.write_timeout;
+        let part = self.part(of);
+        assert!(part.serves(), "only the master answers reads");
+        let index = part.tail.last().index;
+        let (write, round, confirmed) = (false, None, false);
+        part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
+        self.awaited.insert(of);
+        self.wants_round.insert(of);
+    }
+
+    // ----- what comes of it ------------------------------------------------------------------
+
+    /// What is to be written down, in order, before anything that is said from now on leaves.
+    pub fn take_records(&mut self) -> Vec<Durable> {
+        core::mem::take(&mut self.records)
+    }
+
+    /// What is to be said to each peer.
+    pub fn take_items(&mut self) -> BTreeMap<NodeName, Vec<Item>> {
+        core::mem::take(&mut self.items)
+    }
+
+    pub fn take_outcomes(&mut self) -> Vec<Outcome> {
+        core::mem::take(&mut self.outcomes)
+    }
+
+    // ----- small words -----------------------------------------------------------------------
+
+    fn at(&self, of: Partition) -> &Part {
+        &self.parts[usize::from(of.0)]
+    }
+
+    fn part(&mut self, of: Partition) -> &mut Part {
+        &mut self.parts[usize::from(of.0)]
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.config.partitions).map(Partition)
+    }
+
+    fn look_at_all(&mut self) {
+        self.busy = self.partitions().collect();
+    }
+
+    fn say(&mut self, to: NodeName, item: Item) {
+        if self.peers.get(&to).is_some_and(|peer| peer.up) {
+            self.items.entry(to).or_default().push(item);
+        }
+    }
+
+    /// Says it to all other voters of the roster.
+    fn say_to_voters(&mut self, item: &Item) {
+        let Some(roster) = &self.roster else { return };
+        let names: Vec<NodeName> = roster.standing.roster.nodes().iter().map(|n| n.name).collect();
+        for name in names {
+            if name != self.config.name {
+                self.say(name, item.clone());
+            }
+        }
+    }
+
+    fn say_to_all(&mut self, item: &Item) {
+        let names: Vec<NodeName> = self.peers.keys().copied().collect();
+        for name in names {
+            self.say(name, item.clone());
+        }
+    }
+
+    /// The place of a peer in the roster, if its data directory may vote.
+    fn voter_place(&self, name: NodeName) -> Option<usize> {
+        let roster = self.roster.as_ref()?;
+        let place = roster.standing.roster.place(name)?;
+        let voter = self.peers.get(&name)?.voter;
+        (roster.standing.voters[place] == voter).then_some(place)
+    }
+
+    fn myself(&self) -> Member {
+        Member { name: self.config.name, voter: self.voter, start: self.start }
+    }
+
+    /// Whether a configuration's ISR alone may decide.
+    fn isr_decides(&self, of: Partition, reign: &Reign) -> bool {
+        let isr = reign.config.isr.iter().map(|member| member.name);
+        self.roster.as_ref().is_some_and(|roster| roster.may_decide(roster.set(isr), of))
+    }
+}
+
+/// Why no cluster was begun.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum FoundError {
+    /// There is a roster.
+    Exists,
+    NotHeard(NodeName),
+}

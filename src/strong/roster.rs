@@ -3,6 +3,8 @@
 use core::fmt;
 use core::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Most nodes a roster can have.
 pub const ROSTER_NODES_MAX: usize = 128;
 
@@ -10,15 +12,17 @@ pub const ROSTER_NODES_MAX: usize = 128;
 pub const REPLICATION_FACTOR_MAX: u8 = 8;
 
 /// A node as operators name it: a hexadecimal number of at most 32 bits, like `A129`; not 0.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeName(pub u32);
 
 /// What is likely to fail together: a rack, a zone, a site. 0 if nothing is said.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct RackId(pub u16);
 
 /// One node of a roster, written `A129` or `A129@33`.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct RosterNode {
     pub name: NodeName,
     pub rack: RackId,
@@ -26,7 +30,7 @@ pub struct RosterNode {
 
 /// Nodes and the number of copies of each partition. Every node that has the same roster comes to the same
 /// succession.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Roster {
     /// In the order of their names, which are unique.
     nodes: Vec<RosterNode>,

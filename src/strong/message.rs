@@ -1,0 +1,218 @@
+//! What nodes of a strong cluster say to each other, and what each writes down for its next start.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::ids::Partition;
+
+use super::regime::{Configuration, Proposal, Regime, Report, Start, VoterId};
+use super::roster::{NodeName, Roster};
+use super::tail::{Entry, History, KeyChange, LogState, Place};
+
+/// A roster that is in force once all its nodes have accepted it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Standing {
+    /// Random identity of the cluster: nodes of different ones refuse each other.
+    pub cluster: u64,
+    pub version: u32,
+    pub roster: Roster,
+    /// The data directories that may vote, by their nodes' places in the roster.
+    pub voters: Vec<VoterId>,
+}
+
+/// What a log transfer is part of.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Stage {
+    /// Under a promise, before the configuration is proposed: the log becomes exactly the candidate's.
+    Join,
+    /// The regime's configuration is chosen, and the sender its master. With `exact` the log becomes exactly the master's.
+    Serve { config: Option<Configuration>, exact: bool },
+}
+
+/// One thing said of one partition, or of the sender. What refers to a regime lower than one promised is refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Item {
+    /// The sender is alive and hears these.
+    Beat {
+        hears: Vec<NodeName>,
+    },
+    /// Proposes a cluster's first roster; said until all its nodes have it.
+    Roster {
+        standing: Standing,
+    },
+    /// The sender has accepted a roster, and knows that all have.
+    RosterHeld {
+        cluster: u64,
+        version: u32,
+        by_all: bool,
+    },
+    /// Would you promise? (Step 0)
+    Ask {
+        of: Partition,
+        regime: Regime,
+    },
+    Answer {
+        of: Partition,
+        regime: Regime,
+        yes: bool,
+        promised: Regime,
+    },
+    /// Promise to refuse everything of lower regimes. (Step 1)
+    Promise {
+        of: Partition,
+        regime: Regime,
+    },
+    Promised {
+        of: Partition,
+        regime: Regime,
+        report: Report,
+    },
+    /// A higher regime was promised.
+    Refused {
+        of: Partition,
+        regime: Regime,
+        promised: Regime,
+    },
+    /// Try instead of the sender, which has found the receiver in the core and not itself.
+    Nominate {
+        of: Partition,
+        seen: Regime,
+    },
+    /// Accept this configuration. (Step 4)
+    Accept {
+        of: Partition,
+        proposal: Proposal,
+    },
+    Accepted {
+        of: Partition,
+        regime: Regime,
+    },
+    /// A quorum has accepted it.
+    Chosen {
+        of: Partition,
+        config: Configuration,
+    },
+    /// Entries behind `prev`, and how far they are committed. (Steps 3 and 5, writes)
+    Sync {
+        of: Partition,
+        regime: Regime,
+        stage: Stage,
+        prev: Place,
+        entries: Vec<Entry>,
+        committed: u64,
+    },
+    /// The receiver's log is the sender's up to here; `exact`: and has nothing behind.
+    Synced {
+        of: Partition,
+        regime: Regime,
+        last: u64,
+        exact: bool,
+    },
+    /// There is no `prev` in the receiver's log.
+    Mismatch {
+        of: Partition,
+        regime: Regime,
+        log: LogState,
+    },
+    /// A whole copy: the committed state at the end of `history`.
+    Whole {
+        of: Partition,
+        regime: Regime,
+        history: History,
+        records: Vec<KeyChange>,
+    },
+    /// Has anything above these regimes been promised?
+    Round {
+        id: u64,
+        asked: Vec<(Partition, Regime)>,
+    },
+    /// All but these are the highest.
+    RoundAnswer {
+        id: u64,
+        refused: Vec<(Partition, Regime)>,
+    },
+    /// The sender serves a partition from now on, or does not any more.
+    Serving {
+        of: Partition,
+        regime: Regime,
+    },
+    Stopped {
+        of: Partition,
+        regime: Regime,
+    },
+}
+
+/// What is written down. Everything but `Entry` and `Committed` has to be durable before anything is said that builds on
+/// it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Durable {
+    /// A start. `lost`: what was written before may lack its end.
+    Start {
+        start: Start,
+        nonce: u64,
+        lost: bool,
+    },
+    Roster {
+        standing: Standing,
+    },
+    /// All nodes of the roster have it.
+    RosterHeld,
+    Promise {
+        of: Partition,
+        regime: Regime,
+    },
+    Accept {
+        of: Partition,
+        proposal: Proposal,
+    },
+    Chosen {
+        of: Partition,
+        config: Configuration,
+    },
+    Entry {
+        of: Partition,
+        entry: Entry,
+    },
+    /// Entries up to here are committed.
+    Committed {
+        of: Partition,
+        index: u64,
+    },
+    /// Entries behind this one are dropped.
+    Truncate {
+        of: Partition,
+        last: u64,
+    },
+    /// The copy was replaced by this, and may lack what was acknowledged.
+    Whole {
+        of: Partition,
+        history: History,
+        records: Vec<KeyChange>,
+    },
+    /// The copy has everything acknowledged, as of this start.
+    Intact {
+        of: Partition,
+    },
+    /// The copy is dropped.
+    Dropped {
+        of: Partition,
+    },
+}
+
+impl Durable {
+    /// Whether nothing that is said later may leave before it is durable.
+    pub fn comes_first(&self) -> bool {
+        match self {
+            Durable::Entry { .. } | Durable::Committed { .. } => false,
+            Durable::Start { .. }
+            | Durable::Roster { .. }
+            | Durable::RosterHeld
+            | Durable::Promise { .. }
+            | Durable::Accept { .. }
+            | Durable::Chosen { .. }
+            | Durable::Truncate { .. }
+            | Durable::Whole { .. }
+            | Durable::Intact { .. }
+            | Durable::Dropped { .. } => true,
+        }
+    }
+}

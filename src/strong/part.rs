@@ -1,0 +1,234 @@
+//! One partition at one node: what it has promised and accepted, its copy, and what it is doing about it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::base::time::Mono;
+
+use super::quorum::VoterSet;
+use super::regime::{Base, Configuration, Member, Proposal, Regime, Report, Start};
+use super::roster::NodeName;
+use super::tail::{LogState, Tail};
+
+/// Names what a client waits for; chosen by the caller.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Ticket(pub u64);
+
+/// A partition.
+#[derive(Debug)]
+pub struct Part {
+    // Durable.
+    pub promised: Regime,
+    /// Since `chosen`, the oldest first.
+    pub accepted: Vec<Proposal>,
+    /// The newest configuration known to be chosen.
+    pub chosen: Configuration,
+    pub intact: Option<Start>,
+    pub tail: Tail,
+    // Of this life.
+    /// Whose candidacy the highest promise was given to; after a start it is not known.
+    pub promised_to: Option<NodeName>,
+    /// Who says that it serves, and in which regime.
+    pub serving: Option<(NodeName, Regime)>,
+    /// The highest regime heard of.
+    pub seen: Regime,
+    /// A configuration that may have been chosen, and in whose core this node is not.
+    pub outside: Option<Regime>,
+    pub reign: Option<Reign>,
+    pub bid: Option<Bid>,
+    /// Since when nobody is known to serve; a candidate's wait begins anew with a promise to another.
+    pub vacant_since: Option<Mono>,
+    /// Random part of that wait, drawn with it.
+    pub jitter: u64,
+    /// What clients wait for, in the order of its places.
+    pub waits: VecDeque<Waiting>,
+}
+
+/// A client's write or read.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    pub ticket: Ticket,
+    /// What has to be committed.
+    pub index: u64,
+    pub write: bool,
+    /// A read: which round confirms it, and whether that has come to an end.
+    pub round: Option<u64>,
+    pub confirmed: bool,
+    pub until: Mono,
+}
+
+/// This node is the master of a chosen configuration.
+#[derive(Debug)]
+pub struct Reign {
+    pub config: Configuration,
+    /// All of the ISR have exactly the master's state: it serves.
+    pub serves: bool,
+    pub followers: BTreeMap<NodeName, Follower>,
+    /// Up to here other voters than the ISR have said that nothing higher was promised after the entry was made.
+    pub vouched: u64,
+    /// Somebody has promised a higher regime.
+    pub contested: bool,
+    /// What the followers were told of `committed`.
+    pub told: u64,
+    pub since: Mono,
+}
+
+/// Another copy, as its master sees it.
+#[derive(Debug)]
+pub struct Follower {
+    /// Its log is the master's up to here.
+    pub acked: u64,
+    /// What is sent next.
+    pub next: u64,
+    /// Its log was exactly the master's once in this regime.
+    pub exact: bool,
+    pub mode: Mode,
+    pub sent_at: Mono,
+    /// The configuration was sent, over the link there is.
+    pub told_config: bool,
+    /// Something is to be said even if there are no entries to send.
+    pub due: bool,
+}
+
+/// How entries get to a follower.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// The place up to which the logs are equal is looked for.
+    Probe,
+    Stream,
+    /// A whole copy is to be sent.
+    NeedsWhole,
+    /// It was sent.
+    WholeSent,
+}
+
+/// An attempt at a regime.
+#[derive(Debug)]
+pub struct Bid {
+    pub regime: Regime,
+    pub phase: Phase,
+    pub since: Mono,
+    pub sent_at: Mono,
+}
+
+#[derive(Debug)]
+pub enum Phase {
+    /// Step 0.
+    Asking { yes: VoterSet },
+    /// Steps 1 and 2.
+    Promising { reports: BTreeMap<usize, Report> },
+    /// Step 3.
+    Joining { plan: Plan, joiners: BTreeMap<NodeName, Joiner> },
+    /// Step 4.
+    Accepting { proposal: Proposal, accepted: VoterSet },
+}
+
+/// What a new configuration is made of.
+#[derive(Debug)]
+pub struct Plan {
+    pub base: Base,
+    pub core: Vec<Member>,
+    pub reports: BTreeMap<usize, Report>,
+}
+
+/// A catching-up copy that is to become a member.
+#[derive(Debug)]
+pub struct Joiner {
+    pub member: Member,
+    pub log: LogState,
+    pub exact: bool,
+}
+
+impl Part {
+    pub fn new(chosen: Configuration, intact: Option<Start>) -> Part {
+        Part {
+            promised: Regime(0),
+            accepted: Vec::new(),
+            chosen,
+            intact,
+            tail: Tail::default(),
+            promised_to: None,
+            serving: None,
+            seen: Regime(0),
+            outside: None,
+            reign: None,
+            bid: None,
+            vacant_since: None,
+            jitter: 0,
+            waits: VecDeque::new(),
+        }
+    }
+
+    pub fn report(&self, start: Start) -> Report {
+        Report {
+            start,
+            accepted: self.accepted.clone(),
+            chosen: self.chosen.clone(),
+            intact: self.intact,
+            log: self.tail.state(),
+        }
+    }
+
+    /// The newest configuration this node has heard of by accepting it.
+    pub fn newest(&self) -> &Configuration {
+        self.accepted.last().map_or(&self.chosen, |proposal| &proposal.config)
+    }
+
+    pub fn note(&mut self, regime: Regime) {
+        self.seen = self.seen.max(regime);
+    }
+
+    pub fn promise(&mut self, regime: Regime) {
+        assert!(regime > self.promised, "promises only grow");
+        self.promised = regime;
+        self.note(regime);
+    }
+
+    pub fn accept(&mut self, proposal: Proposal) {
+        let regime = proposal.config.regime;
+        assert!(regime >= self.promised, "what is accepted was not promised away");
+        self.promised = regime;
+        self.note(regime);
+        if self.newest().regime < regime {
+            self.accepted.push(proposal);
+        }
+    }
+
+    pub fn learn_chosen(&mut self, config: Configuration) {
+        assert!(config.regime > self.chosen.regime, "news are new");
+        self.note(config.regime);
+        self.accepted.retain(|proposal| proposal.config.regime > config.regime);
+        self.chosen = config;
+    }
+
+    pub fn serves(&self) -> bool {
+        self.reign.as_ref().is_some_and(|reign| reign.serves)
+    }
+}
+
+impl Follower {
+    pub fn new() -> Follower {
+        Follower {
+            acked: 0,
+            next: 1,
+            exact: false,
+            mode: Mode::Probe,
+            sent_at: Mono(0),
+            told_config: false,
+            due: true,
+        }
+    }
+}
+
+impl Reign {
+    pub fn new(config: Configuration, now: Mono) -> Reign {
+        Reign {
+            config,
+            serves: false,
+            followers: BTreeMap::new(),
+            vouched: 0,
+            contested: false,
+            told: 0,
+            since: now,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Regimes and their configurations: what a promiser reports, and which configuration a new one has to follow.
+
+use serde::{Deserialize, Serialize};
+
+use super::quorum::{VoterSet, may_decide};
+use super::roster::{NodeName, Roster};
+use super::tail::LogState;
+
+/// Number of a reign of one master over one partition: only grows. 0 is the roster's own configuration, which has no
+/// master.
+#[derive(
+    Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct Regime(pub u32);
+
+/// Random identity of a data directory as a voter.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct VoterId(pub u64);
+
+/// Counts a voter's starts, from 1. A copy that was intact when its roster was accepted is so since 0.
+#[derive(
+    Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct Start(pub u32);
+
+/// A node as a configuration names it.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Member {
+    pub name: NodeName,
+    pub voter: VoterId,
+    pub start: Start,
+}
+
+/// Who reigns over a partition, and who has to have every write of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Configuration {
+    pub regime: Regime,
+    /// `None` in the roster's configuration only.
+    pub master: Option<NodeName>,
+    /// By name. The master is one of them.
+    pub isr: Vec<Member>,
+}
+
+/// A configuration, and those that may have been chosen before it: the newest first, down to the one known to be chosen,
+/// which is not among them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Proposal {
+    pub config: Configuration,
+    pub ancestors: Vec<Configuration>,
+}
+
+/// What a promiser tells of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    pub start: Start,
+    /// Everything it has accepted since the configuration it knows to be chosen, the oldest first.
+    pub accepted: Vec<Proposal>,
+    pub chosen: Configuration,
+    /// Since which start its copy has had everything it ever acknowledged; `None` if it may lack some.
+    pub intact: Option<Start>,
+    pub log: LogState,
+}
+
+impl Regime {
+    pub fn next(self) -> Regime {
+        Regime(self.0 + 1)
+    }
+}
+
+impl Configuration {
+    pub fn member(&self, name: NodeName) -> Option<&Member> {
+        self.isr.iter().find(|member| member.name == name)
+    }
+}
+
+/// What a new configuration follows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Base {
+    /// The newest configuration that may have been chosen.
+    pub config: Configuration,
+    /// What the new one names as its ancestors.
+    pub ancestors: Vec<Configuration>,
+}
+
+/// The base, from what a quorum of the roster's voters reports, by their places in it.
+///
+/// A configuration newer than all that are known to be chosen is passed over if those voters that have not answered,
+/// together with those that report it, contain no quorum: then it never had one.
+///
+/// # Panics
+/// If there is no report.
+pub fn base_of(reports: &[(usize, &Report)], roster: &Roster, order: &[u8]) -> Base {
+    let chosen = reports.iter().map(|(_, report)| &report.chosen).max_by_key(|c| c.regime);
+    let chosen = chosen.expect("a quorum has somebody in it");
+    let mut newer: Vec<&Configuration> = reports
+        .iter()
+        .flat_map(|(_, report)| &report.accepted)
+        .flat_map(|proposal| core::iter::once(&proposal.config).chain(&proposal.ancestors))
+        .filter(|config| config.regime > chosen.regime)
+        .collect();
+    newer.sort_by_key(|config| core::cmp::Reverse(config.regime));
+    newer.dedup();
+    let answered: VoterSet = reports.iter().map(|(place, _)| *place).collect();
+    let silent = VoterSet::all(roster.nodes().len()).without(answered);
+    let maybe_chosen = |config: &Configuration| {
+        let reporters = reports.iter().filter(|(_, report)| {
+            report.accepted.iter().any(|proposal| proposal.config.regime == config.regime)
+        });
+        let set = reporters.fold(silent, |set, (place, _)| set.with(*place));
+        may_decide(set, order, roster.copies())
+    };
+    // What stands behind the base stays named while it may have been chosen, too.
+    let mut may: Vec<Configuration> =
+        newer.into_iter().filter(|config| maybe_chosen(config)).cloned().collect();
+    if may.is_empty() {
+        return Base { config: chosen.clone(), ancestors: Vec::new() };
+    }
+    let config = may.remove(0);
+    let mut ancestors = vec![config.clone()];
+    ancestors.append(&mut may);
+    Base { config, ancestors }
+}
+
+/// Those of the base's ISR that have promised and whose copies are intact since then, or restarted without loss, by name.
+pub fn core_of(
+    base: &Configuration,
+    roster: &Roster,
+    reports: &[(usize, &Report)],
+) -> Vec<NodeName> {
+    let in_core = |member: &&Member| {
+        let report =
+            roster.place(member.name).and_then(|place| reports.iter().find(|(of, _)| *of == place));
+        report.is_some_and(|(_, report)| report.intact.is_some_and(|since| since <= member.start))
+    };
+    base.isr.iter().filter(in_core).map(|member| member.name).collect()
+}

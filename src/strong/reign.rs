@@ -1,0 +1,428 @@
+//! The master's side: bringing the others to its state, writes, catching up, and when to change the regime.
+
+use crate::base::ids::Partition;
+use crate::base::time::{Mono, Span};
+
+use super::message::{Item, Stage};
+use super::part::{Follower, Mode, Reign};
+use super::regime::{Configuration, Regime};
+use super::roster::NodeName;
+use super::tail::LogState;
+use super::{Desk, Outcome, Strong};
+
+/// Entries of one transfer.
+const ENTRIES_MAX: usize = 1024;
+/// Whole copies on their way to one node.
+const WHOLES_MAX: u32 = 16;
+/// A follower that lacks no more entries than this is about to be caught up.
+const NEARLY: u64 = 32;
+
+impl Follower {
+    /// The link was replaced: what is not acknowledged may not have arrived.
+    pub fn start_again(&mut self) {
+        self.next = self.acked + 1;
+        self.told_config = false;
+        self.due = true;
+        self.sent_at = Mono(0);
+        match self.mode {
+            Mode::Stream => {}
+            Mode::Probe | Mode::NeedsWhole | Mode::WholeSent => self.mode = Mode::Probe,
+        }
+    }
+}
+
+impl Strong {
+    /// Step 5: the configuration is chosen and names this node.
+    pub(super) fn begin_reign(
+        &mut self,
+        of: Partition,
+        config: Configuration,
+        desk: &mut Desk<'_>,
+    ) {
+        let mut reign = Reign::new(config, desk.now);
+        for member in &reign.config.isr {
+            if member.name != self.config.name {
+                reign.followers.insert(member.name, Follower::new());
+            }
+        }
+        let part = self.part(of);
+        part.reign = Some(reign);
+        part.vacant_since = None;
+        self.dirty.insert(of);
+        self.busy.insert(of);
+        self.serve_if_equal(of, desk);
+    }
+
+    /// Serves once all members have confirmed exactly the master's state: all of it is committed then.
+    fn serve_if_equal(&mut self, of: Partition, desk: &mut Desk<'_>) {
+        let part = self.at(of);
+        let last = part.tail.last().index;
+        let Some(reign) = &part.reign else { return };
+        let ready = |name: NodeName| {
+            name == self.config.name
+                || reign.followers.get(&name).is_some_and(|f| f.exact && f.acked == last)
+        };
+        if reign.serves || !reign.config.isr.iter().all(|member| ready(member.name)) {
+            return;
+        }
+        let regime = reign.config.regime;
+        let me = self.config.name;
+        let part = self.part(of);
+        part.serving = Some((me, regime));
+        if let Some(reign) = &mut part.reign {
+            reign.serves = true;
+            reign.vouched = last;
+            reign.since = desk.now;
+        }
+        self.commit_to(of, last, desk);
+        self.resolve(of);
+        self.say_to_all(&Item::Serving { of, regime });
+        self.busy.insert(of);
+    }
+
+    /// This node's reign ends. Writes on their way may still turn out to be committed.
+    pub(super) fn abdicate(&mut self, of: Partition, desk: &mut Desk<'_>) {
+        let me = self.config.name;
+        let part = self.part(of);
+        let Some(reign) = part.reign.take() else { return };
+        if part.waits.iter().any(|wait| wait.write) {
+            desk.facts.sometimes("a regime ended with a write in flight");
+        }
+        let regime = reign.config.regime;
+        if part.serving == Some((me, regime)) {
+            part.serving = None;
+        }
+        let mut refused = Vec::new();
+        part.waits.retain(|wait| {
+            if !wait.write {
+                refused.push(Outcome::Refused(wait.ticket));
+            }
+            wait.write
+        });
+        self.outcomes.append(&mut refused);
+        self.wants_round.remove(&of);
+        if reign.serves {
+            self.say_to_all(&Item::Stopped { of, regime });
+        }
+        self.busy.insert(of);
+    }
+
+    // ----- entries on their way --------------------------------------------------------------
+
+    /// End of a batch: entries, whole copies and rounds leave.
+    pub fn flush(&mut self, desk: &mut Desk<'_>) {
+        for of in core::mem::take(&mut self.dirty) {
+            self.advance(of, desk);
+            self.send_entries(of, desk);
+        }
+        self.begin_rounds(desk);
+    }
+
+    fn send_entries(&mut self, of: Partition, desk: &mut Desk<'_>) {
+        let committed = self.at(of).tail.committed();
+        // (Out of its place, so that the rest can be looked at.)
+        let Some(mut reign) = self.part(of).reign.take() else { return };
+        for (&name, follower) in &mut reign.followers {
+            if self.peers.get(&name).is_some_and(|peer| peer.up) {
+                let member = reign.config.member(name).is_some();
+                let exact = member && !follower.exact;
+                self.send_to(of, &reign.config, name, follower, exact, desk);
+            }
+        }
+        if reign.followers.values().all(|follower| !follower.due) {
+            reign.told = committed;
+        }
+        self.part(of).reign = Some(reign);
+    }
+
+    fn send_to(
+        &mut self,
+        of: Partition,
+        config: &Configuration,
+        to: NodeName,
+        follower: &mut Follower,
+        exact: bool,
+        desk: &mut Desk<'_>,
+    ) {
+        let tail = &self.at(of).tail;
+        let (last, committed) = (tail.last().index, tail.committed());
+        let regime = config.regime;
+        match follower.mode {
+            Mode::WholeSent => return,
+            Mode::NeedsWhole => {
+                let on_way = self.wholes.entry(to).or_default();
+                if *on_way >= WHOLES_MAX {
+                    self.busy.insert(of);
+                    return;
+                }
+                *on_way += 1;
+                let history = self.at(of).tail.history().until(committed);
+                let records = desk.copies.read(of);
+                follower.mode = Mode::WholeSent;
+                follower.next = committed + 1;
+                follower.sent_at = desk.now;
+                return self.say(to, Item::Whole { of, regime, history, records });
+            }
+            Mode::Probe => follower.next = last + 1,
+            Mode::Stream => {}
+        }
+        let probes = follower.mode == Mode::Probe;
+        if !core::mem::take(&mut follower.due) && (probes || follower.next > last) {
+            return;
+        }
+        loop {
+            let tail = &self.at(of).tail;
+            let before = follower.next - 1;
+            let (Some(prev), Some(entries)) =
+                (tail.history().place(before), tail.after(before, ENTRIES_MAX))
+            else {
+                follower.mode = Mode::NeedsWhole;
+                self.busy.insert(of);
+                return;
+            };
+            follower.next += entries.len() as u64;
+            follower.sent_at = desk.now;
+            let config = Some(config.clone()).filter(|_| !follower.told_config);
+            follower.told_config = true;
+            let ends = follower.next > last;
+            let stage = Stage::Serve { config, exact: exact && ends };
+            self.say(to, Item::Sync { of, regime, stage, prev, entries, committed });
+            if ends || probes {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn on_synced(
+        &mut self,
+        from: NodeName,
+        of: Partition,
+        regime: Regime,
+        last: u64,
+        exact: bool,
+        desk: &mut Desk<'_>,
+    ) {
+        let bids = self.at(of).bid.as_ref().is_some_and(|bid| bid.regime == regime);
+        if bids && exact {
+            return self.on_joiner_synced(from, of, last, desk);
+        }
+        let Some(start) = self.peers.get(&from).map(|peer| peer.start) else { return };
+        let part = self.part(of);
+        let end = part.tail.last().index;
+        let Some(reign) = part.reign.as_mut().filter(|r| r.config.regime == regime) else { return };
+        // A member that has started anew since is none.
+        if reign.config.member(from).is_some_and(|member| member.start != start) {
+            return;
+        }
+        let Some(follower) = reign.followers.get_mut(&from) else { return };
+        let arrived = follower.mode == Mode::WholeSent;
+        follower.mode = Mode::Stream;
+        follower.acked = follower.acked.max(last);
+        follower.next = follower.next.max(last + 1);
+        follower.exact |= exact && last == end;
+        let serves = reign.serves;
+        if arrived && let Some(on_way) = self.wholes.get_mut(&from) {
+            *on_way = on_way.saturating_sub(1);
+        }
+        if serves {
+            self.dirty.insert(of);
+        } else {
+            self.serve_if_equal(of, desk);
+        }
+        if self.at(of).reign.as_ref().is_none_or(|r| r.config.member(from).is_none()) {
+            self.busy.insert(of);
+        }
+    }
+
+    pub(super) fn on_mismatch(
+        &mut self,
+        from: NodeName,
+        of: Partition,
+        regime: Regime,
+        log: &LogState,
+    ) {
+        let part = self.part(of);
+        let Some(reign) = part.reign.as_mut().filter(|r| r.config.regime == regime) else { return };
+        let Some(follower) = reign.followers.get_mut(&from) else { return };
+        let common = part.tail.history().common(&log.history);
+        let at_hand = log.committed <= common.index && part.tail.after(common.index, 1).is_some();
+        if at_hand {
+            follower.mode = Mode::Stream;
+            follower.acked = common.index;
+            follower.next = common.index + 1;
+            follower.due = true;
+        } else {
+            assert!(
+                reign.config.member(from).is_none(),
+                "a member of the ISR has everything that is committed"
+            );
+            follower.mode = Mode::NeedsWhole;
+        }
+        self.dirty.insert(of);
+    }
+
+    /// Commits what all of the ISR have, if they, and who else has answered, are a quorum.
+    pub(super) fn advance(&mut self, of: Partition, desk: &mut Desk<'_>) {
+        let part = self.at(of);
+        let Some(reign) = part.reign.as_ref().filter(|reign| reign.serves) else { return };
+        let mut index = part.tail.last().index;
+        for member in &reign.config.isr {
+            if let Some(follower) = reign.followers.get(&member.name) {
+                index = index.min(follower.acked);
+            } else if member.name != self.config.name {
+                return;
+            }
+        }
+        if !self.isr_decides(of, reign) {
+            index = index.min(reign.vouched);
+        }
+        self.commit_to(of, index, desk);
+    }
+
+    // ----- what clients wait for -------------------------------------------------------------
+
+    /// Tells what is committed, or confirmed, by now.
+    pub(super) fn resolve(&mut self, of: Partition) {
+        let part = self.part(of);
+        let committed = part.tail.committed();
+        let mut done = Vec::new();
+        part.waits.retain(|wait| {
+            let is_done = wait.index <= committed && wait.confirmed;
+            if is_done {
+                done.push(Outcome::Done(wait.ticket));
+            }
+            !is_done
+        });
+        if part.waits.is_empty() {
+            self.awaited.remove(&of);
+        }
+        self.outcomes.append(&mut done);
+    }
+
+    pub(super) fn expire_waits(&mut self, now: Mono) {
+        for of in self.awaited.clone() {
+            let mut late = Vec::new();
+            let part = self.part(of);
+            part.waits.retain(|wait| {
+                let is_late = now >= wait.until;
+                if is_late {
+                    let ticket = wait.ticket;
+                    late.push(if wait.write {
+                        Outcome::InDoubt(ticket)
+                    } else {
+                        Outcome::Refused(ticket)
+                    });
+                }
+                !is_late
+            });
+            if part.waits.is_empty() {
+                self.awaited.remove(&of);
+            }
+            self.outcomes.append(&mut late);
+        }
+    }
+
+    // ----- when to change --------------------------------------------------------------------
+
+    /// True if nothing is to be done until something happens.
+    pub(super) fn tick_reign(&mut self, of: Partition, desk: &mut Desk<'_>) -> bool {
+        let Some(roster) = &self.roster else { return true };
+        if !roster.may_decide(self.heard_voters(roster), of) {
+            desk.facts.sometimes("a master that hears no quorum stopped");
+            self.abdicate(of, desk);
+            return false;
+        }
+        let wanted = self.wanted(of);
+        self.keep_followers(of, &wanted, desk);
+        let interval = self.config.heartbeat_interval;
+        let Some(reign) = &self.at(of).reign else { return true };
+        let age = desk.now.since(reign.since);
+        let lost = reign.config.isr.iter().any(|m| !self.hears_start(m.name, m.start));
+        let stuck = !reign.serves && age >= self.config.heartbeat_timeout;
+        if reign.contested || lost || stuck {
+            self.start_bid(of, desk);
+            return false;
+        }
+        if !reign.serves {
+            return false;
+        }
+        let last = self.at(of).tail.last().index;
+        let isr = |name: NodeName| reign.config.member(name).is_some();
+        let outside: Vec<NodeName> = wanted.iter().copied().filter(|&name| !isr(name)).collect();
+        let caught_up = |name: &NodeName| {
+            let follower = reign.followers.get(name);
+            follower.is_some_and(|f| f.mode == Mode::Stream && f.acked + NEARLY >= last)
+        };
+        let grows = !outside.is_empty() && outside.iter().all(caught_up);
+        let extra = outside.is_empty()
+            && self.roster.as_ref().is_some_and(|r| r.replicas(of).all(isr))
+            && reign.config.isr.len() > wanted.len();
+        let first = wanted.first().copied().unwrap_or(self.config.name);
+        let hands_back = self.roster.as_ref().and_then(|r| r.replicas(of).next()) == Some(first)
+            && first != self.config.name
+            && isr(first);
+        if (grows || extra || hands_back) && age >= interval {
+            if hands_back && !grows {
+                desk.facts.sometimes("a partition was handed back");
+            }
+            self.start_bid(of, desk);
+            return false;
+        }
+        let quiet = outside.is_empty() && !extra && !hands_back;
+        self.send_again(of, desk) && quiet
+    }
+
+    /// Streams to nodes that are to have a copy, and to no others.
+    fn keep_followers(&mut self, of: Partition, wanted: &[NodeName], desk: &mut Desk<'_>) {
+        let me = self.config.name;
+        let Some(reign) = &mut self.part(of).reign else { return };
+        let config = &reign.config;
+        reign.followers.retain(|&name, _| config.member(name).is_some() || wanted.contains(&name));
+        let mut added = false;
+        for &name in wanted.iter().filter(|name| **name != me) {
+            reign.followers.entry(name).or_insert_with(|| {
+                added = true;
+                Follower::new()
+            });
+        }
+        for member in reign.config.isr.clone() {
+            if member.name != me {
+                reign.followers.entry(member.name).or_insert_with(|| {
+                    added = true;
+                    Follower::new()
+                });
+            }
+        }
+        if added {
+            desk.facts.sometimes("a copy is brought up to date");
+            self.dirty.insert(of);
+        }
+    }
+
+    /// Sends what was not acknowledged for long, and how far is committed. True if nobody lacks anything.
+    fn send_again(&mut self, of: Partition, desk: &mut Desk<'_>) -> bool {
+        let patience = Span(2 * self.config.heartbeat_interval.0);
+        let part = self.part(of);
+        let (last, committed) = (part.tail.last().index, part.tail.committed());
+        let Some(reign) = &mut part.reign else { return true };
+        let mut quiet = reign.told == committed;
+        let news = !quiet;
+        let mut again = news;
+        for follower in reign.followers.values_mut() {
+            follower.due |= news;
+            let lacks = follower.acked < last || follower.mode != Mode::Stream;
+            quiet &= !lacks;
+            if lacks && desk.now.since(follower.sent_at) >= patience {
+                again = true;
+                follower.due = true;
+                if follower.mode == Mode::Stream {
+                    follower.next = follower.acked + 1;
+                }
+            }
+        }
+        if again {
+            self.dirty.insert(of);
+        }
+        quiet
+    }
+}

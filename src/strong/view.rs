@@ -1,0 +1,284 @@
+//! Who is there: links, heartbeats, and the ticks in which what has changed is acted on.
+
+use crate::base::ids::Partition;
+use crate::base::time::Mono;
+
+use super::message::Item;
+use super::quorum::VoterSet;
+use super::regime::{Start, VoterId};
+use super::roster::NodeName;
+use super::{Desk, InForce, Strong};
+
+/// Ticks in a heartbeat interval.
+const TICKS: u64 = 3;
+
+/// Another node, as its last link has introduced it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub voter: VoterId,
+    pub start: Start,
+    pub up: bool,
+    pub last_heard: Mono,
+    /// Whom it hears.
+    pub hears: Vec<NodeName>,
+}
+
+impl Strong {
+    /// A link to a node is up, in place of any earlier one: what was said over that and not answered may be lost.
+    pub fn on_peer_up(
+        &mut self,
+        name: NodeName,
+        voter: VoterId,
+        start: Start,
+        desk: &mut Desk<'_>,
+    ) {
+        let known = self.peers.get(&name);
+        let same = known.is_some_and(|peer| peer.start == start && peer.voter == voter);
+        let peer = Peer { voter, start, up: true, last_heard: desk.now, hears: Vec::new() };
+        self.peers.insert(name, peer);
+        self.items.remove(&name);
+        self.wholes.remove(&name);
+        for of in self.partitions() {
+            let part = self.part(of);
+            if !same && part.serving.is_some_and(|serving| serving.0 == name) {
+                part.serving = None;
+            }
+            if let Some(reign) = &mut part.reign {
+                if same && let Some(follower) = reign.followers.get_mut(&name) {
+                    follower.start_again();
+                } else {
+                    reign.followers.remove(&name);
+                }
+                let (regime, serves) = (reign.config.regime, reign.serves);
+                if serves {
+                    self.say(name, Item::Serving { of, regime });
+                }
+                self.dirty.insert(of);
+            }
+        }
+        if let Some((standing, _)) = &self.proposed {
+            let standing = standing.clone();
+            self.say(name, Item::Roster { standing });
+        }
+        self.say_beat_to(name, desk.now);
+        self.retry_rounds();
+        self.look_at_all();
+    }
+
+    pub fn on_peer_down(&mut self, name: NodeName) {
+        if let Some(peer) = self.peers.get_mut(&name) {
+            peer.up = false;
+        }
+        self.items.remove(&name);
+        self.wholes.remove(&name);
+    }
+
+    /// What a peer has said, in order.
+    pub fn on_items(&mut self, from: NodeName, items: Vec<Item>, desk: &mut Desk<'_>) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.last_heard = desk.now;
+        for item in items {
+            self.on_item(from, item, desk);
+        }
+    }
+
+    fn on_item(&mut self, from: NodeName, item: Item, desk: &mut Desk<'_>) {
+        if let Some(of) = partition_of(&item)
+            && of.0 >= self.config.partitions
+        {
+            return;
+        }
+        match item {
+            Item::Beat { hears } => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.hears = hears;
+                }
+            }
+            Item::Roster { standing } => {
+                if self.roster.is_none() && self.proposed.is_none() {
+                    self.accept_roster(standing);
+                }
+                self.say_roster_held(from);
+            }
+            Item::RosterHeld { cluster, version, by_all } => {
+                self.on_roster_held(from, cluster, version, by_all);
+            }
+            Item::Ask { of, regime } => self.on_ask(from, of, regime, desk),
+            Item::Answer { of, regime, yes, promised } => {
+                self.on_answer(from, of, regime, yes, promised, desk);
+            }
+            Item::Promise { of, regime } => self.on_promise(from, of, regime, desk),
+            Item::Promised { of, regime, report } => {
+                self.on_promised(from, of, regime, report, desk);
+            }
+            Item::Refused { of, regime, promised } => self.on_refused(of, regime, promised, desk),
+            Item::Nominate { of, seen } => self.on_nominate(of, seen, desk),
+            Item::Accept { of, proposal } => self.on_accept(from, of, proposal, desk),
+            Item::Accepted { of, regime } => self.on_accepted(from, of, regime, desk),
+            Item::Chosen { of, config } => self.on_chosen(of, config, desk),
+            Item::Sync { of, regime, stage, prev, entries, committed } => {
+                self.on_sync(from, (of, regime), stage, (prev, entries, committed), desk);
+            }
+            Item::Synced { of, regime, last, exact } => {
+                self.on_synced(from, of, regime, last, exact, desk);
+            }
+            Item::Mismatch { of, regime, log } => self.on_mismatch(from, of, regime, &log),
+            Item::Whole { of, regime, history, records } => {
+                self.on_whole(from, (of, regime), history, records, desk);
+            }
+            Item::Round { id, asked } => self.on_round(from, id, asked),
+            Item::RoundAnswer { id, refused } => self.on_round_answer(from, id, &refused, desk),
+            Item::Serving { of, regime } => {
+                let part = self.part(of);
+                part.note(regime);
+                if part.serving.is_none_or(|serving| serving.1 <= regime) {
+                    part.serving = Some((from, regime));
+                }
+            }
+            Item::Stopped { of, regime } => {
+                if self.at(of).serving == Some((from, regime)) {
+                    self.part(of).serving = None;
+                    self.busy.insert(of);
+                }
+            }
+        }
+    }
+
+    fn on_roster_held(&mut self, from: NodeName, cluster: u64, version: u32, by_all: bool) {
+        let Some((standing, held)) = &mut self.proposed else { return };
+        if standing.cluster != cluster || standing.version != version {
+            return;
+        }
+        held.insert(from);
+        if by_all {
+            held.extend(standing.roster.nodes().iter().map(|node| node.name));
+        }
+        self.roster_held_by_all();
+    }
+
+    fn say_roster_held(&mut self, to: NodeName) {
+        let (standing, by_all) = match (&self.roster, &self.proposed) {
+            (Some(roster), _) => (&roster.standing, true),
+            (None, Some((standing, _))) => (standing, false),
+            (None, None) => return,
+        };
+        let (cluster, version) = (standing.cluster, standing.version);
+        self.say(to, Item::RosterHeld { cluster, version, by_all });
+    }
+
+    // ----- time ------------------------------------------------------------------------------
+
+    /// When [`Strong::on_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Mono {
+        self.next_beat.min(self.next_tick)
+    }
+
+    pub fn on_timeout(&mut self, desk: &mut Desk<'_>) {
+        let interval = self.config.heartbeat_interval;
+        if desk.now >= self.next_beat {
+            self.next_beat = desk.now + interval;
+            let names: Vec<NodeName> = self.peers.keys().copied().collect();
+            for name in names {
+                self.say_beat_to(name, desk.now);
+            }
+        }
+        if desk.now >= self.next_tick {
+            self.next_tick = desk.now + crate::base::time::Span(interval.0 / TICKS);
+            self.on_tick(desk);
+        }
+    }
+
+    fn say_beat_to(&mut self, name: NodeName, now: Mono) {
+        let fresh = self.peers.iter().filter(|(_, peer)| self.is_fresh(peer, now));
+        let hears = fresh.map(|(&name, _)| name).collect();
+        self.say(name, Item::Beat { hears });
+        if let Some((standing, held)) = &self.proposed
+            && !held.contains(&name)
+        {
+            let standing = standing.clone();
+            self.say(name, Item::Roster { standing });
+        }
+        self.say_roster_held(name);
+    }
+
+    fn on_tick(&mut self, desk: &mut Desk<'_>) {
+        let fresh = self.peers.iter().filter(|(_, peer)| self.is_fresh(peer, desk.now));
+        let heard: Vec<(NodeName, Start)> = fresh.map(|(&n, peer)| (n, peer.start)).collect();
+        if heard != self.heard {
+            self.heard = heard;
+            self.look_at_all();
+        }
+        self.expire_waits(desk.now);
+        self.expire_rounds(desk.now);
+        if self.roster.as_ref().is_none_or(|roster| roster.place.is_none()) {
+            return;
+        }
+        for of in self.busy.clone() {
+            if self.tick(of, desk) {
+                self.busy.remove(&of);
+            }
+        }
+    }
+
+    /// Goes on with a partition. True if there is nothing more to do until something happens.
+    fn tick(&mut self, of: Partition, desk: &mut Desk<'_>) -> bool {
+        if self.at(of).bid.is_some() {
+            self.tick_bid(of, desk);
+            return false;
+        }
+        if self.at(of).reign.is_some() {
+            return self.tick_reign(of, desk);
+        }
+        self.tick_vacant(of, desk)
+    }
+
+    // ----- who is heard ----------------------------------------------------------------------
+
+    pub(super) fn is_fresh(&self, peer: &Peer, now: Mono) -> bool {
+        now.since(peer.last_heard) < self.config.heartbeat_timeout
+    }
+
+    /// Whether a node was heard at the last tick, in this life of it.
+    pub(super) fn hears(&self, name: NodeName) -> bool {
+        name == self.config.name || self.heard.iter().any(|heard| heard.0 == name)
+    }
+
+    pub(super) fn hears_start(&self, name: NodeName, start: Start) -> bool {
+        if name == self.config.name {
+            start == self.start
+        } else {
+            self.heard.contains(&(name, start))
+        }
+    }
+
+    /// The voters heard at the last tick, with this node.
+    pub(super) fn heard_voters(&self, roster: &InForce) -> VoterSet {
+        let places = self.heard.iter().filter_map(|(name, _)| self.voter_place(*name));
+        places.chain(roster.place).collect()
+    }
+}
+
+fn partition_of(item: &Item) -> Option<Partition> {
+    match item {
+        Item::Beat { .. }
+        | Item::Roster { .. }
+        | Item::RosterHeld { .. }
+        | Item::Round { .. }
+        | Item::RoundAnswer { .. } => None,
+        Item::Ask { of, .. }
+        | Item::Answer { of, .. }
+        | Item::Promise { of, .. }
+        | Item::Promised { of, .. }
+        | Item::Refused { of, .. }
+        | Item::Nominate { of, .. }
+        | Item::Accept { of, .. }
+        | Item::Accepted { of, .. }
+        | Item::Chosen { of, .. }
+        | Item::Sync { of, .. }
+        | Item::Synced { of, .. }
+        | Item::Mismatch { of, .. }
+        | Item::Whole { of, .. }
+        | Item::Serving { of, .. }
+        | Item::Stopped { of, .. } => Some(*of),
+    }
+}

@@ -1,0 +1,201 @@
+//! The voter's side of a change of regime: promises, acceptances, what is chosen.
+
+use crate::base::ids::Partition;
+
+use super::message::{Durable, Item};
+use super::regime::{Configuration, Proposal, Regime};
+use super::roster::NodeName;
+use super::tail::Tail;
+use super::{Desk, Outcome, Strong};
+
+impl Strong {
+    /// Whether this node may vote at all, and for whom: voters answer voters.
+    fn may_answer(&self, from: NodeName) -> bool {
+        self.roster.as_ref().is_some_and(|roster| roster.place.is_some())
+            && self.voter_place(from).is_some()
+    }
+
+    /// Step 0: a promise is withheld only while somebody else is heard who serves in the highest regime known, and hears a
+    /// quorum.
+    pub(super) fn would_promise(&self, to: NodeName, of: Partition, regime: Regime) -> bool {
+        let part = self.at(of);
+        if regime <= part.promised {
+            return false;
+        }
+        if part.serves() && to != self.config.name {
+            let mine = part.reign.as_ref().is_some_and(|reign| !reign.contested);
+            return !mine;
+        }
+        let Some((who, serves)) = part.serving else { return true };
+        let (Some(roster), Some(peer)) = (&self.roster, self.peers.get(&who)) else { return true };
+        let hears = roster.set(peer.hears.iter().copied().chain([who]));
+        let withheld = who != to
+            && self.hears(who)
+            && serves >= part.chosen.regime
+            && roster.may_decide(hears, of);
+        !withheld
+    }
+
+    pub(super) fn on_ask(
+        &mut self,
+        from: NodeName,
+        of: Partition,
+        regime: Regime,
+        _: &mut Desk<'_>,
+    ) {
+        if !self.may_answer(from) {
+            return;
+        }
+        let yes = self.would_promise(from, of, regime);
+        let part = self.part(of);
+        part.note(regime);
+        let promised = part.promised;
+        self.say(from, Item::Answer { of, regime, yes, promised });
+    }
+
+    /// Step 1.
+    pub(super) fn on_promise(
+        &mut self,
+        from: NodeName,
+        of: Partition,
+        regime: Regime,
+        desk: &mut Desk<'_>,
+    ) {
+        if !self.may_answer(from) {
+            return;
+        }
+        let promised = self.at(of).promised;
+        let bids = self.at(of).bid.as_ref().is_some_and(|bid| bid.regime == regime);
+        if regime < promised || bids || self.at(of).newest().regime >= regime {
+            return self.say(from, Item::Refused { of, regime, promised: promised.max(regime) });
+        }
+        let start = self.start;
+        if regime > promised {
+            self.promise(of, regime, desk);
+            self.part(of).promised_to = Some(from);
+        } else if self.at(of).promised_to != Some(from) {
+            // Another candidate had it.
+            return self.say(from, Item::Refused { of, regime, promised });
+        }
+        let report = self.at(of).report(start);
+        self.say(from, Item::Promised { of, regime, report });
+    }
+
+    /// Makes a promise, to another or to itself: what this node does in lower regimes ends.
+    pub(super) fn promise(&mut self, of: Partition, regime: Regime, desk: &mut Desk<'_>) {
+        self.part(of).promise(regime);
+        self.part(of).promised_to = None;
+        self.records.push(Durable::Promise { of, regime });
+        self.step_down_below(of, regime, desk);
+    }
+
+    /// Whatever this node does in a regime below this one ends.
+    pub(super) fn step_down_below(&mut self, of: Partition, regime: Regime, desk: &mut Desk<'_>) {
+        let part = self.part(of);
+        if part.bid.as_ref().is_some_and(|bid| bid.regime < regime) {
+            part.bid = None;
+        }
+        part.vacant_since = None;
+        if part.reign.as_ref().is_some_and(|reign| reign.config.regime < regime) {
+            self.abdicate(of, desk);
+        }
+        self.busy.insert(of);
+    }
+
+    /// Step 4.
+    pub(super) fn on_accept(
+        &mut self,
+        from: NodeName,
+        of: Partition,
+        proposal: Proposal,
+        desk: &mut Desk<'_>,
+    ) {
+        if !self.may_answer(from) {
+            return;
+        }
+        let regime = proposal.config.regime;
+        let promised = self.at(of).promised;
+        if regime < promised {
+            return self.say(from, Item::Refused { of, regime, promised });
+        }
+        if self.at(of).newest().regime < regime {
+            self.part(of).accept(proposal.clone());
+            self.records.push(Durable::Accept { of, proposal });
+            self.step_down_below(of, regime, desk);
+        } else if self.at(of).newest() != &proposal.config {
+            // (Each number has one configuration at most: this one's candidate cannot be the other's.)
+            return self.say(from, Item::Refused { of, regime, promised: promised.max(regime) });
+        }
+        self.say(from, Item::Accepted { of, regime });
+    }
+
+    pub(super) fn on_chosen(&mut self, of: Partition, config: Configuration, desk: &mut Desk<'_>) {
+        let regime = config.regime;
+        self.learn_chosen(of, &config, desk);
+        let part = self.at(of);
+        let named = config.master == Some(self.config.name)
+            && config.member(self.config.name) == Some(&self.myself());
+        let still = part.promised == regime && part.chosen.regime == regime;
+        if named && still && part.reign.is_none() && part.bid.is_none() {
+            self.begin_reign(of, config, desk);
+        }
+    }
+
+    /// A configuration is known to be chosen. Its number counts as promised: nothing lower can be of use.
+    pub(super) fn learn_chosen(
+        &mut self,
+        of: Partition,
+        config: &Configuration,
+        desk: &mut Desk<'_>,
+    ) {
+        let regime = config.regime;
+        if self.at(of).chosen.regime >= regime || self.roster.is_none() {
+            return;
+        }
+        let part = self.part(of);
+        part.promised = part.promised.max(regime);
+        part.learn_chosen(config.clone());
+        self.records.push(Durable::Chosen { of, config: config.clone() });
+        self.step_down_below(of, regime, desk);
+        self.drop_if_frozen(of, desk);
+    }
+
+    /// A copy that no configuration needs any more is dropped: one without it is chosen, with all roster-replicas in sync.
+    fn drop_if_frozen(&mut self, of: Partition, desk: &mut Desk<'_>) {
+        let Some(roster) = &self.roster else { return };
+        let part = self.at(of);
+        let config = &part.chosen;
+        let needed = config.member(self.config.name).is_some()
+            || roster.replicas(of).any(|name| config.member(name).is_none());
+        if needed || part.newest().regime > config.regime {
+            return;
+        }
+        if part.intact.is_none() && part.tail.last().index == 0 {
+            return;
+        }
+        self.records.push(Durable::Dropped { of });
+        let part = self.part(of);
+        part.intact = None;
+        part.tail = Tail::default();
+        self.doubt_writes_behind(of, 0);
+        desk.copies.clear(of);
+        desk.facts.sometimes("a frozen copy was dropped");
+    }
+
+    /// Writes that clients wait for behind this place are not in the log any more.
+    pub(super) fn doubt_writes_behind(&mut self, of: Partition, last: u64) {
+        let mut doubted = Vec::new();
+        self.part(of).waits.retain(|wait| {
+            let gone = wait.index > last;
+            if gone {
+                doubted.push(if wait.write {
+                    Outcome::InDoubt(wait.ticket)
+                } else {
+                    Outcome::Refused(wait.ticket)
+                });
+            }
+            !gone
+        });
+        self.outcomes.append(&mut doubted);
+    }
+}
