@@ -194,7 +194,8 @@ impl Replay {
             Record::Forgotten { db, key, slot, stamp } => {
                 store.forget(db, &key, slot, stamp, UnixMs(0), &mut Facts::default());
             }
-            Record::Synced { .. } => {}
+            // (A node in active mode does not come this far with one of strong mode's.)
+            Record::Synced { .. } | Record::Strong(_) => {}
         }
     }
 

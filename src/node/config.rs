@@ -13,6 +13,7 @@ use crate::wire::inline::split_inline;
 
 use super::directive::{self, Directive, Refusal};
 use super::save_points::SavePoint;
+use super::strong::directives::StrongSettings;
 
 /// Who a node is; kept beside its data by the driver, which counts the epoch up (durably) before every start.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,6 +77,7 @@ pub struct Config {
     pub loglevel: LogLevel,
     /// Where log lines go; empty for standard output.
     pub logfile: String,
+    pub strong: StrongSettings,
 }
 
 /// Where a directive was read.
@@ -119,6 +121,8 @@ pub enum Problem {
     MastersWithoutActiveReplica,
     /// `active-replica yes` beside an explicit `replica-read-only yes`.
     ActiveReadOnly,
+    /// `strong-consistency yes` without something it needs, or beside something that it is not.
+    Strong { wanted: &'static str },
 }
 
 impl Default for Config {
@@ -161,6 +165,7 @@ impl Default for Config {
             client_output_soft_secs: 0,
             loglevel: LogLevel::Notice,
             logfile: String::new(),
+            strong: StrongSettings::default(),
         }
     }
 }
@@ -288,7 +293,27 @@ impl Reader {
             }
             config.replica_read_only = false;
         }
+        if let Some(wanted) = config.strong.on.then(|| strong_needs(config)).flatten() {
+            return Err(whole(Problem::Strong { wanted }));
+        }
         Ok(self.config)
+    }
+}
+
+/// What a configuration of strong mode lacks, if anything.
+fn strong_needs(config: &Config) -> Option<&'static str> {
+    if config.strong.node.is_none() {
+        Some("'node-id', a hexadecimal number that no other node of the cluster has")
+    } else if config.strong.cluster_name.is_empty() {
+        Some("'cluster-name', the same on all nodes of the cluster")
+    } else if !config.appendonly {
+        Some("'appendonly yes': what a node has promised must outlive it")
+    } else if config.active_replica || config.multi_master || !config.replicaof.is_empty() {
+        Some("no 'active-replica', 'multi-master' or 'replicaof': these are the other mode's")
+    } else if !config.save.is_empty() {
+        Some("no 'save': dumps are not written in strong mode yet")
+    } else {
+        None
     }
 }
 
@@ -335,6 +360,9 @@ impl fmt::Display for Problem {
                 "Bad directive: '{name}' is unknown, expected a blank between a directive and its value"
             ),
             Problem::Unknown { name } => write!(f, "Bad directive: '{name}' is unknown"),
+            Problem::Strong { wanted } => {
+                write!(f, "'strong-consistency yes' is given, expected with it {wanted}")
+            }
             Problem::NotBuilt { name } => {
                 write!(f, "Bad directive: '{name}' is not supported by this version of Quorate")
             }

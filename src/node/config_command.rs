@@ -8,7 +8,7 @@ use crate::wire::resp::Args;
 
 use super::Node;
 use super::config::Config;
-use super::directive::{self, DIRECTIVES, Directive, Refusal};
+use super::directive::{self, Directive, Refusal};
 use super::server::{Cx, Server, Stats};
 
 /// `CONFIG GET pattern …`.
@@ -18,7 +18,7 @@ pub fn get(cx: &mut Cx<'_>, args: Args<'_>) {
         patterns.iter().any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes()))
     };
     let mut found: Vec<(&str, String)> = Vec::new();
-    for directive in DIRECTIVES {
+    for directive in directive::all() {
         for name in [directive.name, directive.alias] {
             if !name.is_empty() && asked(name) {
                 found.push((name, directive.get(&cx.server.config)));

@@ -48,6 +48,12 @@ impl Node {
                 self.refuse_snapshot(out);
             }
             Recover::Record(contents) => match Record::read(contents) {
+                Ok(record) if self.server.strong.is_some() => {
+                    loading.records += 1;
+                    loading.bytes += contents.len() as u64;
+                    self.recover_strong(now, record, out);
+                }
+                Ok(Record::Strong(_)) => self.refuse_mode("strong", out),
                 Ok(record) => {
                     loading.records += 1;
                     loading.bytes += contents.len() as u64;
@@ -63,6 +69,41 @@ impl Node {
         }
     }
 
+    fn recover_strong(&mut self, now: Now, record: Record, out: &mut Effects) {
+        let contents = match record {
+            Record::Strong(contents) => contents,
+            Record::Synced { .. } => return,
+            Record::Start { .. }
+            | Record::Met
+            | Record::Unit(_)
+            | Record::Cells(_)
+            | Record::Vector(_)
+            | Record::Collected(_)
+            | Record::Inherited(_)
+            | Record::TakenOver
+            | Record::Epoch { .. }
+            | Record::Moved { .. }
+            | Record::Dropped
+            | Record::Forgotten { .. } => return self.refuse_mode("active", out),
+        };
+        let (server, mut core) = self.core(now, out);
+        let Some(strong) = server.strong.as_deref_mut() else { return };
+        if strong.recover(&contents, &mut core).is_err() {
+            let reason = "the log holds a record that this version cannot read".to_owned();
+            out.push(Effect::Halt { code: 1, reason });
+            self.halted = true;
+        }
+    }
+
+    fn refuse_mode(&mut self, mode: &str, out: &mut Effects) {
+        let reason = format!(
+            "the log in this directory is one of {mode} mode: start with the mode it was written in, or with \
+             another directory"
+        );
+        out.push(Effect::Halt { code: 1, reason });
+        self.halted = true;
+    }
+
     fn refuse_snapshot(&mut self, out: &mut Effects) {
         let reason = "the snapshot is damaged, or of another version".to_owned();
         out.push(Effect::Halt { code: 1, reason });
@@ -75,8 +116,13 @@ impl Node {
         if keeps_log {
             self.data.journal = Journal::open(self.server.config.appendfsync, next);
         }
-        let (server, mut core) = self.core(now, out);
-        server.active.resume(loading.replay, &mut core);
+        if let Some(strong) = &mut self.server.strong {
+            self.data.store.set_alone(true);
+            strong.begin(self.server.config.appendfsync, now.mono);
+        } else {
+            let (server, mut core) = self.core(now, out);
+            server.active.resume(loading.replay, &mut core);
+        }
         let keys = self.data.store.stats().keys;
         let text = match keeps_log {
             true => format!("DB loaded from the log: {} records, {keys} keys", loading.records),

@@ -247,6 +247,10 @@ impl Node {
     /// What is due to clients and peers leaves, then nothing more happens.
     fn halt(&mut self, now: Now, code: i32, reason: &str, out: &mut Effects) {
         if code == 0 {
+            if let Some(strong) = &mut self.server.strong {
+                strong.mesh.strong.stopped();
+            }
+            self.flush_strong(now, out);
             // With what it has taken on the device; and what is still to leave behind that.
             self.data.journal.barrier();
         }

@@ -168,7 +168,9 @@ impl Node {
     fn snapshot_is_due(&self, now: Now) -> bool {
         let snapshots = &self.server.snapshots;
         let least = self.server.config.limits.snapshot_log_bytes_min;
-        let grown = snapshots.log_bytes >= least.max(snapshots.base_bytes);
+        // (A log of strong mode is not shortened yet.)
+        let grown =
+            self.server.strong.is_none() && snapshots.log_bytes >= least.max(snapshots.base_bytes);
         let is_due = snapshots.wanted || (grown && now.mono >= snapshots.not_before);
         // The log goes on in a file of its own from where one begins: that has to be there for certain before the next.
         let next = self.data.journal.last().next();

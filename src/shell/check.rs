@@ -211,6 +211,7 @@ fn name_of(record: &Record) -> &'static str {
         Record::TakenOver => "horizons taken over",
         Record::Epoch { .. } => "epochs",
         Record::Moved { .. } => "moves of stamps",
+        Record::Strong(_) => "records of strong mode",
         Record::Dropped => "drops of everything",
         Record::Forgotten { .. } => "cells forgotten",
         Record::Synced { .. } => "syncs",

@@ -145,12 +145,16 @@ pub enum Item {
 /// it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Durable {
-    /// A start. `lost`: what was written before may lack its end.
+    /// A start. `lost`: what was written before may lack its end. `always`: what is written from now on is told only when it
+    /// is durable.
     Start {
         start: Start,
         nonce: u64,
         lost: bool,
+        always: bool,
     },
+    /// An end in order: nothing of this life is missing.
+    Stopped,
     Roster {
         standing: Standing,
     },
@@ -204,6 +208,7 @@ impl Durable {
         match self {
             Durable::Entry { .. } | Durable::Committed { .. } => false,
             Durable::Start { .. }
+            | Durable::Stopped
             | Durable::Roster { .. }
             | Durable::RosterHeld
             | Durable::Promise { .. }

@@ -7,6 +7,8 @@
 
 mod bid;
 mod follow;
+pub mod frame;
+pub mod mesh;
 pub mod message;
 mod part;
 pub mod quorum;
@@ -130,6 +132,8 @@ pub struct Strong {
     items: BTreeMap<NodeName, Vec<Item>>,
     records: Vec<Durable>,
     outcomes: Vec<Outcome>,
+    /// Somebody may serve, or not any more, who did not, or did.
+    news: bool,
     rng: Rng,
 }
 
@@ -196,6 +200,7 @@ impl Strong {
             items: BTreeMap::new(),
             records: Vec::new(),
             outcomes: Vec::new(),
+            news: false,
             rng,
         }
     }
@@ -205,7 +210,8 @@ impl Strong {
     /// Takes in what an earlier life has written down, in its order, before [`Strong::begin`].
     pub fn recover(&mut self, record: Durable, copies: &mut dyn Copies) {
         match record {
-            Durable::Start { start, nonce, lost } => self.on_start(start, nonce, lost),
+            Durable::Start { start, nonce, lost, .. } => self.on_start(start, nonce, lost),
+            Durable::Stopped => {}
             Durable::Roster { standing } => self.proposed = Some((standing, BTreeSet::new())),
             Durable::RosterHeld => {
                 if let Some((standing, _)) = self.proposed.take() {
@@ -245,11 +251,12 @@ impl Strong {
     }
 
     /// All records are read. `lost`: the end of what was written may be missing, so no copy counts as intact.
-    pub fn begin(&mut self, lost: bool, now: Mono) {
+    /// Under `always` everything will be durable before it is told.
+    pub fn begin(&mut self, lost: bool, always: bool, now: Mono) {
         let start = Start(self.start.0 + 1);
         let nonce = self.rng.next_u64();
         self.on_start(start, nonce, lost);
-        self.records.push(Durable::Start { start, nonce, lost });
+        self.records.push(Durable::Start { start, nonce, lost, always });
         self.next_beat = now;
         self.next_tick = now;
         self.look_at_all();
@@ -370,7 +377,13 @@ impl Strong {
     ///
     /// # Panics
     /// If this node does not serve the partition.
-    pub fn write(&mut self, of: Partition, changes: Vec<KeyChange>, ticket: Ticket, now: Mono) {
+    pub fn write(
+        &mut self,
+        of: Partition,
+        changes: Vec<KeyChange>,
+        ticket: Option<Ticket>,
+        now: Mono,
+    ) {
         let until = now + self.config.write_timeout;
         let part = self.part(of);
         let regime = part.reign.as_ref().filter(|reign| reign.serves).map(|r| r.config.regime);
@@ -379,7 +392,9 @@ impl Strong {
         let index = entry.index;
         part.tail.push(entry.clone());
         let (write, round, confirmed) = (true, None, true);
-        part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
+        if let Some(ticket) = ticket {
+            part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
+        }
         self.records.push(Durable::Entry { of, entry });
         self.awaited.insert(of);
         self.dirty.insert(of);
@@ -389,16 +404,21 @@ impl Strong {
     }
 
     /// A read was executed on a partition that this node serves, its open entries included. The outcome of `ticket`
-    /// follows.
-    pub fn read(&mut self, of: Partition, ticket: Ticket, now: Mono) {
+    /// follows; without `confirm` as soon as what it was computed from is committed.
+    pub fn read(&mut self, of: Partition, ticket: Ticket, confirm: bool, now: Mono) {
         let until = now + self.config.write_timeout;
         let part = self.part(of);
         assert!(part.serves(), "only the master answers reads");
         let index = part.tail.last().index;
-        let (write, round, confirmed) = (false, None, false);
+        let (write, round, confirmed) = (false, None, !confirm);
+        if confirmed && index <= part.tail.committed() {
+            return self.outcomes.push(Outcome::Done(ticket));
+        }
         part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
         self.awaited.insert(of);
-        self.wants_round.insert(of);
+        if confirm {
+            self.wants_round.insert(of);
+        }
     }
 
     // ----- what comes of it ------------------------------------------------------------------
@@ -415,6 +435,69 @@ impl Strong {
 
     pub fn take_outcomes(&mut self) -> Vec<Outcome> {
         core::mem::take(&mut self.outcomes)
+    }
+
+    // ----- what is known ---------------------------------------------------------------------
+
+    /// Identity of the cluster whose roster this node has.
+    pub fn cluster(&self) -> Option<u64> {
+        let proposed = self.proposed.as_ref().map(|(standing, _)| standing.cluster);
+        self.roster.as_ref().map(|roster| roster.standing.cluster).or(proposed)
+    }
+
+    /// The roster in force.
+    pub fn standing(&self) -> Option<&Standing> {
+        self.roster.as_ref().map(|roster| &roster.standing)
+    }
+
+    pub fn succession(&self) -> Option<&Succession> {
+        self.roster.as_ref().map(|roster| &roster.succession)
+    }
+
+    pub fn name(&self) -> NodeName {
+        self.config.name
+    }
+
+    pub fn partition_count(&self) -> u16 {
+        self.config.partitions
+    }
+
+    pub fn write_timeout(&self) -> Span {
+        self.config.write_timeout
+    }
+
+    /// Who serves a partition, as far as this node knows.
+    pub fn master(&self, of: Partition, now: Mono) -> Option<NodeName> {
+        match self.route(of, now) {
+            Route::Here => Some(self.config.name),
+            Route::Moved(name) => Some(name),
+            Route::Wait | Route::Down(_) => None,
+        }
+    }
+
+    /// The master and members of the newest configuration known to be chosen.
+    pub fn chosen(&self, of: Partition) -> &Configuration {
+        &self.at(of).chosen
+    }
+
+    /// Whether this node serves a partition.
+    pub fn serves(&self, of: Partition) -> bool {
+        self.at(of).serves()
+    }
+
+    /// For how long nothing has come from a node.
+    pub fn silence(&self, name: NodeName, now: Mono) -> Span {
+        self.peers.get(&name).map_or(Span(0), |peer| now.since(peer.last_heard))
+    }
+
+    /// Whether a route may have changed since the last call.
+    pub fn take_news(&mut self) -> bool {
+        core::mem::take(&mut self.news)
+    }
+
+    /// A last record of a life that has ended in order: all before is durable.
+    pub fn stopped(&mut self) {
+        self.records.push(Durable::Stopped);
     }
 
     // ----- small words -----------------------------------------------------------------------

@@ -77,6 +77,7 @@ impl Strong {
         self.commit_to(of, last, desk);
         self.resolve(of);
         self.say_to_all(&Item::Serving { of, regime });
+        self.news = true;
         self.busy.insert(of);
     }
 
@@ -101,6 +102,7 @@ impl Strong {
         });
         self.outcomes.append(&mut refused);
         self.wants_round.remove(&of);
+        self.news = true;
         if reign.serves {
             self.say_to_all(&Item::Stopped { of, regime });
         }

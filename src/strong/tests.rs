@@ -183,7 +183,7 @@ impl World {
         for record in host.disk.clone() {
             strong.recover(record, &mut host.held);
         }
-        strong.begin(lost, Mono(self.now));
+        strong.begin(lost, self.always, Mono(self.now));
         host.strong = Some(strong);
         self.after(at);
     }
@@ -321,9 +321,9 @@ impl World {
         if write {
             let key = Bytes::from(format!("k{}", ticket % 3));
             let state = Some(KeyState { value: ticket.to_string().into(), deadline: None });
-            strong.write(of, vec![KeyChange { key, state }], Ticket(ticket), now);
+            strong.write(of, vec![KeyChange { key, state }], Some(Ticket(ticket)), now);
         } else {
-            strong.read(of, Ticket(ticket), now);
+            strong.read(of, Ticket(ticket), true, now);
         }
         let history = strong.at(of).tail.history().clone();
         let place = history.last();

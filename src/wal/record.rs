@@ -42,6 +42,8 @@ pub enum Record {
     Forgotten { db: DbIndex, key: Bytes, slot: Slot, stamp: Stamp },
     /// Everything up to this record is on the device: damage there is no torn tail.
     Synced { through: Lsn },
+    /// Strong mode's, in its own format.
+    Strong(Bytes),
 }
 
 const START: u8 = 1;
@@ -57,6 +59,7 @@ const MOVED: u8 = 10;
 const DROPPED: u8 = 11;
 const FORGOTTEN: u8 = 12;
 const SYNCED: u8 = 13;
+const STRONG: u8 = 14;
 
 /// Whether these are the contents of a [`Record::Synced`].
 pub fn is_synced(contents: &[u8]) -> bool {
@@ -121,6 +124,10 @@ impl Record {
                 out.push(SYNCED);
                 through.0.put(out);
             }
+            Record::Strong(contents) => {
+                out.push(STRONG);
+                contents.put(out);
+            }
         }
     }
 
@@ -158,6 +165,7 @@ impl Record {
                 Record::Forgotten { db, key, slot, stamp: from.take()? }
             }
             SYNCED => Record::Synced { through: Lsn(from.take()?) },
+            STRONG => Record::Strong(from.take()?),
             _ => return Err(Malformed),
         })
     }
@@ -165,7 +173,11 @@ impl Record {
     fn is_sane(&self) -> bool {
         match self {
             Record::Start { epoch, .. } | Record::Epoch { epoch, .. } => epoch_is_sane(*epoch),
-            Record::Met | Record::TakenOver | Record::Dropped | Record::Synced { .. } => true,
+            Record::Met
+            | Record::TakenOver
+            | Record::Dropped
+            | Record::Synced { .. }
+            | Record::Strong(_) => true,
             Record::Unit(unit) => unit_is_sane(unit),
             Record::Cells(changes) => changes
                 .iter()
