@@ -8,7 +8,9 @@ use crate::base::time::Span;
 use super::message::{Durable, Item, Stage};
 use super::part::{Bid, Joiner, Phase, Plan};
 use super::quorum::VoterSet;
-use super::regime::{Configuration, Member, Proposal, Regime, Report, base_of, core_of};
+use super::regime::{
+    Configuration, Member, Proposal, Regime, Report, base_of, core_of, without_committed,
+};
 use super::roster::NodeName;
 use super::{Desk, Strong};
 
@@ -38,7 +40,7 @@ impl Strong {
         if part.intact.is_none() {
             return true;
         }
-        if !roster.may_decide(self.heard_voters(roster), of) {
+        if !roster.may_decide(self.heard_voters(), of) {
             self.part(of).vacant_since = None;
             return true;
         }
@@ -75,7 +77,7 @@ impl Strong {
 
     /// Step 0.
     pub(super) fn start_bid(&mut self, of: Partition, desk: &mut Desk<'_>) {
-        let Some(place) = self.roster.as_ref().and_then(|roster| roster.place) else { return };
+        let Some(place) = self.votes() else { return };
         let part = self.part(of);
         let regime = part.promised.max(part.seen).next();
         part.note(regime);
@@ -116,7 +118,7 @@ impl Strong {
 
     /// Step 1, with this node's own promise.
     fn ask_for_promises(&mut self, of: Partition, desk: &mut Desk<'_>) {
-        let Some(place) = self.roster.as_ref().and_then(|roster| roster.place) else { return };
+        let Some(place) = self.votes() else { return };
         let Some(regime) = self.at(of).bid.as_ref().map(|bid| bid.regime) else { return };
         if self.at(of).promised >= regime {
             return self.give_up_bid(of);
@@ -156,7 +158,7 @@ impl Strong {
         let (Some(roster), Some(bid)) = (&self.roster, &self.at(of).bid) else { return };
         let Phase::Promising { reports } = &bid.phase else { return };
         let answered: VoterSet = reports.keys().copied().collect();
-        let all = self.heard_voters(roster).without(answered) == VoterSet::default();
+        let all = self.heard_voters().without(answered) == VoterSet::default();
         let waited = desk.now.since(bid.since) >= self.config.heartbeat_interval;
         if !roster.may_decide(answered, of) || !(all || waited) {
             return;
@@ -166,6 +168,19 @@ impl Strong {
             reports.iter().map(|(&at, report)| (at, report)).collect();
         let base = base_of(&list, &roster.standing.roster, roster.order(of));
         let core = core_of(&base.config, &roster.standing.roster, &list);
+        let older = without_committed(&core, &roster.standing.roster, &list);
+        if !older.is_empty() {
+            // What they have confirmed once is not there: these are not the disks they were.
+            self.give_up_bid(of);
+            for name in older {
+                if name == self.config.name {
+                    self.become_amnesiac(desk);
+                } else {
+                    self.find_amnesiac(name, desk);
+                }
+            }
+            return;
+        }
         let members: Vec<Member> = core
             .iter()
             .filter_map(|&name| {
@@ -290,9 +305,9 @@ impl Strong {
         joined: Vec<NodeName>,
         desk: &mut Desk<'_>,
     ) {
-        let Some(place) = self.roster.as_ref().and_then(|roster| roster.place) else { return };
+        let Some(place) = self.votes() else { return };
         self.part(of).accept(proposal.clone());
-        self.records.push(Durable::Accept { of, proposal: proposal.clone() });
+        self.write_down(Durable::Accept { of, proposal: proposal.clone() });
         if !joined.is_empty() {
             desk.facts.sometimes("a copy that had caught up joined");
         }

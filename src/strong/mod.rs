@@ -18,6 +18,7 @@ pub mod succession;
 pub mod tail;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 mod view;
 mod vote;
 
@@ -33,6 +34,7 @@ use self::part::{Part, Reign, Waiting};
 use self::regime::{Configuration, Member, Regime, Start, VoterId};
 use self::round::Round;
 use self::tail::{Entry, KeyChange, KeyState, Tail};
+use self::trust::{Known, Written};
 use self::view::Peer;
 
 pub use self::part::Ticket;
@@ -108,6 +110,16 @@ pub struct Strong {
     start: Start,
     /// Random, drawn with the start.
     nonce: u64,
+    /// The last start after which the end of what had been written was missing.
+    lost_at: Start,
+    written: Written,
+    /// What other voters' disks have shown.
+    known: BTreeMap<VoterId, Known>,
+    /// This disk is older than what its voter has said.
+    amnesiac: bool,
+    /// That it is not was compared with all who can be reached, or until then.
+    compared: bool,
+    compare_until: Mono,
     roster: Option<InForce>,
     /// Accepted, and not yet known to be accepted by all of its nodes: who has.
     proposed: Option<(Standing, BTreeSet<NodeName>)>,
@@ -124,7 +136,7 @@ pub struct Strong {
     next_round: u64,
     /// Whole copies on their way, by receiver.
     wholes: BTreeMap<NodeName, u32>,
-    heard: Vec<(NodeName, Start)>,
+    heard: Vec<Member>,
     next_beat: Mono,
     next_tick: Mono,
     items: BTreeMap<NodeName, Vec<Item>>,
@@ -179,6 +191,12 @@ impl Strong {
             voter,
             start: Start(0),
             nonce: 0,
+            lost_at: Start(0),
+            written: Written::default(),
+            known: BTreeMap::new(),
+            amnesiac: false,
+            compared: false,
+            compare_until: Mono(0),
             roster: None,
             proposed: None,
             peers: BTreeMap::new(),
@@ -204,8 +222,21 @@ impl Strong {
 
     /// Takes in what an earlier life has written down, in its order, before [`Strong::begin`].
     pub fn recover(&mut self, record: Durable, copies: &mut dyn Copies) {
+        if let Durable::Start { written, .. } = &record {
+            self.written = *written;
+        }
+        self.count(&record);
         match record {
-            Durable::Start { start, nonce, lost } => self.on_start(start, nonce, lost),
+            Durable::Start { start, nonce, lost, .. } => self.on_start(start, nonce, lost),
+            Durable::Amnesiac => self.on_amnesiac(),
+            Durable::Seen { voter, mark, amnesiac } => {
+                self.known.insert(voter, Known { mark, amnesiac });
+            }
+            Durable::SeenMore { voter, records } => {
+                if let Some(known) = self.known.get_mut(&voter) {
+                    known.mark.written.records = records;
+                }
+            }
             Durable::Roster { standing } => self.proposed = Some((standing, BTreeSet::new())),
             Durable::RosterHeld => {
                 if let Some((standing, _)) = self.proposed.take() {
@@ -249,7 +280,9 @@ impl Strong {
         let start = Start(self.start.0 + 1);
         let nonce = self.rng.next_u64();
         self.on_start(start, nonce, lost);
-        self.records.push(Durable::Start { start, nonce, lost });
+        let written = self.written;
+        self.write_down(Durable::Start { start, nonce, lost, written });
+        self.compare_until = now + self.config.heartbeat_timeout;
         self.next_beat = now;
         self.next_tick = now;
         self.look_at_all();
@@ -259,6 +292,7 @@ impl Strong {
         self.start = start;
         self.nonce = nonce;
         if lost {
+            self.lost_at = start;
             for part in &mut self.parts {
                 part.intact = None;
             }
@@ -291,8 +325,11 @@ impl Strong {
     }
 
     fn accept_roster(&mut self, standing: Standing) {
-        self.records.push(Durable::Roster { standing: standing.clone() });
-        self.proposed = Some((standing, BTreeSet::from([self.config.name])));
+        self.write_down(Durable::Roster { standing: standing.clone() });
+        let place = standing.roster.place(self.config.name);
+        let names_me = place.is_some_and(|place| standing.voters[place] == self.voter);
+        let held = names_me.then_some(self.config.name).into_iter().collect();
+        self.proposed = Some((standing, held));
         self.roster_held_by_all();
     }
 
@@ -302,7 +339,7 @@ impl Strong {
         if standing.roster.nodes().iter().all(|node| held.contains(&node.name)) {
             let standing = standing.clone();
             self.proposed = None;
-            self.records.push(Durable::RosterHeld);
+            self.write_down(Durable::RosterHeld);
             self.put_in_force(standing);
             self.look_at_all();
         }
@@ -331,7 +368,7 @@ impl Strong {
             let part = &mut self.parts[usize::from(at)];
             if part.chosen.regime == Regime(0) {
                 part.chosen.isr = isr;
-                part.intact = holds.then_some(Start(0));
+                part.intact = (holds && !self.amnesiac).then_some(Start(0));
             }
         }
         self.roster = Some(in_force);
@@ -356,7 +393,7 @@ impl Strong {
         {
             return Route::Moved(name);
         }
-        let heard = self.heard_voters(roster);
+        let heard = self.heard_voters();
         let quorum = roster.may_decide(heard, of);
         Route::Down(if quorum { Reason::NoMaster } else { Reason::NoQuorum })
     }
@@ -380,7 +417,7 @@ impl Strong {
         part.tail.push(entry.clone());
         let (write, round, confirmed) = (true, None, true);
         part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
-        self.records.push(Durable::Entry { of, entry });
+        self.write_down(Durable::Entry { of, entry });
         self.awaited.insert(of);
         self.dirty.insert(of);
         if self.at(of).reign.as_ref().is_some_and(|reign| !self.isr_decides(of, reign)) {
@@ -410,6 +447,7 @@ impl Strong {
 
     /// What is to be said to each peer.
     pub fn take_items(&mut self) -> BTreeMap<NodeName, Vec<Item>> {
+        self.mark_items();
         core::mem::take(&mut self.items)
     }
 
@@ -463,12 +501,9 @@ impl Strong {
     fn voter_place(&self, name: NodeName) -> Option<usize> {
         let roster = self.roster.as_ref()?;
         let place = roster.standing.roster.place(name)?;
-        let voter = self.peers.get(&name)?.voter;
-        (roster.standing.voters[place] == voter).then_some(place)
-    }
-
-    fn myself(&self) -> Member {
-        Member { name: self.config.name, voter: self.voter, start: self.start }
+        let peer = self.peers.get(&name).filter(|peer| peer.marked)?;
+        let forgot = self.known.get(&peer.voter).is_some_and(|known| known.amnesiac);
+        (roster.standing.voters[place] == peer.voter && !forgot).then_some(place)
     }
 
     /// Whether a configuration's ISR alone may decide.

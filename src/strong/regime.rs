@@ -134,3 +134,22 @@ pub fn core_of(
     };
     base.isr.iter().filter(in_core).map(|member| member.name).collect()
 }
+
+/// Those of the core that lack something committed. All of them have confirmed it once.
+pub fn without_committed(
+    core: &[NodeName],
+    roster: &Roster,
+    reports: &[(usize, &Report)],
+) -> Vec<NodeName> {
+    let lacks = |name: &&NodeName| {
+        let log = |(place, report): &(usize, &Report)| {
+            (roster.nodes()[*place].name == **name).then(|| report.log.history.clone())
+        };
+        let Some(history) = reports.iter().find_map(log) else { return false };
+        reports.iter().any(|(_, report)| {
+            let committed = report.log.history.place(report.log.committed);
+            committed.is_some_and(|place| !history.has(place))
+        })
+    };
+    core.iter().filter(lacks).copied().collect()
+}

@@ -206,12 +206,12 @@ impl Strong {
         if bids && exact {
             return self.on_joiner_synced(from, of, last, desk);
         }
-        let Some(start) = self.peers.get(&from).map(|peer| peer.start) else { return };
+        let Some(sender) = self.peers.get(&from).map(|peer| peer.member(from)) else { return };
         let part = self.part(of);
         let end = part.tail.last().index;
         let Some(reign) = part.reign.as_mut().filter(|r| r.config.regime == regime) else { return };
-        // A member that has started anew since is none.
-        if reign.config.member(from).is_some_and(|member| member.start != start) {
+        // A member that has started anew since, or with another disk, is none.
+        if reign.config.member(from).is_some_and(|member| *member != sender) {
             return;
         }
         let Some(follower) = reign.followers.get_mut(&from) else { return };
@@ -241,8 +241,13 @@ impl Strong {
         regime: Regime,
         log: &LogState,
     ) {
+        let Some(sender) = self.peers.get(&from).map(|peer| peer.member(from)) else { return };
         let part = self.part(of);
         let Some(reign) = part.reign.as_mut().filter(|r| r.config.regime == regime) else { return };
+        // (What has started anew since may have lost its tail: a regime without it is on its way.)
+        if reign.config.member(from).is_some_and(|member| *member != sender) {
+            return;
+        }
         let Some(follower) = reign.followers.get_mut(&from) else { return };
         let common = part.tail.history().common(&log.history);
         let at_hand = log.committed <= common.index && part.tail.after(common.index, 1).is_some();
@@ -327,7 +332,7 @@ impl Strong {
     /// True if nothing is to be done until something happens.
     pub(super) fn tick_reign(&mut self, of: Partition, desk: &mut Desk<'_>) -> bool {
         let Some(roster) = &self.roster else { return true };
-        if !roster.may_decide(self.heard_voters(roster), of) {
+        if !roster.may_decide(self.heard_voters(), of) {
             desk.facts.sometimes("a master that hears no quorum stopped");
             self.abdicate(of, desk);
             return false;
@@ -337,7 +342,7 @@ impl Strong {
         let interval = self.config.heartbeat_interval;
         let Some(reign) = &self.at(of).reign else { return true };
         let age = desk.now.since(reign.since);
-        let lost = reign.config.isr.iter().any(|m| !self.hears_start(m.name, m.start));
+        let lost = reign.config.isr.iter().any(|m| !self.hears_member(m));
         let stuck = !reign.serves && age >= self.config.heartbeat_timeout;
         if reign.contested || lost || stuck {
             self.start_bid(of, desk);

@@ -11,8 +11,7 @@ use super::{Desk, Outcome, Strong};
 impl Strong {
     /// Whether this node may vote at all, and for whom: voters answer voters.
     fn may_answer(&self, from: NodeName) -> bool {
-        self.roster.as_ref().is_some_and(|roster| roster.place.is_some())
-            && self.voter_place(from).is_some()
+        self.votes().is_some() && self.voter_place(from).is_some()
     }
 
     /// Step 0: a promise is withheld only while somebody else is heard who serves in the highest regime known, and hears a
@@ -85,7 +84,7 @@ impl Strong {
     pub(super) fn promise(&mut self, of: Partition, regime: Regime, desk: &mut Desk<'_>) {
         self.part(of).promise(regime);
         self.part(of).promised_to = None;
-        self.records.push(Durable::Promise { of, regime });
+        self.write_down(Durable::Promise { of, regime });
         self.step_down_below(of, regime, desk);
     }
 
@@ -120,7 +119,7 @@ impl Strong {
         }
         if self.at(of).newest().regime < regime {
             self.part(of).accept(proposal.clone());
-            self.records.push(Durable::Accept { of, proposal });
+            self.write_down(Durable::Accept { of, proposal });
             self.step_down_below(of, regime, desk);
         } else if self.at(of).newest() != &proposal.config {
             // (Each number has one configuration at most: this one's candidate cannot be the other's.)
@@ -155,7 +154,7 @@ impl Strong {
         let part = self.part(of);
         part.promised = part.promised.max(regime);
         part.learn_chosen(config.clone());
-        self.records.push(Durable::Chosen { of, config: config.clone() });
+        self.write_down(Durable::Chosen { of, config: config.clone() });
         self.step_down_below(of, regime, desk);
         self.drop_if_frozen(of, desk);
     }
@@ -167,13 +166,14 @@ impl Strong {
         let config = &part.chosen;
         let needed = config.member(self.config.name).is_some()
             || roster.replicas(of).any(|name| config.member(name).is_none());
-        if needed || part.newest().regime > config.regime {
+        // (A candidate that was promised more may have brought this copy to its state, and name it.)
+        if needed || part.promised > config.regime {
             return;
         }
         if part.intact.is_none() && part.tail.last().index == 0 {
             return;
         }
-        self.records.push(Durable::Dropped { of });
+        self.write_down(Durable::Dropped { of });
         let part = self.part(of);
         part.intact = None;
         part.tail = Tail::default();
