@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::base::ids::Partition;
+use crate::base::mutant::StrongMutant;
 use crate::base::time::Span;
 
-use super::message::{Durable, Item, Stage};
+use super::message::{Item, Stage};
 use super::part::{Bid, Joiner, Phase, Plan};
 use super::quorum::VoterSet;
 use super::regime::{
@@ -166,10 +167,11 @@ impl Strong {
         let regime = bid.regime;
         let list: Vec<(usize, &Report)> =
             reports.iter().map(|(&at, report)| (at, report)).collect();
-        let base = base_of(&list, &roster.standing.roster, roster.order(of));
-        let core = core_of(&base.config, &roster.standing.roster, &list);
+        let mutants = self.config.mutants;
+        let base = base_of(&list, &roster.standing.roster, roster.order(of), mutants);
+        let core = core_of(&base.config, &roster.standing, &list, mutants);
         let older = without_committed(&core, &roster.standing.roster, &list);
-        if !older.is_empty() {
+        if !older.is_empty() && !self.has(StrongMutant::OlderDiskTrusted) {
             // What they have confirmed once is not there: these are not the disks they were.
             self.give_up_bid(of);
             for name in older {
@@ -273,12 +275,20 @@ impl Strong {
     fn go_on_if_joined(&mut self, of: Partition, at_once: bool, desk: &mut Desk<'_>) {
         let (Some(roster), Some(bid)) = (&self.roster, &self.at(of).bid) else { return };
         let Phase::Joining { plan, joiners } = &bid.phase else { return };
-        if !at_once && joiners.values().any(|joiner| !joiner.exact) {
+        let unconfirmed = self.has(StrongMutant::JoinUnconfirmed);
+        if !at_once && !unconfirmed && joiners.values().any(|joiner| !joiner.exact) {
             return;
         }
+        let named = |joiner: &&Joiner| joiner.exact || unconfirmed;
         let joined: Vec<Member> =
-            joiners.values().filter(|joiner| joiner.exact).map(|joiner| joiner.member).collect();
+            joiners.values().filter(named).map(|joiner| joiner.member).collect();
         let mut isr: Vec<Member> = plan.core.iter().chain(&joined).copied().collect();
+        let early = if self.has(StrongMutant::HandBackEarly) {
+            self.first_replica(of, &plan.reports)
+        } else {
+            None
+        };
+        isr.extend(early.filter(|first| isr.iter().all(|member| member.name != first.name)));
         isr.sort();
         let is_core = |name: NodeName| plan.core.iter().any(|member| member.name == name);
         let replicas: Vec<NodeName> = roster.replicas(of).collect();
@@ -287,7 +297,8 @@ impl Strong {
             isr.retain(|member| replicas.contains(&member.name));
         }
         let has = |name: &NodeName| isr.iter().any(|member| member.name == *name);
-        let first = replicas.first().copied().filter(|name| has(name) && is_core(*name));
+        let may = |name: &NodeName| has(name) && (is_core(*name) || early.is_some());
+        let first = replicas.first().copied().filter(may);
         let me = Some(self.config.name).filter(|name| has(name));
         let other = || roster.names(of).find(|&name| has(&name) && is_core(name));
         let master = first.or(me).or_else(other);
@@ -295,6 +306,15 @@ impl Strong {
         let proposal = Proposal { config, ancestors: plan.base.ancestors.clone() };
         let joined: Vec<NodeName> = joined.iter().map(|member| member.name).collect();
         self.propose(of, proposal, joined, desk);
+    }
+
+    /// The roster-master, if it has promised: with a mutant it becomes the master whatever it has.
+    fn first_replica(&self, of: Partition, reports: &BTreeMap<usize, Report>) -> Option<Member> {
+        let roster = self.roster.as_ref()?;
+        let name = roster.replicas(of).next()?;
+        let place = roster.standing.roster.place(name)?;
+        let start = reports.get(&place)?.start;
+        Some(Member { name, voter: roster.standing.voters[place], start })
     }
 
     /// Step 4, with this node's own acceptance.
@@ -306,8 +326,7 @@ impl Strong {
         desk: &mut Desk<'_>,
     ) {
         let Some(place) = self.votes() else { return };
-        self.part(of).accept(proposal.clone());
-        self.write_down(Durable::Accept { of, proposal: proposal.clone() });
+        self.accept(of, proposal.clone());
         if !joined.is_empty() {
             desk.facts.sometimes("a copy that had caught up joined");
         }

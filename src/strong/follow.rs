@@ -2,6 +2,8 @@
 
 use crate::base::ids::Partition;
 
+use crate::base::mutant::StrongMutant;
+
 use super::message::{Durable, Item, Stage};
 use super::regime::Regime;
 use super::roster::NodeName;
@@ -19,7 +21,7 @@ impl Strong {
         desk: &mut Desk<'_>,
     ) {
         let part = self.at(of);
-        if regime < part.promised {
+        if regime < part.promised && !self.has(StrongMutant::LowerRegimeHeard) {
             let promised = part.promised;
             return self.say(from, Item::Refused { of, regime, promised });
         }
@@ -48,7 +50,8 @@ impl Strong {
             let log = self.at(of).tail.state();
             return self.say(from, Item::Mismatch { of, regime, log });
         };
-        if exact {
+        let keeps = self.has(StrongMutant::LongerTailKept) && stage != Stage::Join;
+        if exact && !keeps {
             self.cut(of, end, desk);
         }
         self.commit_to(of, committed.min(end), desk);
@@ -145,6 +148,10 @@ impl Strong {
         self.part(of).tail.commit(index, |entry| copies.apply(of, &entry.changes));
         let index = self.at(of).tail.committed();
         self.write_down(Durable::Committed { of, index });
+        if self.at(of).reign.is_some() {
+            // Those who follow are to be told.
+            self.busy.insert(of);
+        }
         self.resolve(of);
     }
 }

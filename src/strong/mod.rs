@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::fact::Facts;
 use crate::base::ids::Partition;
+use crate::base::mutant::{Mutants, StrongMutant};
 use crate::base::rng::Rng;
 use crate::base::time::{Mono, Span};
 
@@ -51,6 +52,7 @@ pub struct StrongConfig {
     pub heartbeat_interval: Span,
     pub heartbeat_timeout: Span,
     pub write_timeout: Span,
+    pub mutants: Mutants,
 }
 
 /// The committed state of the partitions this node holds.
@@ -152,6 +154,7 @@ struct InForce {
     succession: Succession,
     /// This node's place in it, if its data directory may vote.
     place: Option<usize>,
+    mutants: Mutants,
 }
 
 impl InForce {
@@ -160,7 +163,11 @@ impl InForce {
     }
 
     fn may_decide(&self, set: VoterSet, of: Partition) -> bool {
-        may_decide(set, self.order(of), self.succession.copies())
+        let decides = |set| may_decide(set, self.order(of), self.succession.copies());
+        if self.mutants.has_strong(StrongMutant::QuorumOffByOne) {
+            return self.order(of).iter().any(|&one| decides(set.with(usize::from(one))));
+        }
+        decides(set)
     }
 
     fn name(&self, place: usize) -> NodeName {
@@ -244,7 +251,12 @@ impl Strong {
                 }
             }
             Durable::Promise { of, regime } => self.part(of).promise(regime),
-            Durable::Accept { of, proposal } => self.part(of).accept(proposal),
+            Durable::Accept { of, proposal } => {
+                if self.has(StrongMutant::OnlyNewestAccepted) {
+                    self.part(of).accepted.clear();
+                }
+                self.part(of).accept(proposal);
+            }
             Durable::Chosen { of, config } => {
                 let part = self.part(of);
                 part.promised = part.promised.max(config.regime);
@@ -293,6 +305,8 @@ impl Strong {
         self.nonce = nonce;
         if lost {
             self.lost_at = start;
+        }
+        if lost && !self.has(StrongMutant::LostTailIntact) {
             for part in &mut self.parts {
                 part.intact = None;
             }
@@ -345,12 +359,17 @@ impl Strong {
         }
     }
 
+    /// Whether a roster names this data directory.
+    fn is_named(&self, standing: &Standing, place: usize) -> bool {
+        standing.voters[place] == self.voter || self.has(StrongMutant::WipedVotes)
+    }
+
     fn put_in_force(&mut self, standing: Standing) {
         let roster = &standing.roster;
-        let place =
-            roster.place(self.config.name).filter(|&place| standing.voters[place] == self.voter);
-        let in_force =
-            InForce { succession: Succession::new(roster), place, standing: standing.clone() };
+        let place = roster.place(self.config.name).filter(|&place| self.is_named(&standing, place));
+        let mutants = self.config.mutants;
+        let succession = Succession::new(roster);
+        let in_force = InForce { succession, place, mutants, standing: standing.clone() };
         for at in 0..self.config.partitions {
             let of = Partition(at);
             let mut isr: Vec<Member> = in_force
@@ -418,6 +437,9 @@ impl Strong {
         let (write, round, confirmed) = (true, None, true);
         part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
         self.write_down(Durable::Entry { of, entry });
+        if self.has(StrongMutant::AckBeforeMembers) {
+            self.outcomes.push(Outcome::Done(ticket));
+        }
         self.awaited.insert(of);
         self.dirty.insert(of);
         if self.at(of).reign.as_ref().is_some_and(|reign| !self.isr_decides(of, reign)) {
@@ -429,13 +451,16 @@ impl Strong {
     /// follows.
     pub fn read(&mut self, of: Partition, ticket: Ticket, now: Mono) {
         let until = now + self.config.write_timeout;
+        let (write, round, confirmed) = (false, None, self.has(StrongMutant::ReadWithoutRound));
         let part = self.part(of);
         assert!(part.serves(), "only the master answers reads");
         let index = part.tail.last().index;
-        let (write, round, confirmed) = (false, None, false);
         part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
         self.awaited.insert(of);
         self.wants_round.insert(of);
+        if confirmed {
+            self.resolve(of);
+        }
     }
 
     // ----- what comes of it ------------------------------------------------------------------
@@ -456,6 +481,10 @@ impl Strong {
     }
 
     // ----- small words -----------------------------------------------------------------------
+
+    fn has(&self, mutant: StrongMutant) -> bool {
+        self.config.mutants.has_strong(mutant)
+    }
 
     fn at(&self, of: Partition) -> &Part {
         &self.parts[usize::from(of.0)]
@@ -503,7 +532,8 @@ impl Strong {
         let place = roster.standing.roster.place(name)?;
         let peer = self.peers.get(&name).filter(|peer| peer.marked)?;
         let forgot = self.known.get(&peer.voter).is_some_and(|known| known.amnesiac);
-        (roster.standing.voters[place] == peer.voter && !forgot).then_some(place)
+        let named = roster.standing.voters[place] == peer.voter;
+        ((named || self.has(StrongMutant::WipedVotes)) && !forgot).then_some(place)
     }
 
     /// Whether a configuration's ISR alone may decide.

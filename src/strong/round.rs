@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::ids::Partition;
+use crate::base::mutant::StrongMutant;
 use crate::base::time::Mono;
 
 use super::message::Item;
@@ -131,6 +132,7 @@ impl Strong {
         };
         let live = |m: &Member| m.name == self.config.name || self.is_linked(m);
         let all = reign.config.isr.iter().all(|member| has(member.name) && live(member));
+        let all = all || self.has(StrongMutant::RoundWithoutMembers);
         if !all || !roster.may_decide(answered, of) {
             return;
         }

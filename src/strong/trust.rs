@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::time::Mono;
 
+use crate::base::mutant::StrongMutant;
+
 use super::message::{Durable, Item};
 use super::regime::{Member, Start, VoterId};
 use super::roster::NodeName;
@@ -156,7 +158,8 @@ impl Strong {
         if known.amnesiac {
             return self.say(from, Item::Forgot { voter });
         }
-        if mark.is_older_than(&known.mark) {
+        let trusts = self.has(StrongMutant::OlderDiskTrusted);
+        if mark.is_older_than(&known.mark) && !trusts {
             return self.find_amnesiac(from, desk);
         }
         let before = known.mark;
@@ -177,7 +180,8 @@ impl Strong {
     ) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         peer.compared = true;
-        if remembered.is_some_and(|before| self.mark().is_older_than(&before)) {
+        let older = remembered.is_some_and(|before| self.mark().is_older_than(&before));
+        if older && !self.has(StrongMutant::OlderDiskTrusted) {
             self.become_amnesiac(desk);
         }
         self.compare_with_all(desk.now);

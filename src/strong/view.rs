@@ -1,6 +1,7 @@
 //! Who is there: links, heartbeats, and the ticks in which what has changed is acted on.
 
 use crate::base::ids::Partition;
+use crate::base::mutant::StrongMutant;
 use crate::base::time::Mono;
 
 use super::message::Item;
@@ -56,7 +57,8 @@ impl Strong {
         self.say_marks(name);
         for of in self.partitions() {
             let part = self.part(of);
-            if !same && part.serving.is_some_and(|serving| serving.0 == name) {
+            // (If it still serves it says so: that it stopped may have got lost.)
+            if part.serving.is_some_and(|serving| serving.0 == name) {
                 part.serving = None;
             }
             if let Some(reign) = &mut part.reign {
@@ -280,13 +282,16 @@ impl Strong {
         if member.name == self.config.name {
             *member == self.myself()
         } else {
-            self.heard.contains(member)
+            let by_name = self.has(StrongMutant::MemberByName);
+            self.heard.iter().any(|m| m == member || (by_name && m.name == member.name))
         }
     }
 
     /// Whether the link to a node is to this member: anything else of that name is another.
     pub(super) fn is_linked(&self, member: &Member) -> bool {
-        self.peers.get(&member.name).is_some_and(|peer| peer.member(member.name) == *member)
+        let by_name = self.has(StrongMutant::MemberByName);
+        let peer = self.peers.get(&member.name);
+        peer.is_some_and(|peer| by_name || peer.member(member.name) == *member)
     }
 
     /// The voters heard at the last tick, with this node.
