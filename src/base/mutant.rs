@@ -233,29 +233,150 @@ impl Mutant {
     }
 }
 
+/// One rule of strong mode's protocol, broken. The campaign over [`Mutant::ALL`] does not know them: its profiles do not
+/// run strong mode; the worlds beside the protocol's core find them.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum StrongMutant {
+    /// A promise is not durable before it is told.
+    PromiseNotDurable,
+    /// One voter too few is a quorum, too.
+    QuorumOffByOne,
+    /// A read is answered at once: a master that is none any more does not find out.
+    ReadWithoutRound,
+    /// A round is over when a quorum has answered, whether or not all of the ISR have.
+    RoundWithoutMembers,
+    /// An entry is committed though a member of the ISR may lack it.
+    MemberSkipped,
+    /// An open write is acknowledged before the ISR has it.
+    AckBeforeMembers,
+    /// What was acknowledged in an earlier regime counts in a later one.
+    AcksAcrossRegimes,
+    /// Transfers of a regime below the one promised are taken.
+    LowerRegimeHeard,
+    /// A caught-up node is named without having been brought to the candidate's state under its promise.
+    JoinUnconfirmed,
+    /// Members of the ISR are known by their names, whatever the voter id and the start.
+    MemberByName,
+    /// A wiped node votes.
+    WipedVotes,
+    /// A copy that may have lost its end counts as intact.
+    LostTailIntact,
+    /// A disk that is older than what its voter has said is taken for what it was.
+    OlderDiskTrusted,
+    /// A regime serves before those that joined have the master's state.
+    CoreOnlyEqualised,
+    /// A regime serves before anybody has the master's state.
+    StepFiveSkipped,
+    /// A member of the ISR keeps what it has behind the master's state.
+    LongerTailKept,
+    /// Who has accepted a newer configuration counts for an older one when one is passed over.
+    PassOverCountsNewer,
+    /// A voter remembers only the newest configuration it has accepted.
+    OnlyNewestAccepted,
+    /// A partition is handed back before the copy has caught up.
+    HandBackEarly,
+    /// A frozen copy is dropped before the configuration without it is chosen.
+    FrozenDroppedEarly,
+}
+
+impl StrongMutant {
+    pub const ALL: [StrongMutant; 20] = [
+        StrongMutant::PromiseNotDurable,
+        StrongMutant::QuorumOffByOne,
+        StrongMutant::ReadWithoutRound,
+        StrongMutant::RoundWithoutMembers,
+        StrongMutant::MemberSkipped,
+        StrongMutant::AckBeforeMembers,
+        StrongMutant::AcksAcrossRegimes,
+        StrongMutant::LowerRegimeHeard,
+        StrongMutant::JoinUnconfirmed,
+        StrongMutant::MemberByName,
+        StrongMutant::WipedVotes,
+        StrongMutant::LostTailIntact,
+        StrongMutant::OlderDiskTrusted,
+        StrongMutant::CoreOnlyEqualised,
+        StrongMutant::StepFiveSkipped,
+        StrongMutant::LongerTailKept,
+        StrongMutant::PassOverCountsNewer,
+        StrongMutant::OnlyNewestAccepted,
+        StrongMutant::HandBackEarly,
+        StrongMutant::FrozenDroppedEarly,
+    ];
+
+    /// The name used on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            StrongMutant::PromiseNotDurable => "promise-not-durable",
+            StrongMutant::QuorumOffByOne => "quorum-off-by-one",
+            StrongMutant::ReadWithoutRound => "read-without-round",
+            StrongMutant::RoundWithoutMembers => "round-without-members",
+            StrongMutant::MemberSkipped => "member-skipped",
+            StrongMutant::AckBeforeMembers => "ack-before-members",
+            StrongMutant::AcksAcrossRegimes => "acks-across-regimes",
+            StrongMutant::LowerRegimeHeard => "lower-regime-heard",
+            StrongMutant::JoinUnconfirmed => "join-unconfirmed",
+            StrongMutant::MemberByName => "member-by-name",
+            StrongMutant::WipedVotes => "wiped-votes",
+            StrongMutant::LostTailIntact => "lost-tail-intact",
+            StrongMutant::OlderDiskTrusted => "older-disk-trusted",
+            StrongMutant::CoreOnlyEqualised => "core-only-equalised",
+            StrongMutant::StepFiveSkipped => "step-five-skipped",
+            StrongMutant::LongerTailKept => "longer-tail-kept",
+            StrongMutant::PassOverCountsNewer => "pass-over-counts-newer",
+            StrongMutant::OnlyNewestAccepted => "only-newest-accepted",
+            StrongMutant::HandBackEarly => "hand-back-early",
+            StrongMutant::FrozenDroppedEarly => "frozen-dropped-early",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<StrongMutant> {
+        StrongMutant::ALL.into_iter().find(|m| m.name() == name)
+    }
+}
+
 /// The fault switched on in one node, if any. Without the feature `mutants` always none, and the
 /// compiler removes every test for it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Mutants {
     #[cfg(feature = "mutants")]
     on: Option<Mutant>,
+    #[cfg(feature = "mutants")]
+    strong: Option<StrongMutant>,
 }
 
 impl Mutants {
     pub const NONE: Mutants = Mutants {
         #[cfg(feature = "mutants")]
         on: None,
+        #[cfg(feature = "mutants")]
+        strong: None,
     };
 
     #[cfg(feature = "mutants")]
     pub fn only(mutant: Mutant) -> Mutants {
-        Mutants { on: Some(mutant) }
+        Mutants { on: Some(mutant), strong: None }
+    }
+
+    #[cfg(feature = "mutants")]
+    pub fn only_strong(mutant: StrongMutant) -> Mutants {
+        Mutants { on: None, strong: Some(mutant) }
     }
 
     #[inline]
     pub fn has(self, mutant: Mutant) -> bool {
         #[cfg(feature = "mutants")]
         return self.on == Some(mutant);
+        #[cfg(not(feature = "mutants"))]
+        {
+            let _ = mutant;
+            false
+        }
+    }
+
+    #[inline]
+    pub fn has_strong(self, mutant: StrongMutant) -> bool {
+        #[cfg(feature = "mutants")]
+        return self.strong == Some(mutant);
         #[cfg(not(feature = "mutants"))]
         {
             let _ = mutant;

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::base::ids::Partition;
+use crate::base::mutant::StrongMutant;
 use crate::base::time::Span;
 
-use super::message::{Durable, Item, Stage};
+use super::message::{Item, Stage};
 use super::part::{Bid, Joiner, Phase, Plan};
 use super::quorum::VoterSet;
-use super::regime::{Configuration, Member, Proposal, Regime, Report, base_of, core_of};
+use super::regime::{
+    Configuration, Member, Proposal, Regime, Report, base_of, core_of, without_committed,
+};
 use super::roster::NodeName;
 use super::{Desk, Strong};
 
@@ -38,7 +41,7 @@ impl Strong {
         if part.intact.is_none() {
             return true;
         }
-        if !roster.may_decide(self.heard_voters(roster), of) {
+        if !roster.may_decide(self.heard_voters(), of) {
             self.part(of).vacant_since = None;
             return true;
         }
@@ -75,7 +78,7 @@ impl Strong {
 
     /// Step 0.
     pub(super) fn start_bid(&mut self, of: Partition, desk: &mut Desk<'_>) {
-        let Some(place) = self.roster.as_ref().and_then(|roster| roster.place) else { return };
+        let Some(place) = self.votes() else { return };
         let part = self.part(of);
         let regime = part.promised.max(part.seen).next();
         part.note(regime);
@@ -116,7 +119,7 @@ impl Strong {
 
     /// Step 1, with this node's own promise.
     fn ask_for_promises(&mut self, of: Partition, desk: &mut Desk<'_>) {
-        let Some(place) = self.roster.as_ref().and_then(|roster| roster.place) else { return };
+        let Some(place) = self.votes() else { return };
         let Some(regime) = self.at(of).bid.as_ref().map(|bid| bid.regime) else { return };
         if self.at(of).promised >= regime {
             return self.give_up_bid(of);
@@ -156,7 +159,7 @@ impl Strong {
         let (Some(roster), Some(bid)) = (&self.roster, &self.at(of).bid) else { return };
         let Phase::Promising { reports } = &bid.phase else { return };
         let answered: VoterSet = reports.keys().copied().collect();
-        let all = self.heard_voters(roster).without(answered) == VoterSet::default();
+        let all = self.heard_voters().without(answered) == VoterSet::default();
         let waited = desk.now.since(bid.since) >= self.config.heartbeat_interval;
         if !roster.may_decide(answered, of) || !(all || waited) {
             return;
@@ -164,8 +167,22 @@ impl Strong {
         let regime = bid.regime;
         let list: Vec<(usize, &Report)> =
             reports.iter().map(|(&at, report)| (at, report)).collect();
-        let base = base_of(&list, &roster.standing.roster, roster.order(of));
-        let core = core_of(&base.config, &roster.standing.roster, &list);
+        let mutants = self.config.mutants;
+        let base = base_of(&list, &roster.standing.roster, roster.order(of), mutants);
+        let core = core_of(&base.config, &roster.standing, &list, mutants);
+        let older = without_committed(&core, &roster.standing.roster, &list);
+        if !older.is_empty() && !self.has(StrongMutant::OlderDiskTrusted) {
+            // What they have confirmed once is not there: these are not the disks they were.
+            self.give_up_bid(of);
+            for name in older {
+                if name == self.config.name {
+                    self.become_amnesiac(desk);
+                } else {
+                    self.find_amnesiac(name, desk);
+                }
+            }
+            return;
+        }
         let members: Vec<Member> = core
             .iter()
             .filter_map(|&name| {
@@ -258,12 +275,20 @@ impl Strong {
     fn go_on_if_joined(&mut self, of: Partition, at_once: bool, desk: &mut Desk<'_>) {
         let (Some(roster), Some(bid)) = (&self.roster, &self.at(of).bid) else { return };
         let Phase::Joining { plan, joiners } = &bid.phase else { return };
-        if !at_once && joiners.values().any(|joiner| !joiner.exact) {
+        let unconfirmed = self.has(StrongMutant::JoinUnconfirmed);
+        if !at_once && !unconfirmed && joiners.values().any(|joiner| !joiner.exact) {
             return;
         }
+        let named = |joiner: &&Joiner| joiner.exact || unconfirmed;
         let joined: Vec<Member> =
-            joiners.values().filter(|joiner| joiner.exact).map(|joiner| joiner.member).collect();
+            joiners.values().filter(named).map(|joiner| joiner.member).collect();
         let mut isr: Vec<Member> = plan.core.iter().chain(&joined).copied().collect();
+        let early = if self.has(StrongMutant::HandBackEarly) {
+            self.first_replica(of, &plan.reports)
+        } else {
+            None
+        };
+        isr.extend(early.filter(|first| isr.iter().all(|member| member.name != first.name)));
         isr.sort();
         let is_core = |name: NodeName| plan.core.iter().any(|member| member.name == name);
         let replicas: Vec<NodeName> = roster.replicas(of).collect();
@@ -272,7 +297,8 @@ impl Strong {
             isr.retain(|member| replicas.contains(&member.name));
         }
         let has = |name: &NodeName| isr.iter().any(|member| member.name == *name);
-        let first = replicas.first().copied().filter(|name| has(name) && is_core(*name));
+        let may = |name: &NodeName| has(name) && (is_core(*name) || early.is_some());
+        let first = replicas.first().copied().filter(may);
         let me = Some(self.config.name).filter(|name| has(name));
         let other = || roster.names(of).find(|&name| has(&name) && is_core(name));
         let master = first.or(me).or_else(other);
@@ -280,6 +306,15 @@ impl Strong {
         let proposal = Proposal { config, ancestors: plan.base.ancestors.clone() };
         let joined: Vec<NodeName> = joined.iter().map(|member| member.name).collect();
         self.propose(of, proposal, joined, desk);
+    }
+
+    /// The roster-master, if it has promised: with a mutant it becomes the master whatever it has.
+    fn first_replica(&self, of: Partition, reports: &BTreeMap<usize, Report>) -> Option<Member> {
+        let roster = self.roster.as_ref()?;
+        let name = roster.replicas(of).next()?;
+        let place = roster.standing.roster.place(name)?;
+        let start = reports.get(&place)?.start;
+        Some(Member { name, voter: roster.standing.voters[place], start })
     }
 
     /// Step 4, with this node's own acceptance.
@@ -290,9 +325,8 @@ impl Strong {
         joined: Vec<NodeName>,
         desk: &mut Desk<'_>,
     ) {
-        let Some(place) = self.roster.as_ref().and_then(|roster| roster.place) else { return };
-        self.part(of).accept(proposal.clone());
-        self.records.push(Durable::Accept { of, proposal: proposal.clone() });
+        let Some(place) = self.votes() else { return };
+        self.accept(of, proposal.clone());
         if !joined.is_empty() {
             desk.facts.sometimes("a copy that had caught up joined");
         }

@@ -2,6 +2,8 @@
 
 use crate::base::ids::Partition;
 
+use crate::base::mutant::StrongMutant;
+
 use super::message::{Durable, Item, Stage};
 use super::regime::Regime;
 use super::roster::NodeName;
@@ -19,7 +21,7 @@ impl Strong {
         desk: &mut Desk<'_>,
     ) {
         let part = self.at(of);
-        if regime < part.promised {
+        if regime < part.promised && !self.has(StrongMutant::LowerRegimeHeard) {
             let promised = part.promised;
             return self.say(from, Item::Refused { of, regime, promised });
         }
@@ -48,12 +50,13 @@ impl Strong {
             let log = self.at(of).tail.state();
             return self.say(from, Item::Mismatch { of, regime, log });
         };
-        if exact {
+        let keeps = self.has(StrongMutant::LongerTailKept) && stage != Stage::Join;
+        if exact && !keeps {
             self.cut(of, end, desk);
         }
         self.commit_to(of, committed.min(end), desk);
         if stage == Stage::Join && self.at(of).intact.is_none() {
-            self.records.push(Durable::Intact { of });
+            self.write_down(Durable::Intact { of });
             let start = self.start;
             self.part(of).intact = Some(start);
         }
@@ -84,7 +87,7 @@ impl Strong {
             if entry.index <= tail.last().index {
                 self.truncate(of, entry.index - 1);
             }
-            self.records.push(Durable::Entry { of, entry: entry.clone() });
+            self.write_down(Durable::Entry { of, entry: entry.clone() });
             self.part(of).tail.push(entry);
         }
         Some(end)
@@ -99,7 +102,7 @@ impl Strong {
     }
 
     fn truncate(&mut self, of: Partition, last: u64) {
-        self.records.push(Durable::Truncate { of, last });
+        self.write_down(Durable::Truncate { of, last });
         self.part(of).tail.truncate(last);
         self.doubt_writes_behind(of, last);
     }
@@ -131,7 +134,7 @@ impl Strong {
         let part = self.part(of);
         part.intact = None;
         part.tail = Tail::whole(history.clone());
-        self.records.push(Durable::Whole { of, history, records });
+        self.write_down(Durable::Whole { of, history, records });
         self.say(from, Item::Synced { of, regime, last, exact: false });
     }
 
@@ -144,7 +147,11 @@ impl Strong {
         let copies = &mut *desk.copies;
         self.part(of).tail.commit(index, |entry| copies.apply(of, &entry.changes));
         let index = self.at(of).tail.committed();
-        self.records.push(Durable::Committed { of, index });
+        self.write_down(Durable::Committed { of, index });
+        if self.at(of).reign.is_some() {
+            // Those who follow are to be told.
+            self.busy.insert(of);
+        }
         self.resolve(of);
     }
 }

@@ -7,6 +7,7 @@ use crate::base::ids::Partition;
 use super::regime::{Configuration, Proposal, Regime, Report, Start, VoterId};
 use super::roster::{NodeName, Roster};
 use super::tail::{Entry, History, KeyChange, LogState, Place};
+use super::trust::{Mark, Written};
 
 /// A roster that is in force once all its nodes have accepted it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -35,7 +36,19 @@ pub enum Item {
     Beat {
         hears: Vec<NodeName>,
     },
-    /// Proposes a cluster's first roster; said until all its nodes have it.
+    /// Where the sender's disk stands.
+    Mark {
+        mark: Mark,
+    },
+    /// What the sender remembers of the receiver's disk.
+    Remembered {
+        mark: Option<Mark>,
+    },
+    /// This voter, the receiver's, was found on an older disk.
+    Forgot {
+        voter: VoterId,
+    },
+    /// Proposes a cluster's first roster; said until all its nodes have it, and once to others.
     Roster {
         standing: Standing,
     },
@@ -141,17 +154,31 @@ pub enum Item {
     },
 }
 
-/// What is written down. Everything but `Entry` and `Committed` has to be durable before anything is said that builds on
+/// What is written down. Everything but `Entry`, `Committed` and `SeenMore` has to be durable before anything is said that builds on
 /// it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Durable {
     /// A start. `lost`: what was written before may lack its end. `always`: what is written from now on is told only when it
-    /// is durable.
+    /// is durable. `written`: how much was written before.
     Start {
         start: Start,
         nonce: u64,
         lost: bool,
         always: bool,
+        written: Written,
+    },
+    /// This disk was found to be older than what its voter has said.
+    Amnesiac,
+    /// What another voter's disk has shown.
+    Seen {
+        voter: VoterId,
+        mark: Mark,
+        amnesiac: bool,
+    },
+    /// It has so many records by now.
+    SeenMore {
+        voter: VoterId,
+        records: u64,
     },
     /// An end in order: nothing of this life is missing.
     Stopped,
@@ -206,9 +233,11 @@ impl Durable {
     /// Whether nothing that is said later may leave before it is durable.
     pub fn comes_first(&self) -> bool {
         match self {
-            Durable::Entry { .. } | Durable::Committed { .. } => false,
+            Durable::Entry { .. } | Durable::Committed { .. } | Durable::SeenMore { .. } => false,
             Durable::Start { .. }
             | Durable::Stopped
+            | Durable::Amnesiac
+            | Durable::Seen { .. }
             | Durable::Roster { .. }
             | Durable::RosterHeld
             | Durable::Promise { .. }

@@ -20,6 +20,7 @@ pub mod succession;
 pub mod tail;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 mod view;
 mod vote;
 
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::fact::Facts;
 use crate::base::ids::Partition;
+use crate::base::mutant::{Mutants, StrongMutant};
 use crate::base::rng::Rng;
 use crate::base::time::{Mono, Span};
 
@@ -35,6 +37,7 @@ use self::part::{Part, Reign, Waiting};
 use self::regime::{Configuration, Member, Regime, Start, VoterId};
 use self::round::Round;
 use self::tail::{Entry, KeyChange, KeyState, Tail};
+use self::trust::{Known, Written};
 use self::view::Peer;
 
 pub use self::part::Ticket;
@@ -51,6 +54,7 @@ pub struct StrongConfig {
     pub heartbeat_interval: Span,
     pub heartbeat_timeout: Span,
     pub write_timeout: Span,
+    pub mutants: Mutants,
 }
 
 /// The committed state of the partitions this node holds.
@@ -110,6 +114,16 @@ pub struct Strong {
     start: Start,
     /// Random, drawn with the start.
     nonce: u64,
+    /// The last start after which the end of what had been written was missing.
+    lost_at: Start,
+    written: Written,
+    /// What other voters' disks have shown.
+    known: BTreeMap<VoterId, Known>,
+    /// This disk is older than what its voter has said.
+    amnesiac: bool,
+    /// That it is not was compared with all who can be reached, or until then.
+    compared: bool,
+    compare_until: Mono,
     roster: Option<InForce>,
     /// Accepted, and not yet known to be accepted by all of its nodes: who has.
     proposed: Option<(Standing, BTreeSet<NodeName>)>,
@@ -126,7 +140,7 @@ pub struct Strong {
     next_round: u64,
     /// Whole copies on their way, by receiver.
     wholes: BTreeMap<NodeName, u32>,
-    heard: Vec<(NodeName, Start)>,
+    heard: Vec<Member>,
     next_beat: Mono,
     next_tick: Mono,
     items: BTreeMap<NodeName, Vec<Item>>,
@@ -144,6 +158,7 @@ struct InForce {
     succession: Succession,
     /// This node's place in it, if its data directory may vote.
     place: Option<usize>,
+    mutants: Mutants,
 }
 
 impl InForce {
@@ -152,7 +167,11 @@ impl InForce {
     }
 
     fn may_decide(&self, set: VoterSet, of: Partition) -> bool {
-        may_decide(set, self.order(of), self.succession.copies())
+        let decides = |set| may_decide(set, self.order(of), self.succession.copies());
+        if self.mutants.has_strong(StrongMutant::QuorumOffByOne) {
+            return self.order(of).iter().any(|&one| decides(set.with(usize::from(one))));
+        }
+        decides(set)
     }
 
     fn name(&self, place: usize) -> NodeName {
@@ -183,6 +202,12 @@ impl Strong {
             voter,
             start: Start(0),
             nonce: 0,
+            lost_at: Start(0),
+            written: Written::default(),
+            known: BTreeMap::new(),
+            amnesiac: false,
+            compared: false,
+            compare_until: Mono(0),
             roster: None,
             proposed: None,
             peers: BTreeMap::new(),
@@ -209,9 +234,22 @@ impl Strong {
 
     /// Takes in what an earlier life has written down, in its order, before [`Strong::begin`].
     pub fn recover(&mut self, record: Durable, copies: &mut dyn Copies) {
+        if let Durable::Start { written, .. } = &record {
+            self.written = *written;
+        }
+        self.count(&record);
         match record {
             Durable::Start { start, nonce, lost, .. } => self.on_start(start, nonce, lost),
             Durable::Stopped => {}
+            Durable::Amnesiac => self.on_amnesiac(),
+            Durable::Seen { voter, mark, amnesiac } => {
+                self.known.insert(voter, Known { mark, amnesiac });
+            }
+            Durable::SeenMore { voter, records } => {
+                if let Some(known) = self.known.get_mut(&voter) {
+                    known.mark.written.records = records;
+                }
+            }
             Durable::Roster { standing } => self.proposed = Some((standing, BTreeSet::new())),
             Durable::RosterHeld => {
                 if let Some((standing, _)) = self.proposed.take() {
@@ -219,7 +257,12 @@ impl Strong {
                 }
             }
             Durable::Promise { of, regime } => self.part(of).promise(regime),
-            Durable::Accept { of, proposal } => self.part(of).accept(proposal),
+            Durable::Accept { of, proposal } => {
+                if self.has(StrongMutant::OnlyNewestAccepted) {
+                    self.part(of).accepted.clear();
+                }
+                self.part(of).accept(proposal);
+            }
             Durable::Chosen { of, config } => {
                 let part = self.part(of);
                 part.promised = part.promised.max(config.regime);
@@ -256,7 +299,9 @@ impl Strong {
         let start = Start(self.start.0 + 1);
         let nonce = self.rng.next_u64();
         self.on_start(start, nonce, lost);
-        self.records.push(Durable::Start { start, nonce, lost, always });
+        let written = self.written;
+        self.write_down(Durable::Start { start, nonce, lost, always, written });
+        self.compare_until = now + self.config.heartbeat_timeout;
         self.next_beat = now;
         self.next_tick = now;
         self.look_at_all();
@@ -266,6 +311,9 @@ impl Strong {
         self.start = start;
         self.nonce = nonce;
         if lost {
+            self.lost_at = start;
+        }
+        if lost && !self.has(StrongMutant::LostTailIntact) {
             for part in &mut self.parts {
                 part.intact = None;
             }
@@ -298,8 +346,11 @@ impl Strong {
     }
 
     fn accept_roster(&mut self, standing: Standing) {
-        self.records.push(Durable::Roster { standing: standing.clone() });
-        self.proposed = Some((standing, BTreeSet::from([self.config.name])));
+        self.write_down(Durable::Roster { standing: standing.clone() });
+        let place = standing.roster.place(self.config.name);
+        let names_me = place.is_some_and(|place| standing.voters[place] == self.voter);
+        let held = names_me.then_some(self.config.name).into_iter().collect();
+        self.proposed = Some((standing, held));
         self.roster_held_by_all();
     }
 
@@ -309,18 +360,23 @@ impl Strong {
         if standing.roster.nodes().iter().all(|node| held.contains(&node.name)) {
             let standing = standing.clone();
             self.proposed = None;
-            self.records.push(Durable::RosterHeld);
+            self.write_down(Durable::RosterHeld);
             self.put_in_force(standing);
             self.look_at_all();
         }
     }
 
+    /// Whether a roster names this data directory.
+    fn is_named(&self, standing: &Standing, place: usize) -> bool {
+        standing.voters[place] == self.voter || self.has(StrongMutant::WipedVotes)
+    }
+
     fn put_in_force(&mut self, standing: Standing) {
         let roster = &standing.roster;
-        let place =
-            roster.place(self.config.name).filter(|&place| standing.voters[place] == self.voter);
-        let in_force =
-            InForce { succession: Succession::new(roster), place, standing: standing.clone() };
+        let place = roster.place(self.config.name).filter(|&place| self.is_named(&standing, place));
+        let mutants = self.config.mutants;
+        let succession = Succession::new(roster);
+        let in_force = InForce { succession, place, mutants, standing: standing.clone() };
         for at in 0..self.config.partitions {
             let of = Partition(at);
             let mut isr: Vec<Member> = in_force
@@ -338,7 +394,7 @@ impl Strong {
             let part = &mut self.parts[usize::from(at)];
             if part.chosen.regime == Regime(0) {
                 part.chosen.isr = isr;
-                part.intact = holds.then_some(Start(0));
+                part.intact = (holds && !self.amnesiac).then_some(Start(0));
             }
         }
         self.roster = Some(in_force);
@@ -363,7 +419,7 @@ impl Strong {
         {
             return Route::Moved(name);
         }
-        let heard = self.heard_voters(roster);
+        let heard = self.heard_voters();
         let quorum = roster.may_decide(heard, of);
         Route::Down(if quorum { Reason::NoMaster } else { Reason::NoQuorum })
     }
@@ -395,7 +451,10 @@ impl Strong {
         if let Some(ticket) = ticket {
             part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
         }
-        self.records.push(Durable::Entry { of, entry });
+        self.write_down(Durable::Entry { of, entry });
+        if self.has(StrongMutant::AckBeforeMembers) {
+            self.outcomes.extend(ticket.map(Outcome::Done));
+        }
         self.awaited.insert(of);
         self.dirty.insert(of);
         if self.at(of).reign.as_ref().is_some_and(|reign| !self.isr_decides(of, reign)) {
@@ -407,16 +466,17 @@ impl Strong {
     /// follows; without `confirm` as soon as what it was computed from is committed.
     pub fn read(&mut self, of: Partition, ticket: Ticket, confirm: bool, now: Mono) {
         let until = now + self.config.write_timeout;
+        let confirmed = !confirm || self.has(StrongMutant::ReadWithoutRound);
+        let (write, round) = (false, None);
         let part = self.part(of);
         assert!(part.serves(), "only the master answers reads");
         let index = part.tail.last().index;
-        let (write, round, confirmed) = (false, None, !confirm);
         if confirmed && index <= part.tail.committed() {
             return self.outcomes.push(Outcome::Done(ticket));
         }
         part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
         self.awaited.insert(of);
-        if confirm {
+        if !confirmed {
             self.wants_round.insert(of);
         }
     }
@@ -430,6 +490,7 @@ impl Strong {
 
     /// What is to be said to each peer.
     pub fn take_items(&mut self) -> BTreeMap<NodeName, Vec<Item>> {
+        self.mark_items();
         core::mem::take(&mut self.items)
     }
 
@@ -497,10 +558,14 @@ impl Strong {
 
     /// A last record of a life that has ended in order: all before is durable.
     pub fn stopped(&mut self) {
-        self.records.push(Durable::Stopped);
+        self.write_down(Durable::Stopped);
     }
 
     // ----- small words -----------------------------------------------------------------------
+
+    fn has(&self, mutant: StrongMutant) -> bool {
+        self.config.mutants.has_strong(mutant)
+    }
 
     fn at(&self, of: Partition) -> &Part {
         &self.parts[usize::from(of.0)]
@@ -546,12 +611,10 @@ impl Strong {
     fn voter_place(&self, name: NodeName) -> Option<usize> {
         let roster = self.roster.as_ref()?;
         let place = roster.standing.roster.place(name)?;
-        let voter = self.peers.get(&name)?.voter;
-        (roster.standing.voters[place] == voter).then_some(place)
-    }
-
-    fn myself(&self) -> Member {
-        Member { name: self.config.name, voter: self.voter, start: self.start }
+        let peer = self.peers.get(&name).filter(|peer| peer.marked)?;
+        let forgot = self.known.get(&peer.voter).is_some_and(|known| known.amnesiac);
+        let named = roster.standing.voters[place] == peer.voter;
+        ((named || self.has(StrongMutant::WipedVotes)) && !forgot).then_some(place)
     }
 
     /// Whether a configuration's ISR alone may decide.

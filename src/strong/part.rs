@@ -62,13 +62,13 @@ pub struct Reign {
     pub config: Configuration,
     /// All of the ISR have exactly the master's state: it serves.
     pub serves: bool,
+    /// Those of the ISR who have to confirm that before: all.
+    pub equalised: Vec<NodeName>,
     pub followers: BTreeMap<NodeName, Follower>,
     /// Up to here other voters than the ISR have said that nothing higher was promised after the entry was made.
     pub vouched: u64,
     /// Somebody has promised a higher regime.
     pub contested: bool,
-    /// What the followers were told of `committed`.
-    pub told: u64,
     pub since: Mono,
 }
 
@@ -83,6 +83,8 @@ pub struct Follower {
     pub exact: bool,
     pub mode: Mode,
     pub sent_at: Mono,
+    /// How far it was told that entries are committed.
+    pub told: u64,
     /// The configuration was sent, over the link there is.
     pub told_config: bool,
     /// Something is to be said even if there are no entries to send.
@@ -213,6 +215,7 @@ impl Follower {
             exact: false,
             mode: Mode::Probe,
             sent_at: Mono(0),
+            told: 0,
             told_config: false,
             due: true,
         }
@@ -222,12 +225,12 @@ impl Follower {
 impl Reign {
     pub fn new(config: Configuration, now: Mono) -> Reign {
         Reign {
+            equalised: config.isr.iter().map(|member| member.name).collect(),
             config,
             serves: false,
             followers: BTreeMap::new(),
             vouched: 0,
             contested: false,
-            told: 0,
             since: now,
         }
     }

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::mutant::{Mutants, StrongMutant};
+
+use super::message::Standing;
 use super::quorum::{VoterSet, may_decide};
 use super::roster::{NodeName, Roster};
 use super::tail::LogState;
@@ -89,7 +92,12 @@ pub struct Base {
 ///
 /// # Panics
 /// If there is no report.
-pub fn base_of(reports: &[(usize, &Report)], roster: &Roster, order: &[u8]) -> Base {
+pub fn base_of(
+    reports: &[(usize, &Report)],
+    roster: &Roster,
+    order: &[u8],
+    mutants: Mutants,
+) -> Base {
     let chosen = reports.iter().map(|(_, report)| &report.chosen).max_by_key(|c| c.regime);
     let chosen = chosen.expect("a quorum has somebody in it");
     let mut newer: Vec<&Configuration> = reports
@@ -104,7 +112,11 @@ pub fn base_of(reports: &[(usize, &Report)], roster: &Roster, order: &[u8]) -> B
     let silent = VoterSet::all(roster.nodes().len()).without(answered);
     let maybe_chosen = |config: &Configuration| {
         let reporters = reports.iter().filter(|(_, report)| {
-            report.accepted.iter().any(|proposal| proposal.config.regime == config.regime)
+            report.accepted.iter().any(|proposal| {
+                let newer = mutants.has_strong(StrongMutant::PassOverCountsNewer);
+                let accepted = proposal.config.regime;
+                accepted == config.regime || (newer && accepted > config.regime)
+            })
         });
         let set = reporters.fold(silent, |set, (place, _)| set.with(*place));
         may_decide(set, order, roster.copies())
@@ -124,13 +136,35 @@ pub fn base_of(reports: &[(usize, &Report)], roster: &Roster, order: &[u8]) -> B
 /// Those of the base's ISR that have promised and whose copies are intact since then, or restarted without loss, by name.
 pub fn core_of(
     base: &Configuration,
+    standing: &Standing,
+    reports: &[(usize, &Report)],
+    mutants: Mutants,
+) -> Vec<NodeName> {
+    let by_name = mutants.has_strong(StrongMutant::MemberByName);
+    let in_core = |member: &&Member| {
+        let Some(place) = standing.roster.place(member.name) else { return false };
+        let Some((_, report)) = reports.iter().find(|(of, _)| *of == place) else { return false };
+        let same = standing.voters[place] == member.voter;
+        report.intact.is_some_and(|since| by_name || (same && since <= member.start))
+    };
+    base.isr.iter().filter(in_core).map(|member| member.name).collect()
+}
+
+/// Those of the core that lack something committed. All of them have confirmed it once.
+pub fn without_committed(
+    core: &[NodeName],
     roster: &Roster,
     reports: &[(usize, &Report)],
 ) -> Vec<NodeName> {
-    let in_core = |member: &&Member| {
-        let report =
-            roster.place(member.name).and_then(|place| reports.iter().find(|(of, _)| *of == place));
-        report.is_some_and(|(_, report)| report.intact.is_some_and(|since| since <= member.start))
+    let lacks = |name: &&NodeName| {
+        let log = |(place, report): &(usize, &Report)| {
+            (roster.nodes()[*place].name == **name).then(|| report.log.history.clone())
+        };
+        let Some(history) = reports.iter().find_map(log) else { return false };
+        reports.iter().any(|(_, report)| {
+            let committed = report.log.history.place(report.log.committed);
+            committed.is_some_and(|place| !history.has(place))
+        })
     };
-    base.isr.iter().filter(in_core).map(|member| member.name).collect()
+    core.iter().filter(lacks).copied().collect()
 }

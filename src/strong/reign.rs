@@ -1,6 +1,7 @@
 //! The master's side: bringing the others to its state, writes, catching up, and when to change the regime.
 
 use crate::base::ids::Partition;
+use crate::base::mutant::StrongMutant;
 use crate::base::time::{Mono, Span};
 
 use super::message::{Item, Stage};
@@ -21,6 +22,7 @@ impl Follower {
     /// The link was replaced: what is not acknowledged may not have arrived.
     pub fn start_again(&mut self) {
         self.next = self.acked + 1;
+        self.told = 0;
         self.told_config = false;
         self.due = true;
         self.sent_at = Mono(0);
@@ -37,9 +39,13 @@ impl Strong {
         &mut self,
         of: Partition,
         config: Configuration,
+        before: &Configuration,
         desk: &mut Desk<'_>,
     ) {
         let mut reign = Reign::new(config, desk.now);
+        if self.has(StrongMutant::CoreOnlyEqualised) {
+            reign.equalised.retain(|name| before.member(*name).is_some());
+        }
         for member in &reign.config.isr {
             if member.name != self.config.name {
                 reign.followers.insert(member.name, Follower::new());
@@ -62,7 +68,8 @@ impl Strong {
             name == self.config.name
                 || reign.followers.get(&name).is_some_and(|f| f.exact && f.acked == last)
         };
-        if reign.serves || !reign.config.isr.iter().all(|member| ready(member.name)) {
+        let at_once = self.has(StrongMutant::StepFiveSkipped);
+        if reign.serves || !(at_once || reign.equalised.iter().all(|name| ready(*name))) {
             return;
         }
         let regime = reign.config.regime;
@@ -121,7 +128,6 @@ impl Strong {
     }
 
     fn send_entries(&mut self, of: Partition, desk: &mut Desk<'_>) {
-        let committed = self.at(of).tail.committed();
         // (Out of its place, so that the rest can be looked at.)
         let Some(mut reign) = self.part(of).reign.take() else { return };
         for (&name, follower) in &mut reign.followers {
@@ -130,9 +136,6 @@ impl Strong {
                 let exact = member && !follower.exact;
                 self.send_to(of, &reign.config, name, follower, exact, desk);
             }
-        }
-        if reign.followers.values().all(|follower| !follower.due) {
-            reign.told = committed;
         }
         self.part(of).reign = Some(reign);
     }
@@ -184,6 +187,7 @@ impl Strong {
             };
             follower.next += entries.len() as u64;
             follower.sent_at = desk.now;
+            follower.told = committed;
             let config = Some(config.clone()).filter(|_| !follower.told_config);
             follower.told_config = true;
             let ends = follower.next > last;
@@ -208,14 +212,16 @@ impl Strong {
         if bids && exact {
             return self.on_joiner_synced(from, of, last, desk);
         }
-        let Some(start) = self.peers.get(&from).map(|peer| peer.start) else { return };
-        let part = self.part(of);
-        let end = part.tail.last().index;
-        let Some(reign) = part.reign.as_mut().filter(|r| r.config.regime == regime) else { return };
-        // A member that has started anew since is none.
-        if reign.config.member(from).is_some_and(|member| member.start != start) {
+        let reign = self.at(of).reign.as_ref();
+        // A member that has started anew since, or with another disk, is none.
+        if reign.and_then(|r| r.config.member(from)).is_some_and(|m| !self.is_linked(m)) {
             return;
         }
+        let any = self.has(StrongMutant::AcksAcrossRegimes);
+        let part = self.part(of);
+        let end = part.tail.last().index;
+        let reign = part.reign.as_mut().filter(|r| r.config.regime == regime || any);
+        let Some(reign) = reign else { return };
         let Some(follower) = reign.followers.get_mut(&from) else { return };
         let arrived = follower.mode == Mode::WholeSent;
         follower.mode = Mode::Stream;
@@ -243,8 +249,13 @@ impl Strong {
         regime: Regime,
         log: &LogState,
     ) {
+        let Some(sender) = self.peers.get(&from).map(|peer| peer.member(from)) else { return };
         let part = self.part(of);
         let Some(reign) = part.reign.as_mut().filter(|r| r.config.regime == regime) else { return };
+        // (What has started anew since may have lost its tail: a regime without it is on its way.)
+        if reign.config.member(from).is_some_and(|member| *member != sender) {
+            return;
+        }
         let Some(follower) = reign.followers.get_mut(&from) else { return };
         let common = part.tail.history().common(&log.history);
         let at_hand = log.committed <= common.index && part.tail.after(common.index, 1).is_some();
@@ -268,7 +279,8 @@ impl Strong {
         let part = self.at(of);
         let Some(reign) = part.reign.as_ref().filter(|reign| reign.serves) else { return };
         let mut index = part.tail.last().index;
-        for member in &reign.config.isr {
+        let skipped = usize::from(self.has(StrongMutant::MemberSkipped));
+        for member in reign.config.isr.iter().skip(skipped) {
             if let Some(follower) = reign.followers.get(&member.name) {
                 index = index.min(follower.acked);
             } else if member.name != self.config.name {
@@ -329,7 +341,7 @@ impl Strong {
     /// True if nothing is to be done until something happens.
     pub(super) fn tick_reign(&mut self, of: Partition, desk: &mut Desk<'_>) -> bool {
         let Some(roster) = &self.roster else { return true };
-        if !roster.may_decide(self.heard_voters(roster), of) {
+        if !roster.may_decide(self.heard_voters(), of) {
             desk.facts.sometimes("a master that hears no quorum stopped");
             self.abdicate(of, desk);
             return false;
@@ -339,7 +351,7 @@ impl Strong {
         let interval = self.config.heartbeat_interval;
         let Some(reign) = &self.at(of).reign else { return true };
         let age = desk.now.since(reign.since);
-        let lost = reign.config.isr.iter().any(|m| !self.hears_start(m.name, m.start));
+        let lost = reign.config.isr.iter().any(|m| !self.hears_member(m));
         let stuck = !reign.serves && age >= self.config.heartbeat_timeout;
         if reign.contested || lost || stuck {
             self.start_bid(of, desk);
@@ -362,7 +374,7 @@ impl Strong {
         let first = wanted.first().copied().unwrap_or(self.config.name);
         let hands_back = self.roster.as_ref().and_then(|r| r.replicas(of).next()) == Some(first)
             && first != self.config.name
-            && isr(first);
+            && (isr(first) || self.has(StrongMutant::HandBackEarly));
         if (grows || extra || hands_back) && age >= interval {
             if hands_back && !grows {
                 desk.facts.sometimes("a partition was handed back");
@@ -407,13 +419,13 @@ impl Strong {
         let part = self.part(of);
         let (last, committed) = (part.tail.last().index, part.tail.committed());
         let Some(reign) = &mut part.reign else { return true };
-        let mut quiet = reign.told == committed;
-        let news = !quiet;
-        let mut again = news;
+        let (mut quiet, mut again) = (true, false);
         for follower in reign.followers.values_mut() {
+            let news = follower.told < committed;
             follower.due |= news;
+            again |= news;
             let lacks = follower.acked < last || follower.mode != Mode::Stream;
-            quiet &= !lacks;
+            quiet &= !lacks && !news;
             if lacks && desk.now.since(follower.sent_at) >= patience {
                 again = true;
                 follower.due = true;

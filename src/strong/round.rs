@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use crate::base::ids::Partition;
+use crate::base::mutant::StrongMutant;
 use crate::base::time::Mono;
 
 use super::message::Item;
 use super::quorum::VoterSet;
-use super::regime::Regime;
+use super::regime::{Member, Regime};
 use super::roster::NodeName;
 use super::{Desk, Strong};
 
@@ -41,9 +42,7 @@ impl Strong {
         let mut parts = BTreeMap::new();
         let mut asked: BTreeMap<NodeName, Vec<(Partition, Regime)>> = BTreeMap::new();
         for of in core::mem::take(&mut self.wants_round) {
-            let Some(place) = self.roster.as_ref().and_then(|roster| roster.place) else {
-                continue;
-            };
+            let Some(place) = self.votes() else { continue };
             let part = self.at(of);
             let Some(reign) = part.reign.as_ref().filter(|reign| reign.serves) else { continue };
             let regime = reign.config.regime;
@@ -74,8 +73,7 @@ impl Strong {
     }
 
     pub(super) fn on_round(&mut self, from: NodeName, id: u64, asked: Vec<(Partition, Regime)>) {
-        let votes = self.roster.as_ref().is_some_and(|roster| roster.place.is_some());
-        if !votes {
+        if self.votes().is_none() {
             return;
         }
         let known = asked.into_iter().filter(|(of, _)| of.0 < self.config.partitions);
@@ -132,11 +130,9 @@ impl Strong {
         let has = |name: NodeName| {
             roster.standing.roster.place(name).is_some_and(|place| answered.contains(place))
         };
-        let live = |m: &super::regime::Member| {
-            m.name == self.config.name
-                || self.peers.get(&m.name).is_some_and(|peer| peer.start == m.start)
-        };
+        let live = |m: &Member| m.name == self.config.name || self.is_linked(m);
         let all = reign.config.isr.iter().all(|member| has(member.name) && live(member));
+        let all = all || self.has(StrongMutant::RoundWithoutMembers);
         if !all || !roster.may_decide(answered, of) {
             return;
         }

@@ -1,13 +1,15 @@
 //! Who is there: links, heartbeats, and the ticks in which what has changed is acted on.
 
 use crate::base::ids::Partition;
+use crate::base::mutant::StrongMutant;
 use crate::base::time::Mono;
 
 use super::message::Item;
 use super::quorum::VoterSet;
-use super::regime::{Start, VoterId};
+use super::regime::{Member, Start, VoterId};
 use super::roster::NodeName;
-use super::{Desk, InForce, Strong};
+use super::trust::Written;
+use super::{Desk, Strong};
 
 /// Ticks in a heartbeat interval.
 const TICKS: u64 = 3;
@@ -21,6 +23,18 @@ pub struct Peer {
     pub last_heard: Mono,
     /// Whom it hears.
     pub hears: Vec<NodeName>,
+    /// It has told where its disk stands.
+    pub marked: bool,
+    /// It has told what it remembers of this node's disk.
+    pub compared: bool,
+    /// What it was told of this node's disk.
+    pub told: Option<Written>,
+}
+
+impl Peer {
+    pub fn member(&self, name: NodeName) -> Member {
+        Member { name, voter: self.voter, start: self.start }
+    }
 }
 
 impl Strong {
@@ -34,13 +48,17 @@ impl Strong {
     ) {
         let known = self.peers.get(&name);
         let same = known.is_some_and(|peer| peer.start == start && peer.voter == voter);
-        let peer = Peer { voter, start, up: true, last_heard: desk.now, hears: Vec::new() };
+        let (up, last_heard, hears) = (true, desk.now, Vec::new());
+        let (marked, compared, told) = (false, false, None);
+        let peer = Peer { voter, start, up, last_heard, hears, marked, compared, told };
         self.peers.insert(name, peer);
         self.items.remove(&name);
         self.wholes.remove(&name);
+        self.say_marks(name);
         for of in self.partitions() {
             let part = self.part(of);
-            if !same && part.serving.is_some_and(|serving| serving.0 == name) {
+            // (If it still serves it says so: that it stopped may have got lost.)
+            if part.serving.is_some_and(|serving| serving.0 == name) {
                 part.serving = None;
             }
             if let Some(reign) = &mut part.reign {
@@ -56,7 +74,8 @@ impl Strong {
                 self.dirty.insert(of);
             }
         }
-        if let Some((standing, _)) = &self.proposed {
+        let in_force = self.roster.as_ref().map(|roster| &roster.standing);
+        if let Some(standing) = in_force.or(self.proposed.as_ref().map(|proposed| &proposed.0)) {
             let standing = standing.clone();
             self.say(name, Item::Roster { standing });
         }
@@ -84,7 +103,7 @@ impl Strong {
 
     fn on_item(&mut self, from: NodeName, item: Item, desk: &mut Desk<'_>) {
         if let Some(of) = partition_of(&item)
-            && of.0 >= self.config.partitions
+            && (of.0 >= self.config.partitions || !self.is_of_cluster(from))
         {
             return;
         }
@@ -94,6 +113,9 @@ impl Strong {
                     peer.hears = hears;
                 }
             }
+            Item::Mark { mark } => self.on_mark(from, mark, desk),
+            Item::Remembered { mark } => self.on_remembered(from, mark, desk),
+            Item::Forgot { voter } => self.on_forgot(voter, desk),
             Item::Roster { standing } => {
                 if self.roster.is_none() && self.proposed.is_none() {
                     self.accept_roster(standing);
@@ -146,12 +168,22 @@ impl Strong {
         }
     }
 
+    /// Nodes that are no voters, those of other clusters among them, have no say in partitions. (Before there is a roster
+    /// it is not known who is: only hints who serves are kept then.)
+    fn is_of_cluster(&self, from: NodeName) -> bool {
+        self.roster.is_none() || self.voter_place(from).is_some()
+    }
+
     fn on_roster_held(&mut self, from: NodeName, cluster: u64, version: u32, by_all: bool) {
         let Some((standing, held)) = &mut self.proposed else { return };
         if standing.cluster != cluster || standing.version != version {
             return;
         }
-        held.insert(from);
+        // A disk that the roster does not name may have the roster, but does not hold it.
+        let Some(voter) = self.peers.get(&from).map(|peer| peer.voter) else { return };
+        if standing.roster.place(from).is_some_and(|place| standing.voters[place] == voter) {
+            held.insert(from);
+        }
         if by_all {
             held.extend(standing.roster.nodes().iter().map(|node| node.name));
         }
@@ -193,6 +225,7 @@ impl Strong {
     fn say_beat_to(&mut self, name: NodeName, now: Mono) {
         let fresh = self.peers.iter().filter(|(_, peer)| self.is_fresh(peer, now));
         let hears = fresh.map(|(&name, _)| name).collect();
+        self.say_mark(name);
         self.say(name, Item::Beat { hears });
         if let Some((standing, held)) = &self.proposed
             && !held.contains(&name)
@@ -205,14 +238,15 @@ impl Strong {
 
     fn on_tick(&mut self, desk: &mut Desk<'_>) {
         let fresh = self.peers.iter().filter(|(_, peer)| self.is_fresh(peer, desk.now));
-        let heard: Vec<(NodeName, Start)> = fresh.map(|(&n, peer)| (n, peer.start)).collect();
+        let heard: Vec<Member> = fresh.map(|(&name, peer)| peer.member(name)).collect();
         if heard != self.heard {
             self.heard = heard;
             self.look_at_all();
         }
         self.expire_waits(desk.now);
         self.expire_rounds(desk.now);
-        if self.roster.as_ref().is_none_or(|roster| roster.place.is_none()) {
+        self.compare_with_all(desk.now);
+        if self.votes().is_none() {
             return;
         }
         for of in self.busy.clone() {
@@ -242,27 +276,39 @@ impl Strong {
 
     /// Whether a node was heard at the last tick, in this life of it.
     pub(super) fn hears(&self, name: NodeName) -> bool {
-        name == self.config.name || self.heard.iter().any(|heard| heard.0 == name)
+        name == self.config.name || self.heard.iter().any(|heard| heard.name == name)
     }
 
-    pub(super) fn hears_start(&self, name: NodeName, start: Start) -> bool {
-        if name == self.config.name {
-            start == self.start
+    /// Whether a member of a configuration was heard at the last tick: this data directory of it, in this life.
+    pub(super) fn hears_member(&self, member: &Member) -> bool {
+        if member.name == self.config.name {
+            *member == self.myself()
         } else {
-            self.heard.contains(&(name, start))
+            let by_name = self.has(StrongMutant::MemberByName);
+            self.heard.iter().any(|m| m == member || (by_name && m.name == member.name))
         }
     }
 
+    /// Whether the link to a node is to this member: anything else of that name is another.
+    pub(super) fn is_linked(&self, member: &Member) -> bool {
+        let by_name = self.has(StrongMutant::MemberByName);
+        let peer = self.peers.get(&member.name);
+        peer.is_some_and(|peer| by_name || peer.member(member.name) == *member)
+    }
+
     /// The voters heard at the last tick, with this node.
-    pub(super) fn heard_voters(&self, roster: &InForce) -> VoterSet {
-        let places = self.heard.iter().filter_map(|(name, _)| self.voter_place(*name));
-        places.chain(roster.place).collect()
+    pub(super) fn heard_voters(&self) -> VoterSet {
+        let places = self.heard.iter().filter_map(|heard| self.voter_place(heard.name));
+        places.chain(self.votes()).collect()
     }
 }
 
 fn partition_of(item: &Item) -> Option<Partition> {
     match item {
         Item::Beat { .. }
+        | Item::Mark { .. }
+        | Item::Remembered { .. }
+        | Item::Forgot { .. }
         | Item::Roster { .. }
         | Item::RosterHeld { .. }
         | Item::Round { .. }

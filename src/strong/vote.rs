@@ -2,6 +2,8 @@
 
 use crate::base::ids::Partition;
 
+use crate::base::mutant::StrongMutant;
+
 use super::message::{Durable, Item};
 use super::regime::{Configuration, Proposal, Regime};
 use super::roster::NodeName;
@@ -11,8 +13,7 @@ use super::{Desk, Outcome, Strong};
 impl Strong {
     /// Whether this node may vote at all, and for whom: voters answer voters.
     fn may_answer(&self, from: NodeName) -> bool {
-        self.roster.as_ref().is_some_and(|roster| roster.place.is_some())
-            && self.voter_place(from).is_some()
+        self.votes().is_some() && self.voter_place(from).is_some()
     }
 
     /// Step 0: a promise is withheld only while somebody else is heard who serves in the highest regime known, and hears a
@@ -85,7 +86,7 @@ impl Strong {
     pub(super) fn promise(&mut self, of: Partition, regime: Regime, desk: &mut Desk<'_>) {
         self.part(of).promise(regime);
         self.part(of).promised_to = None;
-        self.records.push(Durable::Promise { of, regime });
+        self.write_down(Durable::Promise { of, regime });
         self.step_down_below(of, regime, desk);
     }
 
@@ -119,9 +120,13 @@ impl Strong {
             return self.say(from, Item::Refused { of, regime, promised });
         }
         if self.at(of).newest().regime < regime {
-            self.part(of).accept(proposal.clone());
-            self.records.push(Durable::Accept { of, proposal });
+            let early = self.has(StrongMutant::FrozenDroppedEarly);
+            let config = proposal.config.clone();
+            self.accept(of, proposal);
             self.step_down_below(of, regime, desk);
+            if early {
+                self.drop_if_frozen(of, &config, desk);
+            }
         } else if self.at(of).newest() != &proposal.config {
             // (Each number has one configuration at most: this one's candidate cannot be the other's.)
             return self.say(from, Item::Refused { of, regime, promised: promised.max(regime) });
@@ -129,15 +134,26 @@ impl Strong {
         self.say(from, Item::Accepted { of, regime });
     }
 
+    /// Accepts a configuration, another's or an own one.
+    pub(super) fn accept(&mut self, of: Partition, proposal: Proposal) {
+        let part = &mut self.parts[usize::from(of.0)];
+        if self.config.mutants.has_strong(StrongMutant::OnlyNewestAccepted) {
+            part.accepted.clear();
+        }
+        part.accept(proposal.clone());
+        self.write_down(Durable::Accept { of, proposal });
+    }
+
     pub(super) fn on_chosen(&mut self, of: Partition, config: Configuration, desk: &mut Desk<'_>) {
         let regime = config.regime;
+        let before = self.at(of).chosen.clone();
         self.learn_chosen(of, &config, desk);
         let part = self.at(of);
         let named = config.master == Some(self.config.name)
             && config.member(self.config.name) == Some(&self.myself());
         let still = part.promised == regime && part.chosen.regime == regime;
         if named && still && part.reign.is_none() && part.bid.is_none() {
-            self.begin_reign(of, config, desk);
+            self.begin_reign(of, config, &before, desk);
         }
     }
 
@@ -155,25 +171,25 @@ impl Strong {
         let part = self.part(of);
         part.promised = part.promised.max(regime);
         part.learn_chosen(config.clone());
-        self.records.push(Durable::Chosen { of, config: config.clone() });
+        self.write_down(Durable::Chosen { of, config: config.clone() });
         self.step_down_below(of, regime, desk);
-        self.drop_if_frozen(of, desk);
+        self.drop_if_frozen(of, config, desk);
     }
 
     /// A copy that no configuration needs any more is dropped: one without it is chosen, with all roster-replicas in sync.
-    fn drop_if_frozen(&mut self, of: Partition, desk: &mut Desk<'_>) {
+    fn drop_if_frozen(&mut self, of: Partition, config: &Configuration, desk: &mut Desk<'_>) {
         let Some(roster) = &self.roster else { return };
         let part = self.at(of);
-        let config = &part.chosen;
         let needed = config.member(self.config.name).is_some()
             || roster.replicas(of).any(|name| config.member(name).is_none());
-        if needed || part.newest().regime > config.regime {
+        // (A candidate that was promised more may have brought this copy to its state, and name it.)
+        if needed || part.promised > config.regime {
             return;
         }
         if part.intact.is_none() && part.tail.last().index == 0 {
             return;
         }
-        self.records.push(Durable::Dropped { of });
+        self.write_down(Durable::Dropped { of });
         let part = self.part(of);
         part.intact = None;
         part.tail = Tail::default();

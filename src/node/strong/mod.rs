@@ -68,6 +68,7 @@ impl StrongNode {
             heartbeat_interval: interval,
             heartbeat_timeout: Span(interval.0 * settings.heartbeat_timeout_intervals),
             write_timeout: Span::from_ms(settings.write_timeout_ms),
+            mutants: config.mutants,
         };
         // Random, and as old as the data directory.
         let voter = VoterId((config.identity.node_id.0 >> 64) as u64);
@@ -126,6 +127,9 @@ impl StrongNode {
             Durable::Stopped => true,
             Durable::Roster { .. }
             | Durable::RosterHeld
+            | Durable::Amnesiac
+            | Durable::Seen { .. }
+            | Durable::SeenMore { .. }
             | Durable::Promise { .. }
             | Durable::Accept { .. }
             | Durable::Chosen { .. }

@@ -1,0 +1,140 @@
+//! Random histories of worlds: what clients ask for, what goes wrong, and how it ends.
+
+use super::world::{Disks, MS, Shape, World};
+use crate::strong::regime::VoterId;
+
+/// A history that ends with the nodes being well that are to be there; all checks but the last are made on the way.
+pub fn history_of_a_world(seed: u64, shape: Shape) -> World {
+    let mut world = World::new(seed, shape);
+    let faults = world.rng.below(30);
+    for _ in 0..faults {
+        world.ask();
+        world.fault();
+        let pause = world.rng.below(600 * MS);
+        world.run(world.now + pause);
+    }
+    world.heal();
+    if shape.heals_some {
+        world.leave_some();
+    }
+    world.run(world.now + 2500 * MS);
+    for at in 0..20 {
+        world.request(at % 2 == 0);
+        world.run(world.now + 5 * MS);
+    }
+    world.run(world.now + 800 * MS);
+    world
+}
+
+impl World {
+    /// Clients ask.
+    fn ask(&mut self) {
+        for _ in 0..self.rng.below(40) {
+            let burst = if self.shape.heavy { 1 + self.rng.below(20) } else { 1 };
+            for _ in 0..burst {
+                let write = self.rng.below(if self.shape.heavy { 10 } else { 2 }) > 0;
+                self.request(write);
+            }
+            let pause = self.rng.below(5 * MS);
+            self.run(self.now + pause);
+        }
+    }
+
+    fn fault(&mut self) {
+        let count = self.hosts.len() as u64;
+        let at = self.rng.below(count) as usize;
+        let kinds = if self.shape.disks == Disks::Stay { 8 } else { 9 };
+        match self.rng.below(kinds) {
+            0 | 1 => {
+                self.cut.clear();
+                let side = self.rng.next_u64();
+                for a in 0..self.hosts.len() {
+                    for b in 0..self.hosts.len() {
+                        if (side >> a & 1) != (side >> b & 1) {
+                            self.cut.insert((a, b));
+                        }
+                    }
+                }
+            }
+            2 => {
+                let other = self.rng.below(count) as usize;
+                self.cut.insert((at, other));
+            }
+            3 => self.cut.clear(),
+            4 | 5 => {
+                if self.hosts[at].strong.is_some() {
+                    self.kill(at);
+                } else {
+                    self.begin(at, !self.shape.always);
+                }
+            }
+            6 => {
+                self.hosts[at].paused_until = self.now + self.rng.below(1000) * MS;
+            }
+            7 => {
+                let other = self.rng.below(count) as usize;
+                self.unlink(at, other);
+            }
+            _ => match self.shape.disks {
+                Disks::Stay => {}
+                Disks::Wiped => self.wipe(at),
+                Disks::Older => self.put_back(at),
+            },
+        }
+    }
+
+    /// The node comes back with nothing, as another voter.
+    fn wipe(&mut self, at: usize) {
+        self.stop(at);
+        let voter = VoterId(self.rng.next_u64());
+        let host = &mut self.hosts[at];
+        (host.voter, host.synced) = (voter, 0);
+        host.disk.clear();
+        self.begin(at, false);
+    }
+
+    /// A node's disk is put back to an older state, or changed for one it had before; always the same node's. All others
+    /// are there and have heard of it: what only those saw that are away cannot be found out.
+    fn put_back(&mut self, at: usize) {
+        let at = *self.checks.older.get_or_insert(at);
+        self.heal();
+        self.run(self.now + 300 * MS);
+        self.stop(at);
+        let pick = self.rng.below(3);
+        let host = &mut self.hosts[at];
+        host.disk.truncate(host.synced);
+        let whole = core::mem::take(&mut host.disk);
+        let disk = host.spare.take().filter(|_| pick == 0).unwrap_or_else(|| whole.clone());
+        let long = if pick == 1 { disk.len() / 2 } else { disk.len() - disk.len().min(20) };
+        let keep = long + self.rng.below((disk.len() - long + 1) as u64) as usize;
+        let host = &mut self.hosts[at];
+        host.spare = Some(whole);
+        host.disk = disk[..keep].to_vec();
+        host.synced = keep;
+        self.begin(at, !self.shape.always);
+        for _ in 0..5 {
+            self.run(self.now + 100 * MS);
+            self.request(true);
+        }
+    }
+
+    fn heal(&mut self) {
+        self.cut.clear();
+        for at in 0..self.hosts.len() {
+            self.hosts[at].paused_until = 0;
+            if self.hosts[at].strong.is_none() {
+                self.begin(at, !self.shape.always);
+            }
+        }
+    }
+
+    /// Only some nodes stay: they have to do if they may decide and one of them is in the core.
+    fn leave_some(&mut self) {
+        let stay = self.rng.next_u64();
+        for at in 0..self.hosts.len() {
+            if stay >> at & 1 == 0 {
+                self.kill(at);
+            }
+        }
+    }
+}
