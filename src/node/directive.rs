@@ -429,7 +429,7 @@ fn text(values: &[&str], to: &mut String) -> Result<(), Refusal> {
 /// A file in `dir`, and none that the server keeps there itself, nor one whose draft (`.tmp`) would be.
 fn set_file_name(config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
     let name = one(values)?;
-    let own = ["node.id", "lock", "reserve", "snapshot"];
+    let own = ["node.id", "lock", "reserve", "snapshot", "dumps.known"];
     let is_own = own.iter().any(|own| name.strip_suffix(".tmp").unwrap_or(name) == *own)
         || name.contains(".qlog")
         || name.contains(".qsnap");
