@@ -1,8 +1,12 @@
 //! What a life knows of earlier ones and of clusters it meets: up to where anybody may have collected without it.
 
+use std::collections::BTreeSet;
+
 use super::Members;
 use crate::base::ids::{NodeId, Origin};
+use crate::base::vector::Vector;
 use crate::wire::frame::{Hello, Record};
+use crate::wire::sane::ORIGINS_MAX;
 
 impl Members {
     /// Whether the node of this record had announced nothing before it knew of this one.
@@ -78,6 +82,57 @@ impl Members {
         let met_settled = || hello.members.iter().any(|r| r.collected > 0);
         let of_past = |r: &Record| r.node != self.me.node && self.kept.members.contains(&r.node);
         self.recalls && (is_settled || met_settled()) && !hello.members.iter().any(of_past)
+    }
+
+    /// The start has read writes of these origins, which others may hold, too.
+    pub fn set_holds(&mut self, mut holds: BTreeSet<Origin>) {
+        holds.remove(&self.me.origin);
+        self.holds = holds;
+    }
+
+    /// What a hello tells of them. Once this life has announced anything it is a member, and they are the cluster's.
+    pub fn holds(&self) -> Vec<Origin> {
+        if self.has_announced() || !self.me.brings {
+            return Vec::new();
+        }
+        self.holds.iter().copied().take(ORIGINS_MAX).collect()
+    }
+
+    /// Whether one side begins with a log or a dump of one cluster and the other belongs to another, which may have
+    /// collected. What the one holds below that horizon the others would refuse, and nobody could tell them what
+    /// became of it. `vector` and `bound` are this node's.
+    ///
+    /// Who has ever belonged to the same cluster is known by name, or has had something of the same origins: a node
+    /// always, a plain replica, which nobody remembers by name, by what it holds; and it brings nothing anyway.
+    pub fn is_moved(&self, hello: &Hello, vector: &Vector, bound: u64) -> bool {
+        if !self.me.brings || !hello.brings {
+            return false;
+        }
+        let (holds_here, holds_there) = (!self.holds().is_empty(), !hello.holds.is_empty());
+        let collects = |record: &Record| record.collected > 0;
+        let belongs_here = self.has_announced() || self.others().any(collects) || holds_here;
+        let belongs_there = !hello.joining || hello.members.iter().any(collects) || holds_there;
+        let differ = (holds_there && belongs_here && bound > 0)
+            || (holds_here && belongs_there && hello.horizon_bound > 0);
+        differ && !self.shares_past(hello, vector)
+    }
+
+    /// Whether anybody there is or was a member here, or anything there is of an origin of which there was something here.
+    fn shares_past(&self, hello: &Hello, vector: &Vector) -> bool {
+        let is_known = |node: NodeId| {
+            node == self.me.node || self.knows(node) || self.kept.members.contains(&node)
+        };
+        let is_held = |origin: Origin| {
+            origin == self.me.origin
+                || vector.get(origin) > 0
+                || self.holds.contains(&origin)
+                || self.owner(origin).is_some()
+        };
+        let mut of_members = hello.members.iter().map(|record| record.origin);
+        hello.members.iter().any(|record| is_known(record.node))
+            || of_members.any(is_held)
+            || hello.vector.iter().any(|(origin, _)| is_held(origin))
+            || hello.holds.iter().copied().any(is_held)
     }
 
     /// Nobody of the last life's members is waited for any more: this life has come to another cluster.

@@ -44,13 +44,13 @@ impl Driver {
         true
     }
 
-    fn dumped(&mut self) -> Vec<u8> {
+    pub fn dumped(&mut self) -> Vec<u8> {
         while self.dump_step() {}
         self.dump.file.clone().expect("a dump")
     }
 }
 
-fn config(directives: &str, node: u128, epoch: u32) -> Config {
+pub fn config(directives: &str, node: u128, epoch: u32) -> Config {
     let mut config = configured(directives);
     config.identity.node_id = NodeId(node);
     config.identity.epoch = Epoch(epoch);
@@ -63,7 +63,7 @@ fn of_dump(directives: &str, node: u128, epoch: u32, file: &[u8]) -> Driver {
 }
 
 /// The same at a later time.
-fn begun_with(config: Config, now: Option<Now>, file: &[u8]) -> Driver {
+pub fn begun_with(config: Config, now: Option<Now>, file: &[u8]) -> Driver {
     let identity = config.identity.clone();
     let epoch = identity.epoch;
     let databases = config.databases;
