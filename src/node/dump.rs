@@ -14,7 +14,7 @@ use crate::rdb::writer::{Header, WriterOptions};
 use crate::store::Value;
 use crate::store::txn::Ttl;
 use crate::wal::dump::{DumpWriter, Shown};
-use crate::wal::snapshot::{Piece, Place};
+use crate::wal::snapshot::Place;
 use crate::wire::args::Args;
 use crate::wire::reply::Reply;
 
@@ -174,8 +174,7 @@ impl Node {
         }
         walk.at = next.map_or(END, |(db, partition)| Place { db, partition });
         if walk.at == END {
-            let collected = if store.is_alone() { 0 } else { store.collected() };
-            writer.finish(&Piece::Tail { lsn: self.data.journal.last(), collected }, &mut bytes);
+            writer.finish(&mut bytes);
         } else {
             self.server.snapshots.dumps.writer = Some(writer);
         }
