@@ -59,6 +59,7 @@ use Refusal::Count;
 
 impl Directive {
     pub const REPLICA_READ_ONLY: &'static str = "replica-read-only";
+    pub const SAVE: &'static str = "save";
 
     pub fn set(&self, config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
         (self.set)(config, values)
@@ -212,7 +213,7 @@ pub static DIRECTIVES: &[Directive] = &[
         |c, v| secret(v, &mut c.requirepass),
         |c| c.requirepass.clone().unwrap_or_default(),
     ),
-    Directive::at_run_time("save", save_points::set, save_points::show),
+    Directive::at_run_time(Directive::SAVE, save_points::set, save_points::show),
     only!("server-threads", "1"),
     Directive::at_run_time(
         "shutdown-timeout",
