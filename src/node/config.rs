@@ -338,7 +338,8 @@ impl fmt::Display for Problem {
             }
             Problem::Unknown { name } if name.contains('=') => write!(
                 f,
-                "Bad directive: '{name}' is unknown, expected a blank between a directive and its value"
+                "Bad directive: '{name}' is unknown, expected a blank between a directive and its \
+                 value"
             ),
             Problem::Unknown { name } => write!(f, "Bad directive: '{name}' is unknown"),
             Problem::NotBuilt { name } => {

@@ -25,8 +25,9 @@ use super::snapshot::{END, Target, Walk, rest_after};
 use super::{Node, REDIS_VERSION};
 
 const IN_PROGRESS: &str = "ERR Background save already in progress";
-const REWRITE_IN_PROGRESS: &str = "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in \
-                                   order to schedule a BGSAVE whenever possible.";
+const REWRITE_IN_PROGRESS: &str = "ERR Another child process is active (AOF?): can't BGSAVE right \
+                                   now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE \
+                                   whenever possible.";
 const FAILED: &str =
     "ERR the dump could not be written; the one before is still there, the log says more";
 

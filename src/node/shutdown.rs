@@ -16,8 +16,8 @@ use super::dispatch::Turn;
 use super::session::{Block, Session, State};
 
 const ABORTED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
-const NO_ROOM: &str = "ERR Errors trying to SHUTDOWN: the log's device is full, and what was written last is not on it. \
-                       Make room, or end without it: SHUTDOWN NOSAVE";
+const NO_ROOM: &str = "ERR Errors trying to SHUTDOWN: the log's device is full, and what was \
+                       written last is not on it. Make room, or end without it: SHUTDOWN NOSAVE";
 
 /// A shutdown under way: no write is executed any more.
 #[derive(Clone, Debug)]
@@ -259,8 +259,9 @@ impl Node {
             WithoutRoom::Waits if stopping.waits_for_room => {}
             WithoutRoom::Waits => {
                 stopping.waits_for_room = true;
-                let text = "The log's device is full, and what was written last is not on it: the server ends when \
-                            there is room. Another signal, or SHUTDOWN NOSAVE, ends it without that";
+                let text = "The log's device is full, and what was written last is not on it: the \
+                            server ends when there is room. Another signal, or SHUTDOWN NOSAVE, \
+                            ends it without that";
                 out.facts.log(LogLevel::Warning, text);
             }
             WithoutRoom::Fails => {

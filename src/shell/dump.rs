@@ -272,7 +272,8 @@ impl Reading {
         tracing::info!("Loaded {path}: {keys} keys {stamps}, {expired} of them expired");
         if skipped > 0 {
             tracing::warn!(
-                "{path}: {skipped} functions or modules' data were passed over: this server has none"
+                "{path}: {skipped} functions or modules' data were passed over: this server has \
+                 none"
             );
         }
         if !checked {
@@ -286,8 +287,9 @@ impl Reading {
 
     fn refused(&self, why: &DumpError) -> String {
         format!(
-            "{} is not loaded, {why}. It was left as it is. Nothing else was loaded: restore the file from a \
-             backup; 'quorate check' and redis-check-rdb say more of it. Moved away, this server starts without it",
+            "{} is not loaded, {why}. It was left as it is. Nothing else was loaded: restore the \
+             file from a backup; 'quorate check' and redis-check-rdb say more of it. Moved away, \
+             this server starts without it",
             self.path.display()
         )
     }

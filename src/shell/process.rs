@@ -55,7 +55,8 @@ fn run(args: &[String]) -> Result<i32, Refused> {
     config.maxclients = wanted.min(room_for_clients(wanted)).min(config.maxclients_room);
     if config.maxclients < wanted {
         tracing::warn!(
-            "maxclients is {} instead of {wanted}: the limit of open files allows no more (ulimit -n)",
+            "maxclients is {} instead of {wanted}: the limit of open files allows no more (ulimit \
+             -n)",
             config.maxclients
         );
     }
@@ -152,15 +153,16 @@ fn check_dump_beside_log(config: &Config, standing: Option<Standing>) -> Result<
             Ok(())
         }
         Some(Standing::Newer) => Err(format!(
-            "there are a log in {dir} and a dump, {name}, that was written later, with 'appendonly no': each may hold \
-             what the other lacks. To go on with the dump, move log-*.qlog and snapshot-*.qsnap away: a new log begins \
-             with it. To go on with the log, move {name} away. Nothing was changed"
+            "there are a log in {dir} and a dump, {name}, that was written later, with \
+             'appendonly no': each may hold what the other lacks. To go on with the dump, move \
+             log-*.qlog and snapshot-*.qsnap away: a new log begins with it. To go on with the \
+             log, move {name} away. Nothing was changed"
         )),
         None => {
             tracing::warn!(
-                "{name} is not loaded: there is a log, and only what the log holds is served. The next dump takes its \
-                 place, it is kept as {name}.kept-1 then (or -2, …). If that is the one to begin with, stop, and move \
-                 log-*.qlog and snapshot-*.qsnap away"
+                "{name} is not loaded: there is a log, and only what the log holds is served. The \
+                 next dump takes its place, it is kept as {name}.kept-1 then (or -2, …). If that \
+                 is the one to begin with, stop, and move log-*.qlog and snapshot-*.qsnap away"
             );
             Ok(())
         }

@@ -95,8 +95,9 @@ pub fn begun_with(config: Config, now: Option<Now>, file: &[u8]) -> Driver {
     driver
 }
 
-const STEPS: &str = "SET k v|SET e x PX 500000|INCRBY n 5|SET n 7|INCR n|SET gone 1|DEL gone|SET c 1|INCR c|\
-                     SELECT 3|SET k three|PEXPIRE k 70000|SELECT 0|APPEND k 2|SET past x PX 100";
+const STEPS: &str = "SET k v|SET e x PX 500000|INCRBY n 5|SET n 7|INCR n|SET gone 1|DEL gone|\
+                     SET c 1|INCR c|SELECT 3|SET k three|PEXPIRE k 70000|SELECT 0|APPEND k 2|\
+                     SET past x PX 100";
 
 fn filled(directives: &str) -> Driver {
     let mut driver = Driver::with(config(directives, 1, 1), 7);
