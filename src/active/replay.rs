@@ -267,10 +267,9 @@ impl Active {
         let mut holds = replay.writers;
         if replay.has_met {
             holds.extend(self.vector.iter().map(|(origin, _)| origin));
-        } else {
-            // Nobody else has any of that, whoever is met.
-            holds.retain(|origin| !replay.lives.contains(origin));
         }
+        // (Of these nobody else need have any.)
+        holds.retain(|origin| !replay.lives.contains(origin));
         self.members.set_holds(holds);
         self.unmet = replay.unmet;
         if !self.has_met {

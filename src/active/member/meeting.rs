@@ -102,8 +102,9 @@ impl Members {
     /// collected. What the one holds below that horizon the others would refuse, and nobody could tell them what
     /// became of it. `vector` and `bound` are this node's.
     ///
-    /// Who has ever belonged to the same cluster is known by name, or has had something of the same origins: a node
-    /// always, a plain replica, which nobody remembers by name, by what it holds; and it brings nothing anyway.
+    /// Who has ever belonged to the same cluster is known by name, whatever it holds. Else all of that has to have counted
+    /// there: of a write of an origin that a cluster has never heard of nobody could tell whether it is new or was deleted.
+    /// (A plain replica nobody remembers by name, but it brings nothing.)
     pub fn is_moved(&self, hello: &Hello, vector: &Vector, bound: u64) -> bool {
         if !self.me.brings || !hello.brings {
             return false;
@@ -114,25 +115,31 @@ impl Members {
         let belongs_there = !hello.joining || hello.members.iter().any(collects) || holds_there;
         let differ = (holds_there && belongs_here && bound > 0)
             || (holds_here && belongs_there && hello.horizon_bound > 0);
-        differ && !self.shares_past(hello, vector)
+        differ && !self.knows_of_old(hello) && !self.shares_past(hello, vector)
     }
 
-    /// Whether anybody there is or was a member here, or anything there is of an origin of which there was something here.
+    /// Whether anybody there is or was a member here.
+    fn knows_of_old(&self, hello: &Hello) -> bool {
+        hello.members.iter().any(|Record { node, .. }| {
+            *node == self.me.node || self.knows(*node) || self.kept.members.contains(node)
+        })
+    }
+
+    /// Whether what one side has begun with has counted on the other. Two that have both just begun have no vectors yet that
+    /// would tell: of them it is enough that they hold anything of one origin.
     fn shares_past(&self, hello: &Hello, vector: &Vector) -> bool {
-        let is_known = |node: NodeId| {
-            node == self.me.node || self.knows(node) || self.kept.members.contains(&node)
+        let has = |origin: Origin| {
+            origin == self.me.origin || vector.get(origin) > 0 || self.owner(origin).is_some()
         };
-        let is_held = |origin: Origin| {
-            origin == self.me.origin
-                || vector.get(origin) > 0
-                || self.holds.contains(&origin)
-                || self.owner(origin).is_some()
+        let has_there = |origin: Origin| {
+            hello.vector.get(origin) > 0 || hello.members.iter().any(|r| r.origin == origin)
         };
-        let mut of_members = hello.members.iter().map(|record| record.origin);
-        hello.members.iter().any(|record| is_known(record.node))
-            || of_members.any(is_held)
-            || hello.vector.iter().any(|(origin, _)| is_held(origin))
-            || hello.holds.iter().copied().any(is_held)
+        let (here, there) = (self.holds(), &hello.holds);
+        if !here.is_empty() && !there.is_empty() {
+            return here.iter().any(|&o| has_there(o) || there.contains(&o))
+                || there.iter().any(|&origin| has(origin));
+        }
+        here.into_iter().all(has_there) && there.iter().all(|&origin| has(origin))
     }
 
     /// Nobody of the last life's members is waited for any more: this life has come to another cluster.

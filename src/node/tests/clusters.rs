@@ -4,6 +4,7 @@ use super::dumps::{begun_with, config};
 use super::pairs::Pair;
 use super::{Driver, bulk};
 use crate::base::io::Past;
+use crate::base::time::Now;
 
 const ACTIVE: &str = "active-replica yes\nmulti-master yes";
 const TO_MASTER: &str = "active-replica yes\nmulti-master yes\nreplicaof 10.0.0.1 6379";
@@ -70,10 +71,16 @@ fn a_dump_of_one_cluster_does_not_come_into_another_unless_another_server_has_ma
     let conn = first.replica.open();
     first.replica.ask(conn, "BGSAVE");
     let file = first.replica.dumped();
-    // A copy of it in the cluster it is of.
+    // A copy of it in the cluster it is of, which has forgotten a delete since.
+    let a = first.master.open();
+    assert_eq!(first.master.ask(a, "DEL kept"), ":1\r\n");
+    first.pass(20_000);
+    assert_eq!(first.master.node.inspect(first.master.now).stats.tombstones, 0);
     let now = first.replica.now;
     first.exchange_replica(begun_with(config(TO_MASTER, 3, 1), Some(now), &file));
     first.pass(10_000);
+    let b = first.replica.open();
+    assert_eq!(first.replica.ask(b, "EXISTS kept"), ":0\r\n");
     let [a, b] = digests(&mut first);
     assert_eq!(a, b);
     // And in another.
@@ -124,4 +131,50 @@ fn a_node_comes_back_to_its_cluster_with_its_log() {
     assert_eq!(pair.master.ask(a, "GET kept"), bulk("1"));
     let [a, b] = digests(&mut pair);
     assert_eq!(a, b);
+}
+
+/// Both nodes of a cluster begin anew with dumps; later a delete of what these hold is forgotten. The second node's dump.
+fn restarted_with_dumps() -> (Pair, Vec<u8>) {
+    let mut pair = cluster([1, 2]);
+    let (a, b) = (pair.master.open(), pair.replica.open());
+    pair.master.ask(a, "BGSAVE");
+    pair.replica.ask(b, "BGSAVE");
+    let (of_master, of_replica) = (pair.master.dumped(), pair.replica.dumped());
+    let (past_1, past_2) = (pair.master.past.clone(), pair.replica.past.clone());
+    let now = pair.replica.now;
+    let to_replica = format!("{ACTIVE}\nreplicaof 10.0.0.2 6379");
+    pair.exchange_replica(of_dump(TO_MASTER, (2, 3), past_2, now, &of_replica));
+    pair.master = of_dump(&to_replica, (1, 2), past_1, now, &of_master);
+    pair.pass(20_000);
+    let conn = pair.master.open();
+    assert_eq!(pair.master.ask(conn, "DEL kept"), ":1\r\n");
+    pair.pass(20_000);
+    assert_eq!(pair.master.node.inspect(pair.master.now).stats.tombstones, 0, "collected");
+    (pair, of_replica)
+}
+
+/// A life of a node that begins with a dump. (Each epoch has a seed of its own.)
+fn of_dump(
+    directives: &str,
+    (node, epoch): (u128, u32),
+    past: Option<Past>,
+    now: Now,
+    file: &[u8],
+) -> Driver {
+    let mut config = config(directives, node, epoch);
+    config.identity.past = past.expect("kept");
+    let mut driver = begun_with(config, Some(now), file);
+    driver.past = Some(Past::default());
+    driver
+}
+
+#[test]
+fn a_cluster_that_has_itself_begun_with_dumps_refuses_a_copy_of_one() {
+    let (mut pair, file) = restarted_with_dumps();
+    let now = pair.replica.now;
+    pair.exchange_replica(of_dump(TO_MASTER, (3, 1), Some(Past::default()), now, &file));
+    pair.pass(10_000);
+    // Nobody can tell it what has become of the writes that were made before that.
+    let said = |log: &[String]| log.iter().any(|line| line.contains("are of two clusters"));
+    assert!(said(&pair.master.log) && said(&pair.replica.log), "{:?}", pair.replica.log);
 }
