@@ -142,6 +142,13 @@ impl Members {
         here.into_iter().all(has_there) && there.iter().all(|&origin| has(origin))
     }
 
+    /// Up to where a member of the cluster that this node belongs to, as its past or its own announcements say, has collected;
+    /// 0 for any other node.
+    pub fn collected_by_fellow(&self, node: NodeId) -> u64 {
+        let is_fellow = self.kept.members.contains(&node);
+        self.get(node).filter(|_| is_fellow).map_or(0, |member| member.record.collected)
+    }
+
     /// Nobody of the last life's members is waited for any more: this life has come to another cluster.
     pub fn forget_past(&mut self) {
         self.awaited.clear();

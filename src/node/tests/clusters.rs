@@ -169,6 +169,16 @@ fn of_dump(
 }
 
 #[test]
+fn a_member_of_a_cluster_that_has_begun_with_dumps_comes_back_with_an_old_one() {
+    let (mut pair, file) = restarted_with_dumps();
+    let (past, now) = (pair.replica.past.clone(), pair.replica.now);
+    pair.exchange_replica(of_dump(TO_MASTER, (2, 4), past, now, &file));
+    pair.pass(10_000);
+    let [a, b] = digests(&mut pair);
+    assert_eq!(a, b);
+}
+
+#[test]
 fn a_cluster_that_has_itself_begun_with_dumps_refuses_a_copy_of_one() {
     let (mut pair, file) = restarted_with_dumps();
     let now = pair.replica.now;
