@@ -423,7 +423,8 @@ impl Active {
         resync.begun = Some(vector);
         resync.logged = !self.holds_unlogged() && !stream.inbound.holds_unlogged();
         resync.whole = whole;
-        resync.strays = if whole { self.all_cells(core) } else { self.strays(core) };
+        let node = stream.node;
+        resync.strays = if whole { self.all_cells(core) } else { self.strays(node, core) };
         resync.asked = true;
         // What an earlier transfer lacked comes again with this one, and what is met live during it counts at its end.
         resync.blocked = false;

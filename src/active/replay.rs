@@ -2,6 +2,8 @@
 //! collected and nothing expires meanwhile, so that every record meets what it met when it was written, or more; what a
 //! snapshot shows already is left out.
 
+use std::collections::BTreeSet;
+
 use crate::base::checksum::partition_of;
 use crate::base::fact::{Fact, Facts, LogLevel};
 use crate::base::ids::{DbIndex, Epoch, Lsn, Origin};
@@ -42,6 +44,8 @@ pub struct Replay {
     ended: bool,
     /// The snapshot is of one that stood alone.
     was_alone: bool,
+    /// Who wrote the cells that were met.
+    writers: BTreeSet<Origin>,
 }
 
 /// A snapshot that is none.
@@ -189,6 +193,7 @@ impl Replay {
                 self.vector = Vector::new();
                 self.collected = 0;
                 self.has_strays = false;
+                self.writers.clear();
             }
             Record::Forgotten { db, key, .. } if self.is_shown(db, &key) => {}
             Record::Forgotten { db, key, slot, stamp } => {
@@ -211,6 +216,7 @@ impl Replay {
 
     fn merge(&mut self, change: &Change, stamp: Stamp, store: &mut Store) {
         self.newest = self.newest.max(stamp.time);
+        self.writers.insert(stamp.origin);
         store.apply(change, stamp, UnixMs(0), &mut Facts::default());
     }
 
@@ -259,6 +265,13 @@ impl Active {
         if self.is_plain() {
             self.resume_plain(&replay.lives, uncovered, core);
         }
+        let mut holds = replay.writers;
+        if replay.has_met {
+            holds.extend(self.vector.iter().map(|(origin, _)| origin));
+        }
+        // (Of these nobody else need have any.)
+        holds.retain(|origin| !replay.lives.contains(origin));
+        self.members.set_holds(holds);
         self.unmet = replay.unmet;
         if !self.has_met {
             self.unseen = replay.lives;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::base::ids::{DbIndex, Origin};
+use crate::base::ids::{DbIndex, NodeId, Origin};
 use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Change};
 use crate::base::vector::Vector;
@@ -30,6 +30,8 @@ type Place = (DbIndex, Bytes, Slot, Stamp);
 pub struct Strays {
     /// Cells that counted are among them.
     counted: bool,
+    /// The sender is a member of this node's cluster, and had collected up to here when the transfer began.
+    horizon: u64,
     open: BTreeSet<Place>,
 }
 
@@ -62,9 +64,10 @@ impl Active {
         self.strays |= !self.vector.covers(stamp);
     }
 
-    /// All stray cells held now; nothing is looked at if there can be none.
-    pub(super) fn strays(&mut self, core: &Core<'_>) -> Strays {
-        let mut strays = Strays::default();
+    /// All stray cells held now, before a transfer `from` a node; nothing is looked at if there can be none.
+    pub(super) fn strays(&mut self, from: NodeId, core: &Core<'_>) -> Strays {
+        let horizon = self.members.collected_by_fellow(from);
+        let mut strays = Strays { horizon, ..Strays::default() };
         if !core::mem::take(&mut self.strays) {
             return strays;
         }
@@ -116,7 +119,8 @@ impl Active {
     }
 
     /// The transfer is complete, and the sender had seen everything in `vector`: of the stray cells this covers it has not
-    /// sent, it no longer has them. True if cells have gone that had counted here.
+    /// sent, it no longer has them. Nor of those at or below its horizon: all members have had what was written up to there.
+    /// (Of what a cluster has begun with in dumps no vector tells, and a member may come back with an older one.) True if cells have gone that had counted here.
     pub(super) fn drop_strays(
         &mut self,
         strays: Strays,
@@ -130,7 +134,7 @@ impl Active {
         let (contributions, others): (Vec<Place>, Vec<Place>) =
             strays.open.into_iter().partition(|place| matches!(place.2, Slot::Contribution { .. }));
         for (db, key, slot, stamp) in others.into_iter().chain(contributions) {
-            let gone = vector.covers(stamp)
+            let gone = (vector.covers(stamp) || stamp.time <= strays.horizon)
                 && core.store.counts(db, &key, slot, stamp)
                 && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
             if gone {

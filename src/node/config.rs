@@ -260,7 +260,13 @@ impl Reader {
                 Problem::Unknown { name }
             });
         };
-        let words: Vec<&str> = values.iter().map(String::as_str).collect();
+        let mut words: Vec<&str> = values.iter().map(String::as_str).collect();
+        if let (Directive::SAVE, [points]) = (found.name, values)
+            && !points.trim().is_empty()
+        {
+            // In one word they would take the place of those before, as with CONFIG SET.
+            words = points.split_whitespace().collect();
+        }
         found.set(&mut self.config, &words).map_err(|why| Problem::Refused {
             name: found.name,
             found: values.to_vec(),
@@ -357,7 +363,8 @@ impl fmt::Display for Problem {
             }
             Problem::Unknown { name } if name.contains('=') => write!(
                 f,
-                "Bad directive: '{name}' is unknown, expected a blank between a directive and its value"
+                "Bad directive: '{name}' is unknown, expected a blank between a directive and its \
+                 value"
             ),
             Problem::Unknown { name } => write!(f, "Bad directive: '{name}' is unknown"),
             Problem::Strong { wanted } => {
@@ -434,6 +441,26 @@ mod tests {
         assert_eq!(config.requirepass.as_deref(), Some("mypass"));
         assert_eq!(config.masterauth.as_deref(), Some("mypass"));
         assert_eq!(flags("--save '' --appendonly no").map(|c| c.port), Ok(6379));
+    }
+
+    #[test]
+    fn save_points_add_up_until_an_empty_one_takes_them_away() {
+        let load = |text: &str, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            Config::load(Some(("q.conf", text)), &words)
+                .map(|c| super::super::save_points::show(&c))
+        };
+        let file = "save 900 1\nsave \"60 7\"\n";
+        for (text, words, expected) in [
+            (file, &[][..], "900 1 60 7"),
+            (file, &["--save", "5", "6"], "900 1 60 7 5 6"),
+            ("", &["--save", "900", "1", "--save", "300", "10"], "900 1 300 10"),
+            ("", &["--save", "900 1", "--save", "300 10"], "900 1 300 10"),
+            (file, &["--save", ""], ""),
+            (file, &["--save", "", "--save", "5 5"], "5 5"),
+        ] {
+            assert_eq!(load(text, words), Ok(expected.to_owned()), "{words:?}");
+        }
     }
 
     #[test]

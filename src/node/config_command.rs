@@ -81,7 +81,8 @@ pub fn set(cx: &mut Cx<'_>, args: Args<'_>) {
     }
     if next.maxclients != cx.server.config.maxclients && next.maxclients > next.maxclients_room {
         let why = format!(
-            "The operating system is not able to handle the specified number of clients, try with {}",
+            "The operating system is not able to handle the specified number of clients, try with \
+             {}",
             next.maxclients_room
         );
         return failed(cx, b"maxclients", &why);

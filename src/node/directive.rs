@@ -60,6 +60,7 @@ use Refusal::Count;
 
 impl Directive {
     pub const REPLICA_READ_ONLY: &'static str = "replica-read-only";
+    pub const SAVE: &'static str = "save";
 
     pub fn set(&self, config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
         (self.set)(config, values)
@@ -217,7 +218,7 @@ static DIRECTIVES: &[Directive] = &[
         |c, v| secret(v, &mut c.requirepass),
         |c| c.requirepass.clone().unwrap_or_default(),
     ),
-    Directive::at_run_time("save", save_points::set, save_points::show),
+    Directive::at_run_time(Directive::SAVE, save_points::set, save_points::show),
     only!("server-threads", "1"),
     Directive::at_run_time(
         "shutdown-timeout",
@@ -439,7 +440,7 @@ pub(super) fn text(values: &[&str], to: &mut String) -> Result<(), Refusal> {
 /// A file in `dir`, and none that the server keeps there itself, nor one whose draft (`.tmp`) would be.
 fn set_file_name(config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
     let name = one(values)?;
-    let own = ["node.id", "lock", "reserve", "snapshot"];
+    let own = ["node.id", "lock", "reserve", "snapshot", "dumps.known"];
     let is_own = own.iter().any(|own| name.strip_suffix(".tmp").unwrap_or(name) == *own)
         || name.contains(".qlog")
         || name.contains(".qsnap");

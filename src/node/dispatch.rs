@@ -268,9 +268,10 @@ impl Turn<'_> {
             self.server.attack_said = Some(self.now.mono);
             let (ip, port) = self.session.address;
             let text = format!(
-                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands \
-                 to Quorate. This is likely due to an attacker attempting to use Cross Protocol Scripting to \
-                 compromise your Quorate instance. Connection from {ip}:{port} aborted."
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or \
+                 Host: commands to Quorate. This is likely due to an attacker attempting to use \
+                 Cross Protocol Scripting to compromise your Quorate instance. Connection from \
+                 {ip}:{port} aborted."
             );
             self.out.facts.log(LogLevel::Warning, text);
         }

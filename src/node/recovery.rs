@@ -39,8 +39,8 @@ impl Node {
                 }
             }
             Recover::Done { .. } if loading.replay.lacks_records() => {
-                let reason = "the log ends before what the snapshot shows: a part of it is missing; restore \
-                              the data directory from a backup, or move it away";
+                let reason = "the log ends before what the snapshot shows: a part of it is \
+                              missing; restore the data directory from a backup, or move it away";
                 out.push(Effect::Halt { code: 1, reason: reason.to_owned() });
                 self.halted = true;
             }

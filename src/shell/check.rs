@@ -175,7 +175,8 @@ fn print(file: &Path, report: &Report) {
     match rest {
         Rest::Empty => println!("whole"),
         Rest::Torn => println!(
-            "torn at byte {whole}: the last write did not come to its end; a server cuts that off by itself"
+            "torn at byte {whole}: the last write did not come to its end; a server cuts that off \
+             by itself"
         ),
         Rest::Corrupt { next, was_synced } => {
             let next = whole + next;

@@ -26,6 +26,8 @@ mod host;
 #[cfg(not(madsim))]
 mod identity;
 #[cfg(not(madsim))]
+mod known_dumps;
+#[cfg(not(madsim))]
 mod log;
 #[cfg(not(madsim))]
 mod log_file;

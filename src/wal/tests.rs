@@ -165,7 +165,8 @@ proptest! {
         policy in prop_oneof![0..3u8],
         steps in vec((0u8..6, 0u64..1500), 1..60),
     ) {
-        let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][usize::from(policy)];
+        let policies = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No];
+        let policy = policies[usize::from(policy)];
         let mut journal = Journal::open(policy, Lsn(1));
         let (mut left, mut put) = (Vec::new(), Vec::new());
         let mut under_way = None;

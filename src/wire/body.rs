@@ -63,7 +63,7 @@ packed_fields! {
     }
     Hello {
         node, run, epoch, origin, port, whole, brings, joining, wall, clock, vector, horizon_bound,
-        horizon_needs, members
+        horizon_needs, holds, members
     }
     Pulse { wall, sent, echo, caught_up }
 }
@@ -376,7 +376,8 @@ mod tests {
 
     fn hello() -> impl Strategy<Value = Hello> {
         let says = (any::<(u16, bool, bool, bool)>(), number(), number(), number());
-        (record(), says, lives(), vec(record(), 0..3)).prop_map(|(record, says, needs, members)| {
+        let lists = (lives(), vec(origin(), 0..3), vec(record(), 0..3));
+        (record(), says, lists).prop_map(|(record, says, (needs, holds, members))| {
             let ((port, whole, brings, joining), wall, clock, horizon_bound) = says;
             let Record { node, run, epoch, origin, vector, .. } = record;
             let wall = Wall(wall);
@@ -394,6 +395,7 @@ mod tests {
                 vector,
                 horizon_bound,
                 horizon_needs: needs,
+                holds,
                 members,
             }
         })

@@ -88,6 +88,8 @@ pub struct Hello {
     pub horizon_bound: u64,
     /// Lives without whose announcement nobody can have collected up to there, if such are known.
     pub horizon_needs: Vec<(NodeId, Origin)>,
+    /// Of a life that has announced nothing yet: whose writes its start has read, if others may hold them, too.
+    pub holds: Vec<Origin>,
     pub members: Vec<Record>,
 }
 

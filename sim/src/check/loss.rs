@@ -81,7 +81,8 @@ pub fn lost_unit(
             *of == Some(index) && matches!(attempt.outcome, Outcome::Replied(_))
         });
         let evidence = format!(
-            "{} unit {} of host {} ({:?}) is not covered by the core's vectors, though host {} had it and never stopped",
+            "{} unit {} of host {} ({:?}) is not covered by the core's vectors, though host {} \
+             had it and never stopped",
             if acknowledged { "acknowledged" } else { "executed" },
             show(unit.dot),
             ledger.boots[unit.boot.0].host,

@@ -391,7 +391,8 @@ impl Ledger {
             return;
         }
         let evidence = format!(
-            "host {}: key {:?} of database {} was removed by {} and came back through the older {};{}",
+            "host {}: key {:?} of database {} was removed by {} and came back through the older \
+             {};{}",
             self.boots[boot.0].host,
             String::from_utf8_lossy(key),
             db.0,

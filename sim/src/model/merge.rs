@@ -255,7 +255,8 @@ impl Expected {
         let property = if counter { Property::Counters } else { Property::ReferenceMerge };
         let written = history.map_or(String::new(), KeyHistory::describe);
         let evidence = format!(
-            "{} shows {shows} for key {name:?}, the writes make {wanted}; expiry clock {}..{}; written:{written}",
+            "{} shows {shows} for key {name:?}, the writes make {wanted}; expiry clock {}..{}; \
+             written:{written}",
             view.name, view.clock.0.0, view.clock.1.0
         );
         Violation { property, evidence }

@@ -60,7 +60,8 @@ impl Ledger {
         } = boot;
         let _ = write!(
             out,
-            "\n{host} {alive} {read_log:?} {moves:?} {spoilt_at:?} {ended:?} {dropped} {alone} {alone_until} {reached:?} {now:?} {last_dot:?}"
+            "\n{host} {alive} {read_log:?} {moves:?} {spoilt_at:?} {ended:?} {dropped} {alone} \
+             {alone_until} {reached:?} {now:?} {last_dot:?}"
         );
         sorted(gone.iter().map(|(id, stamp)| format!("{:?} {stamp:?}", self.name(*id))), out);
         let sum = |((id, origin, generation), sum): (&(KeyId, Origin, u64), &i128)| {

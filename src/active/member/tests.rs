@@ -99,6 +99,7 @@ fn a_past_tells_of_no_horizon_that_waits_for_the_life_it_is_told_to() {
             vector: Vector::new(),
             horizon_bound: 50,
             horizon_needs: needs.to_vec(),
+            holds: Vec::new(),
             members: vec![record],
         };
         Members::new(silent(2), &Past::default()).joining_bound(&hello)

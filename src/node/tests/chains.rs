@@ -227,6 +227,7 @@ fn hello(number: u128, origin: Origin, wall: Wall, vector: Vector) -> Frame {
         vector,
         horizon_bound: 0,
         horizon_needs: Vec::new(),
+        holds: Vec::new(),
         members: vec![record],
     }))
 }
