@@ -9,10 +9,9 @@ use crate::base::stamp::Stamp;
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
 use crate::store::Admission;
-use crate::wal::Journal;
 use crate::wire::frame::Frame;
 
-use super::adopt::unit_bytes;
+use super::adopt::{journal_cells, journal_unit, unit_bytes};
 use super::paused::Paused;
 use super::peer::{Peer, Side};
 use super::strays::Strays;
@@ -573,27 +572,4 @@ impl Active {
     fn held_bytes_max(&self) -> usize {
         self.config.limits.held_bytes_max
     }
-}
-
-/// A unit that counts now enters the log, but for the changes that were not let in.
-fn journal_unit(unit: &Unit, left_out: &[usize], journal: &mut Journal) {
-    if left_out.is_empty() || !journal.is_on() {
-        journal.unit(unit);
-    } else {
-        journal.unit(&Unit { dot: unit.dot, changes: let_in(unit, left_out).collect() });
-    }
-}
-
-/// A unit that may count later enters the log as the cells that were merged.
-fn journal_cells(unit: &Unit, left_out: &[usize], journal: &mut Journal) {
-    if journal.is_on() {
-        let stamped = |c: Change| Change { stamp: Some(c.stamp_in(unit.dot)), ..c };
-        journal.cells(let_in(unit, left_out).map(stamped).collect());
-    }
-}
-
-fn let_in<'u>(unit: &'u Unit, left_out: &[usize]) -> impl Iterator<Item = Change> + 'u {
-    let left_out = left_out.to_vec();
-    let let_in = move |(at, _): &(usize, &Change)| !left_out.contains(at);
-    unit.changes.iter().enumerate().filter(let_in).map(|(_, change)| change.clone())
 }
