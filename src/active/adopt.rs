@@ -83,7 +83,7 @@ impl Active {
     }
 
     fn log_adopted(&mut self, changes: Vec<Change>, core: &mut Core<'_>) {
-        self.strays = true;
+        self.strays.extend(changes.iter().filter_map(|change| change.stamp).map(|s| s.origin));
         let dot = core.clock.tick(self.skew.wall(core.now).ms());
         let unit = Unit { dot, changes };
         self.vector.raise(dot.origin, dot.time);

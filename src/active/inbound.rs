@@ -1,6 +1,6 @@
 //! The receiving side of a stream: units, barriers, state transfers, paused origins.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::base::fact::{Fact, LogLevel};
 use crate::base::ids::{ConnId, NodeId, Origin};
@@ -33,6 +33,8 @@ pub struct Inbound {
     /// Of whom a transfer has brought cells that its sender's vector did not cover: they are in no log that counts
     /// until this node's does.
     pub beyond: Vector,
+    /// Of whom cells have come that do not count yet.
+    pub(super) met: BTreeSet<Origin>,
     /// At how many sweeps on end it was so and no transfer was under way.
     sweeps_waited: u32,
     /// Bytes of units held for the resync, and for paused origins.
@@ -202,6 +204,7 @@ impl Active {
         let Some(resync) = &mut inbound.resync else { return };
         if !resync.asked && !resync.blocked {
             resync.asked = true;
+            // What is lacking in a log that is older says nothing of what was collected.
             let whole = self.is_log_older && !self.is_plain();
             let presented = if whole { Vector::new() } else { self.vector.clone() };
             peer.send(&Frame::ResyncRequest { presented, whole });
@@ -267,6 +270,7 @@ impl Active {
                 return;
             }
             inbound.unlogged = true;
+            inbound.met.insert(unit.dot.origin);
             if resync.blocked {
                 return;
             }
@@ -439,7 +443,6 @@ impl Active {
             return;
         }
         let clock = self.skew.expiry(core.now);
-        // What is lacking in a log that is older says nothing of what was collected.
         let whole = stream.inbound.resync.as_ref().is_some_and(|resync| resync.whole);
         let mut merged = Vec::new();
         for change in changes {
@@ -464,8 +467,11 @@ impl Active {
                 let adopted = resync.logged && core.store.holds(change, stamp);
                 if !covered && !adopted && !self.vector.covers(stamp) {
                     stream.inbound.beyond.raise(stamp.origin, stamp.time);
-                    self.strays = true;
+                    self.strays.insert(stamp.origin);
                 }
+            }
+            if !self.vector.covers(stamp) {
+                stream.inbound.met.insert(stamp.origin);
             }
             if whole || self.admits(change, stamp, core) {
                 self.cells_taken += 1;
@@ -499,7 +505,7 @@ impl Active {
             // 1. The sender's cell of a paused origin has taken the place of an older one of another.
             // 2. Neither is here, and the sender may be gone before the origin goes on.
             // 3. So the vector must not say that the older one has been seen: nothing counts yet.
-            self.strays = true;
+            self.strays.append(&mut stream.inbound.met);
             core.out.facts.sometimes("a state transfer lacked cells of a paused origin");
             core.out.fact(|| Fact::ResyncEnded { from, complete: false });
             stream.inbound.unlogged = true;
@@ -519,6 +525,9 @@ impl Active {
         // Of a paused origin cells may have come that no entry covers. (A plain replica adopts none.)
         let covers_all = stream.inbound.paused.is_empty() || self.is_plain();
         stream.inbound.unlogged = resync.overflowed || !covers_all;
+        if !stream.inbound.unlogged {
+            stream.inbound.met.clear();
+        }
         core.out.fact(|| Fact::ResyncEnded { from, complete: true });
         core.out.facts.sometimes("a resync was completed");
         let mut held = resync.held;
@@ -554,9 +563,9 @@ impl Active {
         inbound.settle(&self.vector);
         let unlogged = inbound.holds_unlogged();
         self.needs_whole |= inbound.resync.as_ref().is_some_and(|resync| resync.replaces);
-        *inbound = Inbound::default();
+        let mut met = core::mem::take(inbound).met;
         if unlogged {
-            self.strays = true;
+            self.strays.append(&mut met);
             let from = node.node;
             core.out.fact(|| Fact::ResyncEnded { from, complete: false });
             core.out.facts.sometimes("a resync broke off");

@@ -13,7 +13,7 @@ use crate::base::ids::{DbIndex, Origin};
 use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Change};
 use crate::base::vector::Vector;
-use crate::store::{Slot, WalkPosition};
+use crate::store::{Slot, Store, WalkPosition};
 use crate::wal as journal;
 
 use super::peer::Side;
@@ -59,15 +59,18 @@ impl Strays {
 impl Active {
     /// A cell with a stamp of its own has been merged; the vector may never come to cover it.
     pub(super) fn note_stray(&mut self, stamp: Stamp) {
-        self.strays |= !self.vector.covers(stamp);
+        if !self.vector.covers(stamp) {
+            self.strays.insert(stamp.origin);
+        }
     }
 
     /// All stray cells held now; nothing is looked at if there can be none.
     pub(super) fn strays(&mut self, core: &Core<'_>) -> Strays {
         let mut strays = Strays::default();
-        if !core::mem::take(&mut self.strays) {
+        if self.strays.is_empty() {
             return strays;
         }
+        self.strays.clear();
         let mut position = Some(WalkPosition::default());
         let mut cells: Vec<Change> = Vec::new();
         while let Some(from) = position {
@@ -75,16 +78,42 @@ impl Active {
             position = core.store.walk(from, WALK_BYTES, &mut cells);
             for change in cells.drain(..) {
                 // (A stray tombstone only removes: it stays.)
-                if let Some(stamp) = change.stamp.filter(|&stamp| !self.vector.covers(stamp))
-                    && let Some(place) = place_of(&change, stamp)
+                let Some(stamp) = change.stamp.filter(|&stamp| !self.vector.covers(stamp)) else {
+                    continue;
+                };
+                self.strays.insert(stamp.origin);
+                if let Some(place) = place_of(&change, stamp)
                     && place.2 != Slot::Tombstone
                 {
                     strays.open.insert(place);
                 }
             }
         }
-        self.strays = !strays.open.is_empty();
         strays
+    }
+
+    /// Of whom any cell is held that the vector does not cover.
+    pub(super) fn uncovered_origins(&self, store: &Store) -> BTreeSet<Origin> {
+        let mut origins = BTreeSet::new();
+        let mut position = Some(WalkPosition::default());
+        let mut cells: Vec<Change> = Vec::new();
+        while let Some(from) = position {
+            cells.clear();
+            position = store.walk(from, WALK_BYTES, &mut cells);
+            let stamps = cells.iter().filter_map(|change| change.stamp);
+            origins.extend(stamps.filter(|&s| !self.vector.covers(s)).map(|s| s.origin));
+        }
+        origins
+    }
+
+    /// Of whom this node may hold cells that its vector does not cover, also of transfers under way.
+    pub(super) fn stray_origins(&self) -> Vec<Origin> {
+        let inbound = self.peers.iter().filter_map(|peer| match &peer.side {
+            Side::Master { inbound, .. } => Some(&inbound.met),
+            Side::Guest | Side::Replica(_) | Side::Greeting { .. } => None,
+        });
+        let all: BTreeSet<Origin> = inbound.flatten().chain(&self.strays).copied().collect();
+        all.into_iter().collect()
     }
 
     /// All cells held now, to be confirmed by a transfer of everything: the log that this node has started from lacks what

@@ -62,8 +62,8 @@ packed_fields! {
         collected, lists
     }
     Hello {
-        node, run, epoch, origin, port, whole, brings, joining, wall, clock, vector, horizon_bound,
-        horizon_needs, members
+        node, run, epoch, origin, port, whole, brings, joining, wall, clock, vector, strays,
+        horizon_bound, horizon_needs, members
     }
     Pulse { wall, sent, echo, caught_up }
 }
@@ -376,7 +376,9 @@ mod tests {
 
     fn hello() -> impl Strategy<Value = Hello> {
         let says = (any::<(u16, bool, bool, bool)>(), number(), number(), number());
-        (record(), says, lives(), vec(record(), 0..3)).prop_map(|(record, says, needs, members)| {
+        let strays = vec(origin(), 0..3);
+        let all = (record(), says, strays, lives(), vec(record(), 0..3));
+        all.prop_map(|(record, says, strays, needs, members)| {
             let ((port, whole, brings, joining), wall, clock, horizon_bound) = says;
             let Record { node, run, epoch, origin, vector, .. } = record;
             let wall = Wall(wall);
@@ -392,6 +394,7 @@ mod tests {
                 wall,
                 clock,
                 vector,
+                strays,
                 horizon_bound,
                 horizon_needs: needs,
                 members,
