@@ -64,6 +64,8 @@ pub struct Boot {
     pub alone_until: u64,
     /// Every vector entry it ever reported, at its highest.
     pub reached: Vector,
+    /// Of every origin the newest cell that has changed what it shows, whether or not its vector says so.
+    pub(super) met: Vector,
     /// The vector it reported last.
     pub(super) now: Vec<(Origin, u64)>,
     pub(super) last_dot: Stamp,
@@ -111,6 +113,7 @@ impl Ledger {
             alone: false,
             alone_until: 0,
             reached: Vector::new(),
+            met: Vector::new(),
             now: Vec::new(),
             last_dot: Stamp::ZERO,
             gone: BTreeMap::new(),
@@ -163,6 +166,7 @@ impl Ledger {
             Fact::StandsAlone => self.boots[boot.0].alone = true,
             Fact::StoodAlone { cells } => self.stood_alone(boot, at, cells),
             Fact::KeyChanged { db, key, stamp, visible_before, visible_after } => {
+                self.boots[boot.0].met.raise(stamp.origin, stamp.time);
                 match (*visible_before, *visible_after) {
                     (true, false) => {
                         let id = self.key_id(*db, key);
@@ -189,6 +193,7 @@ impl Ledger {
                 let boot = &mut self.boots[boot.0];
                 boot.dropped = true;
                 boot.reached = Vector::new();
+                boot.met = Vector::new();
                 boot.now.clear();
                 boot.gone.clear();
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate::base::ids::{DbIndex, Origin};
 use quorate::base::stamp::Stamp;
-use quorate::base::unit::{Cell, Change, Seen};
+use quorate::base::unit::{Cell, Change, Seen, Unit};
 use quorate::base::vector::Vector;
 
 use super::key::{Increment, KeyHistory};
@@ -167,13 +167,17 @@ impl Ledger {
         }
     }
 
-    /// Whether another host has had anything under the new stamps of a move.
+    /// Whether another host has anything under the new stamps of a move; or, where nothing runs on it, has ever had.
     fn is_known_elsewhere(&self, host: u16, made: &Move) -> bool {
         let Some(&(_, oldest)) = made.times.first() else { return false };
         let is_new = |stamp: Stamp| made.times.iter().any(|t| Stamp::new(t.1, made.to) == stamp);
-        let mut others = self.boots.iter().filter(|boot| boot.host != host);
-        let mut adopted = self.adopted.iter().flat_map(|unit| &unit.changes);
-        others.any(|boot| boot.reached.get(made.to) >= oldest)
+        let alive = |host: u16| self.boots.iter().any(|boot| boot.host == host && boot.alive);
+        let counts = |boot: &&Boot| boot.host != host && (boot.alive || !alive(boot.host));
+        let others: Vec<&Boot> = self.boots.iter().filter(counts).collect();
+        let has = |unit: &&Unit| others.iter().any(|boot| boot.reached.covers(unit.dot));
+        let mut adopted = self.adopted.iter().filter(has).flat_map(|unit| &unit.changes);
+        let newest = |boot: &Boot| boot.reached.get(made.to).max(boot.met.get(made.to));
+        others.iter().any(|boot| newest(boot) >= oldest)
             || adopted.any(|change| change.stamp.is_some_and(is_new))
     }
 

@@ -53,6 +53,7 @@ impl Ledger {
             alone,
             alone_until,
             reached,
+            met,
             now,
             last_dot,
             gone,
@@ -60,7 +61,7 @@ impl Ledger {
         } = boot;
         let _ = write!(
             out,
-            "\n{host} {alive} {read_log:?} {moves:?} {spoilt_at:?} {ended:?} {dropped} {alone} {alone_until} {reached:?} {now:?} {last_dot:?}"
+            "\n{host} {alive} {read_log:?} {moves:?} {spoilt_at:?} {ended:?} {dropped} {alone} {alone_until} {reached:?} {met:?} {now:?} {last_dot:?}"
         );
         sorted(gone.iter().map(|(id, stamp)| format!("{:?} {stamp:?}", self.name(*id))), out);
         let sum = |((id, origin, generation), sum): (&(KeyId, Origin, u64), &i128)| {
