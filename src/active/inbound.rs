@@ -204,7 +204,6 @@ impl Active {
         let Some(resync) = &mut inbound.resync else { return };
         if !resync.asked && !resync.blocked {
             resync.asked = true;
-            // What is lacking in a log that is older says nothing of what was collected.
             let whole = self.is_log_older && !self.is_plain();
             let presented = if whole { Vector::new() } else { self.vector.clone() };
             peer.send(&Frame::ResyncRequest { presented, whole });
@@ -298,7 +297,7 @@ impl Active {
         for (at, change) in unit.changes.iter().enumerate() {
             let stamp = change.stamp_in(unit.dot);
             if change.stamp.is_some() {
-                if !self.admits(change, stamp, core) {
+                if !self.admits(change, stamp, false, core) {
                     left_out.push(at);
                     continue;
                 }
@@ -309,13 +308,16 @@ impl Active {
         left_out
     }
 
-    fn admits(&self, change: &Change, stamp: Stamp, core: &mut Core<'_>) -> bool {
+    /// `whole`: the sender gives everything it has, to one whose log may be older than what was announced. What that has seen
+    /// and lacks is gone all the same; but of what it has not seen nobody can tell it that it was collected.
+    fn admits(&self, change: &Change, stamp: Stamp, whole: bool, core: &mut Core<'_>) -> bool {
         match core.store.admits(change, stamp, self.vector.covers(stamp)) {
             Admission::Merge => true,
             Admission::Ignore => {
                 core.out.facts.sometimes("a cell arrived that had been collected here");
                 false
             }
+            Admission::BelowHorizon if whole => true,
             Admission::BelowHorizon => {
                 // 1. Of a life that has ended: whoever had the cell outside the log announced nothing until it had
                 //    logged it, so its outcome has been here.
@@ -473,7 +475,7 @@ impl Active {
             if !self.vector.covers(stamp) {
                 stream.inbound.met.insert(stamp.origin);
             }
-            if whole || self.admits(change, stamp, core) {
+            if self.admits(change, stamp, whole, core) {
                 self.cells_taken += 1;
                 core.store.apply(change, stamp, clock, &mut core.out.facts);
                 if core.journal.is_on() {

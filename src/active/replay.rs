@@ -190,8 +190,10 @@ impl Replay {
                 self.has_strays = false;
             }
             Record::Forgotten { db, key, .. } if self.is_shown(db, &key) => {}
-            Record::Forgotten { db, key, slot, stamp } => {
-                store.forget(db, &key, slot, stamp, UnixMs(0), &mut Facts::default());
+            Record::Forgotten { db, key, cells } => {
+                for (slot, stamp) in cells {
+                    store.forget(db, &key, slot, stamp, UnixMs(0), &mut Facts::default());
+                }
             }
             Record::Synced { .. } => {}
         }

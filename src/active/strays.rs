@@ -134,14 +134,9 @@ impl Active {
 
     /// Forgets the cells of these origins.
     pub(super) fn drop_lives(&mut self, lives: &[Origin], core: &mut Core<'_>) {
-        let clock = self.skew.expiry(core.now);
-        for (db, key, slot, stamp) in self.all_cells(core).open {
-            let gone = lives.contains(&stamp.origin)
-                && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
-            if gone {
-                core.journal.put(&journal::Record::Forgotten { db, key, slot, stamp });
-            }
-        }
+        let mut open = self.all_cells(core).open;
+        open.retain(|place| lives.contains(&place.3.origin));
+        self.forget(open, false, core);
     }
 
     /// The transfer is complete, and the sender had seen everything in `vector`: of the stray cells this covers it has not
@@ -152,23 +147,41 @@ impl Active {
         vector: &Vector,
         core: &mut Core<'_>,
     ) -> bool {
+        let Strays { counted, mut open } = strays;
+        open.retain(|place| vector.covers(place.3));
+        let dropped = self.forget(open, true, core);
+        if dropped {
+            core.out.facts.sometimes("a cell went because the sender no longer had it");
+        }
+        dropped && counted
+    }
+
+    /// Forgets these cells; `spares`: but for contributions that the base counts as seen. True if any was held.
+    fn forget(&mut self, places: BTreeSet<Place>, spares: bool, core: &mut Core<'_>) -> bool {
         let clock = self.skew.expiry(core.now);
-        let mut dropped = false;
-        // Contributions last: what the base counts as seen means nothing, and whoever writes the next must list it, since
-        // others may have it still.
-        let (contributions, others): (Vec<Place>, Vec<Place>) =
-            strays.open.into_iter().partition(|place| matches!(place.2, Slot::Contribution { .. }));
-        for (db, key, slot, stamp) in others.into_iter().chain(contributions) {
-            let gone = vector.covers(stamp)
-                && core.store.counts(db, &key, slot, stamp)
-                && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
-            if gone {
-                core.journal.put(&journal::Record::Forgotten { db, key, slot, stamp });
-                core.out.facts.sometimes("a cell went because the sender no longer had it");
-                dropped = true;
+        let mut any = false;
+        let places: Vec<Place> = places.into_iter().collect();
+        for of_key in places.chunk_by(|a, b| (a.0, &a.1) == (b.0, &b.1)) {
+            // Contributions last: what the base counts as seen means nothing, and whoever writes the next must list it,
+            // since others may have it still.
+            let counts = |place: &&Place| matches!(place.2, Slot::Contribution { .. });
+            let (contributions, others): (Vec<&Place>, Vec<&Place>) =
+                of_key.iter().partition(counts);
+            let mut cells = Vec::new();
+            for (db, key, slot, stamp) in others.into_iter().chain(contributions) {
+                let gone = (!spares || core.store.counts(*db, key, *slot, *stamp))
+                    && core.store.forget(*db, key, *slot, *stamp, clock, &mut core.out.facts);
+                if gone {
+                    cells.push((*slot, *stamp));
+                }
+            }
+            if !cells.is_empty() {
+                any = true;
+                let (db, key) = (of_key[0].0, of_key[0].1.clone());
+                core.journal.put(&journal::Record::Forgotten { db, key, cells });
             }
         }
-        dropped && strays.counted
+        any
     }
 
     /// Who follows this node must not keep what is gone here: at the next handshake it is sent everything.
