@@ -251,7 +251,9 @@ impl Active {
             self.vector.remove(from);
             self.move_stamps(from, to, &times, core.clock.last(), core);
         }
-        self.vector.raise(to, core.clock.last());
+        if self.vector.raise(to, core.clock.last()) {
+            self.durable.note_idle(core.clock.last());
+        }
         if self.is_alone() {
             self.log.restart(&self.vector);
         }
