@@ -304,7 +304,7 @@ impl Ledger {
                     let before = sums.insert((id, stamp.origin, *generation), *sum).unwrap_or(0);
                     let delta = sum - before;
                     growth.push((id, delta));
-                    let (generation, gone) = (*generation, false);
+                    let (generation, gone) = (*generation, None);
                     let increment = Increment { stamp, generation, delta, gone };
                     self.keys[id.0].increments.push(increment);
                     self.keys[id.0].counted = true;
@@ -457,8 +457,9 @@ impl Ledger {
             }
         }
         for (at, (history, (db, _))) in self.keys.iter_mut().zip(&self.names).enumerate() {
-            let open =
-                |i: &Increment| !i.gone && i.stamp.time <= horizon && reached.covers(i.stamp);
+            let open = |i: &Increment| {
+                i.gone.is_none() && i.stamp.time <= horizon && reached.covers(i.stamp)
+            };
             if !history.increments.iter().any(open) {
                 continue;
             }
@@ -472,6 +473,7 @@ impl Ledger {
             if flushed || base.stamp.time > horizon {
                 continue;
             }
+            let stamp = base.stamp;
             let gone: Vec<bool> = history
                 .increments
                 .iter()
@@ -483,7 +485,7 @@ impl Ledger {
                 })
                 .collect();
             for (increment, gone) in history.increments.iter_mut().zip(gone) {
-                increment.gone |= gone;
+                increment.gone = increment.gone.or(gone.then_some(stamp));
             }
         }
     }

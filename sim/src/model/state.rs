@@ -79,7 +79,9 @@ impl Ledger {
 }
 
 fn write_key(key: &KeyHistory, out: &mut String) {
-    let KeyHistory { bases, expiries, increments, floors, mortal, blurred, counted } = key;
+    // (What does not count is known of parts only.)
+    let KeyHistory { bases, expiries, increments, floors, mortal, blurred, counted, uncounted: _ } =
+        key;
     let _ = write!(out, " {mortal} {blurred} {counted}");
     sorted(bases.iter().map(|base| format!("{base:?}")), out);
     sorted(expiries.iter().map(|expiry| format!("{expiry:?}")), out);
