@@ -23,6 +23,8 @@ pub struct BaseWrite {
     pub had: Option<Rc<Vector>>,
     /// Overwritten before its origin's stamps were moved: it counts nowhere any more.
     pub void: bool,
+    /// Its stamp while a move of stamps held that was taken back: so it was read.
+    pub was: Option<Stamp>,
 }
 
 /// One acknowledged or executed increment.
@@ -338,11 +340,11 @@ mod tests {
 
     fn set(stamp: Stamp, value: &str, seen: Seen) -> BaseWrite {
         let value = Some(Bytes::copy_from_slice(value.as_bytes()));
-        BaseWrite { stamp, value, resets: true, seen, had: None, void: false }
+        BaseWrite { stamp, value, resets: true, seen, had: None, void: false, was: None }
     }
 
     fn delete(stamp: Stamp, seen: Seen) -> BaseWrite {
-        BaseWrite { stamp, value: None, resets: false, seen, had: None, void: false }
+        BaseWrite { stamp, value: None, resets: false, seen, had: None, void: false, was: None }
     }
 
     fn incr(stamp: Stamp, generation: u64, delta: i128) -> Increment {

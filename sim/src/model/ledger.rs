@@ -12,7 +12,7 @@ use quorate::base::unit::{Cell, Change, Unit};
 use quorate::base::vector::Vector;
 
 use super::key::{BaseWrite, Increment, KeyHistory, show};
-use super::moved::{Kind, Move, Moved};
+use super::moved::{Kind, Move, Moved, Undone};
 use crate::check::{Property, Violation};
 
 /// One boot of one host, counted over the whole run.
@@ -84,6 +84,8 @@ pub struct Ledger {
     pub(super) names: Vec<(DbIndex, Bytes)>,
     pub(super) ids: BTreeMap<(DbIndex, Bytes), KeyId>,
     pub flushes: Vec<(DbIndex, Stamp)>,
+    /// Moves that were taken back, of each boot the newest first.
+    pub(super) undone: Vec<Undone>,
     /// Cells that were put into a log again: the unit's dot and the cells' own stamps.
     pub adopted: Vec<Unit>,
     /// Who has written under an origin, and those origins under which two have: no vector tells their writes apart.
@@ -138,6 +140,13 @@ impl Ledger {
 
     /// Takes one fact. `at` is simulated time in ns.
     pub fn fact(&mut self, boot: BootId, at: u64, fact: &Fact) {
+        self.take_in(boot, at, fact);
+        if !self.undone.is_empty() {
+            self.redo_moves();
+        }
+    }
+
+    fn take_in(&mut self, boot: BootId, at: u64, fact: &Fact) {
         match fact {
             Fact::UnitIssued { conn, unit, vector } => {
                 self.issued(boot, at, *conn, unit, Some(vector));
@@ -283,8 +292,15 @@ impl Ledger {
                 Cell::Register { value, resets, seen } => {
                     let value = Some(Bytes::copy_from_slice(value));
                     let seen = seen.clone();
-                    let base =
-                        BaseWrite { stamp, value, resets: *resets, seen, had: had(), void: false };
+                    let base = BaseWrite {
+                        stamp,
+                        value,
+                        resets: *resets,
+                        seen,
+                        had: had(),
+                        void: false,
+                        was: None,
+                    };
                     self.keys[id.0].bases.push(base);
                 }
                 Cell::Tombstone { seen } => {
@@ -296,6 +312,7 @@ impl Ledger {
                         seen,
                         had: had(),
                         void: false,
+                        was: None,
                     };
                     self.keys[id.0].bases.push(base);
                 }

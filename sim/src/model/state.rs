@@ -20,6 +20,7 @@ impl Ledger {
             names: _,
             ids: _,
             flushes,
+            undone,
             adopted,
             writers,
             shared,
@@ -35,6 +36,7 @@ impl Ledger {
             write_key(&keys[at], out);
         }
         sorted(flushes.iter().map(|flush| format!("{flush:?}")), out);
+        sorted(undone.iter().map(|undone| format!("{undone:?}")), out);
         sorted(adopted.iter().map(|unit| format!("{unit:?}")), out);
         sorted(writers.iter().map(|writer| format!("{writer:?}")), out);
         sorted(shared.iter().map(|origin| format!("{origin:?}")), out);
