@@ -31,6 +31,8 @@ pub struct Strays {
     /// Cells that counted are among them.
     counted: bool,
     open: BTreeSet<Place>,
+    /// Those among them that set a deadline.
+    deadlines: BTreeSet<Place>,
 }
 
 impl Strays {
@@ -41,7 +43,8 @@ impl Strays {
         {
             self.open.remove(&place);
         }
-        // What the sender's base write implies it does not send: that older expiry cells mean nothing.
+        // What the sender's base write implies it does not send: that older expiry cells mean nothing. (A deadline of the
+        // same write it does, unless a newer cell had taken its place, which may be collected.)
         let resets = match &change.cell {
             Cell::Register { resets, .. } => *resets,
             Cell::Tombstone { .. } => true,
@@ -51,8 +54,19 @@ impl Strays {
             | Cell::DatabaseTombstone => false,
         };
         if resets && !self.open.is_empty() {
-            self.open.remove(&(change.db, change.key.clone(), Slot::Expiry, stamp));
+            let place = (change.db, change.key.clone(), Slot::Expiry, stamp);
+            if !self.deadlines.contains(&place) {
+                self.open.remove(&place);
+            }
         }
+    }
+
+    fn insert(&mut self, change: &Change, stamp: Stamp) {
+        let Some(place) = place_of(change, stamp) else { return };
+        if matches!(change.cell, Cell::Expiry { deadline: Some(_) }) {
+            self.deadlines.insert(place.clone());
+        }
+        self.open.insert(place);
     }
 }
 
@@ -82,10 +96,8 @@ impl Active {
                     continue;
                 };
                 self.strays.insert(stamp.origin);
-                if let Some(place) = place_of(&change, stamp)
-                    && place.2 != Slot::Tombstone
-                {
-                    strays.open.insert(place);
+                if !matches!(change.cell, Cell::Tombstone { .. }) {
+                    strays.insert(&change, stamp);
                 }
             }
         }
@@ -126,8 +138,11 @@ impl Active {
         while let Some(from) = position {
             cells.clear();
             position = core.store.walk(from, WALK_BYTES, &mut cells);
-            let place = |change: Change| place_of(&change, change.stamp?);
-            strays.open.extend(cells.drain(..).filter_map(place));
+            for change in cells.drain(..) {
+                if let Some(stamp) = change.stamp {
+                    strays.insert(&change, stamp);
+                }
+            }
         }
         strays
     }
@@ -147,7 +162,7 @@ impl Active {
         vector: &Vector,
         core: &mut Core<'_>,
     ) -> bool {
-        let Strays { counted, mut open } = strays;
+        let Strays { counted, mut open, deadlines: _ } = strays;
         open.retain(|place| vector.covers(place.3));
         let dropped = self.forget(open, true, core);
         if dropped {
