@@ -142,6 +142,7 @@ impl Active {
             wall: self.skew.wall(core.now),
             clock: core.clock.last(),
             vector: if whole { Vector::new() } else { self.vector.clone() },
+            strays: self.stray_origins(),
             horizon_bound: self.horizon_bound(core),
             horizon_needs: self.members.horizon_needs(self.horizon_bound(core)).to_vec(),
             holds: self.members.holds(),

@@ -55,6 +55,7 @@ impl Node {
             self.hide_expired(now, out);
         }
         self.with_mesh(now, out, |mesh, env| mesh.on_timeout(env));
+        self.delete_expired(now);
         let (server, mut core) = self.core(now, out);
         server.active.on_timeout(&mut core);
         self.after_merges(now, out);

@@ -130,6 +130,10 @@ impl Turn<'_> {
 
     /// Hides a key whose time is over, before the sweep comes to it.
     fn notice_expiry(&mut self, db: DbIndex, key: &[u8]) {
+        if self.server.strong.is_some() {
+            // What has expired goes by an entry of the master's.
+            return;
+        }
         let store = &mut self.data.store;
         store.expire_key(db, key, self.expiry_clock, &mut self.out.facts);
         self.server.watch.on_changes(store);

@@ -261,6 +261,7 @@ mod tests {
             first_epoch: crate::base::ids::Epoch(1),
             lives: Vec::new(),
             has_met: false,
+            unmet: Vec::new(),
             has_strays: false,
             alone: false,
         };

@@ -26,6 +26,8 @@ pub struct Head {
     pub lives: Vec<Origin>,
     /// Somebody else may hold what the node has written.
     pub has_met: bool,
+    /// The last lives, which had met nobody.
+    pub unmet: Vec<(Epoch, Origin)>,
     /// There may be cells that the vector does not cover.
     pub has_strays: bool,
     /// The node stood alone: what it had collected was its own, and SETs have left no trace that they reset.
@@ -85,6 +87,7 @@ impl Piece {
                 head.lives.put(out);
                 (head.has_met, head.has_strays).put(out);
                 head.alone.put(out);
+                head.unmet.put(out);
             }
             Piece::Chunk { lsn, end, cells } => {
                 out.push(CHUNK);
@@ -117,7 +120,7 @@ impl Piece {
                 let (inherited, first_epoch) = from.take()?;
                 let (vector, lives) = (from.take()?, from.take()?);
                 let (has_met, has_strays) = from.take()?;
-                let alone = from.take()?;
+                let (alone, unmet) = (from.take()?, from.take()?);
                 let lsn = Lsn(lsn);
                 Piece::Head(Box::new(Head {
                     lsn,
@@ -127,6 +130,7 @@ impl Piece {
                     first_epoch,
                     lives,
                     has_met,
+                    unmet,
                     has_strays,
                     alone,
                 }))
@@ -151,6 +155,7 @@ impl Piece {
             Piece::Head(head) => {
                 head.lsn.0 > 0
                     && epoch_is_sane(head.first_epoch)
+                    && head.unmet.iter().all(|&(epoch, _)| epoch_is_sane(epoch))
                     && head.collected < TIME_MAX
                     && head.inherited < TIME_MAX
                     && vector_is_sane(&head.vector)
@@ -221,6 +226,7 @@ mod tests {
             first_epoch: Epoch(2),
             lives: vec![Origin(1), Origin(3)],
             has_met: true,
+            unmet: vec![(Epoch(4), Origin(3))],
             has_strays: false,
             alone: true,
         })));

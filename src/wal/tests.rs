@@ -64,7 +64,8 @@ fn record() -> impl Strategy<Value = Record> {
         (vec(any::<u8>(), 0..9), time(), origin()).prop_map(|(key, time, origin)| {
             let slot = Slot::Contribution { generation: time };
             let (db, stamp) = (DbIndex(3), Stamp::new(time, origin));
-            Record::Forgotten { db, key: key.into(), slot, stamp }
+            let cells = vec![(slot, stamp), (Slot::Register, stamp)];
+            Record::Forgotten { db, key: key.into(), cells }
         }),
         proptest::strategy::Just(Record::Met),
         proptest::strategy::Just(Record::TakenOver),

@@ -40,6 +40,7 @@ fn hello_is_sane(hello: &Hello) -> bool {
     epoch_is_sane(hello.epoch)
         && hello.clock < TIME_MAX
         && hello.horizon_bound < TIME_MAX
+        && hello.strays.len() <= ORIGINS_MAX
         && hello.horizon_needs.len() <= ORIGINS_MAX
         && hello.holds.len() <= ORIGINS_MAX
         && vector_is_sane(&hello.vector)

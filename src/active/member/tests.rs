@@ -97,6 +97,7 @@ fn a_past_tells_of_no_horizon_that_waits_for_the_life_it_is_told_to() {
             wall: crate::base::time::Wall(0),
             clock: 50,
             vector: Vector::new(),
+            strays: Vec::new(),
             horizon_bound: 50,
             horizon_needs: needs.to_vec(),
             holds: Vec::new(),

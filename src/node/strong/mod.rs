@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Bytes, BytesMut};
 
 use crate::active::Core;
+use crate::base::checksum::partition_of;
 use crate::base::ids::{ConnId, DialId, Partition};
 use crate::base::io::{Effect, Effects};
 use crate::base::rng::Rng;
@@ -19,6 +20,7 @@ use crate::strong::frame::BadFrame;
 use crate::strong::mesh::{Env, Mesh, MeshConfig};
 use crate::strong::message::Durable;
 use crate::strong::regime::VoterId;
+use crate::strong::tail::KeyChange;
 use crate::strong::{Outcome, Roster, RosterNode, Strong, StrongConfig, Ticket};
 use crate::wal::{Record, SyncPolicy};
 use crate::wire::reply::{Protocol, Reply};
@@ -41,6 +43,8 @@ pub struct StrongNode {
     next_ticket: u64,
     /// Sessions whose next command waits for a change of regime.
     parked: BTreeSet<ConnId>,
+    /// Expired keys are not looked for before.
+    sweep_from: Mono,
     /// The roster that RECLUSTER would propose.
     staged: Vec<RosterNode>,
     /// What was read from the log: the last life ended in order, or kept nothing back.
@@ -89,6 +93,7 @@ impl StrongNode {
             pending: BTreeMap::new(),
             next_ticket: 1,
             parked: BTreeSet::new(),
+            sweep_from: now.mono,
             staged: Vec::new(),
             complete: true,
         }
@@ -224,6 +229,24 @@ impl Node {
             self.on_outcome(now, outcome);
         }
         self.unpark(out);
+    }
+
+    /// Deletes keys of partitions that this node serves once their time is over, a bounded number at once.
+    pub(super) fn delete_expired(&mut self, now: Now) {
+        let clock = self.server.active.expiry_clock(now);
+        let Some(strong) = self.server.strong.as_deref_mut() else { return };
+        if now.mono < strong.sweep_from {
+            return;
+        }
+        strong.sweep_from = now.mono + self.server.config.limits.sweep_period;
+        for key in self.data.store.due_keys(clock, self.server.config.limits.sweep_keys_max) {
+            let of = strong.partition(partition_of(&key));
+            let protocol = &mut strong.mesh.strong;
+            // (What an open entry has made of it is looked at when that is committed.)
+            if protocol.serves(of) && protocol.open_state(of, &key).is_none() {
+                protocol.write(of, vec![KeyChange { key, state: None }], None, now.mono);
+            }
+        }
     }
 
     fn on_outcome(&mut self, now: Now, outcome: Outcome) {

@@ -32,6 +32,7 @@ fn head(has_met: bool) -> Head {
         first_epoch: Epoch(1),
         lives: vec![Origin(1)],
         has_met,
+        unmet: Vec::new(),
         has_strays: false,
         alone: false,
     }
