@@ -102,7 +102,9 @@ impl Replay {
                     store.restore_resets();
                 }
             }
-            Piece::Head(_) | Piece::Chunk { .. } | Piece::Tail { .. } => return Err(NoSnapshot),
+            Piece::Head(_) | Piece::Chunk { .. } | Piece::Tail { .. } | Piece::Strong { .. } => {
+                return Err(NoSnapshot);
+            }
         }
         Ok(())
     }

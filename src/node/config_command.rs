@@ -87,6 +87,15 @@ pub fn set(cx: &mut Cx<'_>, args: Args<'_>) {
         );
         return failed(cx, b"maxclients", &why);
     }
+    let at_strong = next.strong.on && next.appendfsync != cx.server.config.appendfsync;
+    if at_strong || (next.strong.on && !next.save.is_empty()) {
+        let (name, why) = if at_strong {
+            (&b"appendfsync"[..], "can't be changed in strong mode: the next start counts on it")
+        } else {
+            (&b"save"[..], "dumps are not written in strong mode yet")
+        };
+        return failed(cx, name, why);
+    }
     if next.active_replica && next.replica_read_only {
         let why = "an active replica takes writes, which 'active-replica yes' says";
         return failed(cx, Directive::REPLICA_READ_ONLY.as_bytes(), why);

@@ -33,6 +33,12 @@ impl Node {
                 loading.bytes += contents.len() as u64;
                 loading.snapshot_bytes += contents.len() as u64;
                 let piece = Piece::read(contents).map_err(|_| NoSnapshot);
+                if self.server.strong.is_some() {
+                    return self.restore_strong(now, piece, out);
+                }
+                if let Ok(Piece::Strong { .. }) = piece {
+                    return self.refuse_mode("strong", out);
+                }
                 let store = &mut self.data.store;
                 if piece.and_then(|piece| loading.replay.restore(piece, store)).is_err() {
                     self.refuse_snapshot(out);
@@ -45,6 +51,11 @@ impl Node {
                 self.halted = true;
             }
             Recover::Record(_) | Recover::Done { .. } if loading.replay.is_torn() => {
+                self.refuse_snapshot(out);
+            }
+            Recover::Record(_) | Recover::Done { .. }
+                if self.server.strong.as_ref().is_some_and(|strong| strong.is_torn()) =>
+            {
                 self.refuse_snapshot(out);
             }
             Recover::Record(contents) => match Record::read(contents) {
@@ -69,7 +80,25 @@ impl Node {
         }
     }
 
+    fn restore_strong(&mut self, now: Now, piece: Result<Piece, NoSnapshot>, out: &mut Effects) {
+        let (lsn, contents) = match piece {
+            Ok(Piece::Strong { lsn, contents }) => (lsn, contents),
+            Ok(Piece::Head(_) | Piece::Chunk { .. } | Piece::Tail { .. }) => {
+                return self.refuse_mode("active", out);
+            }
+            Err(_) => return self.refuse_snapshot(out),
+        };
+        let (server, mut core) = self.core(now, out);
+        let Some(strong) = server.strong.as_deref_mut() else { return };
+        if strong.restore(lsn, &contents, &mut core).is_err() {
+            self.refuse_snapshot(out);
+        }
+    }
+
     fn recover_strong(&mut self, now: Now, record: Record, out: &mut Effects) {
+        if let Some(strong) = &mut self.server.strong {
+            strong.reads_record();
+        }
         let contents = match record {
             Record::Strong(contents) => contents,
             Record::Synced { .. } => return,

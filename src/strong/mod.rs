@@ -8,6 +8,7 @@
 mod bid;
 mod follow;
 pub mod frame;
+pub mod image;
 mod known;
 pub mod mesh;
 pub mod message;
@@ -28,7 +29,7 @@ mod vote;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::fact::Facts;
-use crate::base::ids::Partition;
+use crate::base::ids::{Lsn, Partition};
 use crate::base::mutant::{Mutants, StrongMutant};
 use crate::base::rng::Rng;
 use crate::base::time::{Mono, Span};
@@ -120,6 +121,8 @@ pub struct Strong {
     written: Written,
     /// What other voters' disks have shown.
     known: BTreeMap<VoterId, Known>,
+    /// Up to which record a snapshot has shown each partition; empty without one.
+    covered: Vec<Lsn>,
     /// This disk is older than what its voter has said.
     amnesiac: bool,
     /// That it is not was compared with all who can be reached, or until then.
@@ -206,6 +209,7 @@ impl Strong {
             lost_at: Start(0),
             written: Written::default(),
             known: BTreeMap::new(),
+            covered: Vec::new(),
             amnesiac: false,
             compared: false,
             compare_until: Mono(0),
@@ -233,12 +237,15 @@ impl Strong {
 
     // ----- the start -------------------------------------------------------------------------
 
-    /// Takes in what an earlier life has written down, in its order, before [`Strong::begin`].
-    pub fn recover(&mut self, record: Durable, copies: &mut dyn Copies) {
+    /// Takes in what an earlier life has written down as the record `lsn`, in order, before [`Strong::begin`].
+    pub fn recover(&mut self, record: Durable, lsn: Lsn, copies: &mut dyn Copies) {
         if let Durable::Start { written, .. } = &record {
             self.written = *written;
         }
         self.count(&record);
+        if self.is_covered(&record, lsn) {
+            return;
+        }
         match record {
             Durable::Start { start, nonce, lost, .. } => self.on_start(start, nonce, lost),
             Durable::Stopped => {}

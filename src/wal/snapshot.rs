@@ -5,6 +5,8 @@
 //! last record before it had been applied. So records up to there say nothing new of these partitions, and applied to them
 //! again they could do harm: what they met may have been collected. [`Coverage`] tells which those are.
 
+use bytes::Bytes;
+
 use crate::base::ids::{DbIndex, Epoch, Lsn, Origin, PARTITION_COUNT};
 use crate::base::unit::Change;
 use crate::base::vector::Vector;
@@ -69,11 +71,17 @@ pub enum Piece {
         lsn: Lsn,
         collected: u64,
     },
+    /// Strong mode's, in its own format: what stands there is as it was when the record `lsn` had been applied.
+    Strong {
+        lsn: Lsn,
+        contents: Bytes,
+    },
 }
 
 const HEAD: u8 = 1;
 const CHUNK: u8 = 2;
 const TAIL: u8 = 3;
+const STRONG: u8 = 4;
 
 impl Piece {
     /// Appends the contents.
@@ -98,6 +106,11 @@ impl Piece {
             Piece::Tail { lsn, collected } => {
                 out.push(TAIL);
                 (lsn.0, *collected).put(out);
+            }
+            Piece::Strong { lsn, contents } => {
+                out.push(STRONG);
+                lsn.0.put(out);
+                contents.put(out);
             }
         }
     }
@@ -146,6 +159,7 @@ impl Piece {
                 let (lsn, collected) = from.take()?;
                 Piece::Tail { lsn: Lsn(lsn), collected }
             }
+            STRONG => Piece::Strong { lsn: Lsn(from.take()?), contents: from.take()? },
             _ => return Err(Malformed),
         })
     }
@@ -165,6 +179,7 @@ impl Piece {
                 end.partition < PARTITION_COUNT && cells.iter().all(sane)
             }
             Piece::Tail { collected, .. } => *collected < TIME_MAX,
+            Piece::Strong { .. } => true,
         }
     }
 }

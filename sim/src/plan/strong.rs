@@ -97,7 +97,7 @@ pub(super) fn generate(seed: u64) -> Plan {
         shape: Shape::Mesh,
         nodes,
         password: draw.percent(20).then(|| "secret".to_owned()),
-        limits: LimitsPlan::Production,
+        limits: draw.pick(&[LimitsPlan::Production, LimitsPlan::Tiny]),
         backlog_bytes: 1 << 20,
         network,
         clients: Vec::new(),

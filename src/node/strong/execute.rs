@@ -253,7 +253,6 @@ fn is_of_active(what: SessionCommand) -> bool {
             | SessionCommand::Wait
             | SessionCommand::Save
             | SessionCommand::BackgroundSave
-            | SessionCommand::RewriteLog
             | SessionCommand::LastSave
             | SessionCommand::QuoratePeer
             | SessionCommand::QuorateClock

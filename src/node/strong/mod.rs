@@ -12,16 +12,20 @@ use bytes::{Bytes, BytesMut};
 
 use crate::active::Core;
 use crate::base::checksum::partition_of;
-use crate::base::ids::{ConnId, DialId, Partition};
+use crate::base::clock::HybridClock;
+use crate::base::ids::{ConnId, DialId, Lsn, Partition};
 use crate::base::io::{Effect, Effects};
 use crate::base::rng::Rng;
 use crate::base::time::{Mono, Now, Span};
+use crate::store::Store;
 use crate::strong::frame::BadFrame;
+use crate::strong::image::Image;
 use crate::strong::mesh::{Env, Mesh, MeshConfig};
 use crate::strong::message::Durable;
 use crate::strong::regime::VoterId;
 use crate::strong::tail::KeyChange;
 use crate::strong::{Outcome, Roster, RosterNode, Strong, StrongConfig, Ticket};
+use crate::wal::snapshot::Piece;
 use crate::wal::{Record, SyncPolicy};
 use crate::wire::reply::{Protocol, Reply};
 
@@ -49,6 +53,12 @@ pub struct StrongNode {
     staged: Vec<RosterNode>,
     /// What was read from the log: the last life ended in order, or kept nothing back.
     complete: bool,
+    /// The record read last.
+    read: Lsn,
+    /// A snapshot's end has not been read.
+    torn: bool,
+    /// What is written is told only when it is durable.
+    always: bool,
 }
 
 /// A reply that is complete and may not leave yet.
@@ -96,6 +106,9 @@ impl StrongNode {
             sweep_from: now.mono,
             staged: Vec::new(),
             complete: true,
+            read: Lsn(0),
+            torn: false,
+            always: false,
         }
     }
 
@@ -127,6 +140,7 @@ impl StrongNode {
     /// The record is none that this version knows.
     pub fn recover(&mut self, contents: &Bytes, core: &mut Core<'_>) -> Result<(), BadFrame> {
         let record = Durable::from_bytes(contents)?;
+        let lsn = self.read;
         self.complete = match record {
             Durable::Start { always, .. } => always,
             Durable::Stopped => true,
@@ -147,13 +161,82 @@ impl StrongNode {
         };
         let shift = copies::shift(self.mesh.strong.partition_count());
         let mut copies = StoreCopies { store: core.store, clock: core.clock, shift };
-        self.mesh.strong.recover(record, &mut copies);
+        self.mesh.strong.recover(record, lsn, &mut copies);
         Ok(())
+    }
+
+    /// A record of the log comes next, whatever it is.
+    pub fn reads_record(&mut self) {
+        self.read = self.read.next();
+    }
+
+    /// What a start finds in the snapshot.
+    ///
+    /// # Errors
+    /// It is no piece of a snapshot, or of another cluster's shape.
+    pub fn restore(
+        &mut self,
+        lsn: Lsn,
+        contents: &[u8],
+        core: &mut Core<'_>,
+    ) -> Result<(), BadFrame> {
+        let image = Image::from_bytes(contents)?;
+        match &image {
+            Image::Node(node) => {
+                self.complete = node.always;
+                // The next record is the first that it does not stand for.
+                self.read = Lsn(lsn.0 - 1);
+                self.torn = true;
+            }
+            Image::Part(_) => {}
+            Image::End => self.torn = false,
+        }
+        let shift = copies::shift(self.mesh.strong.partition_count());
+        let mut copies = StoreCopies { store: core.store, clock: core.clock, shift };
+        self.mesh.strong.restore(image, lsn, &mut copies)
+    }
+
+    /// Whether a snapshot was begun and has no end.
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    /// The first piece of a snapshot that stands for all records before `lsn`.
+    pub fn snapshot_begins(&self, lsn: Lsn) -> Piece {
+        let contents = self.mesh.strong.node_image(self.always).to_bytes();
+        Piece::Strong { lsn, contents }
+    }
+
+    /// Partitions from `from` on, as they are now that the record `lsn` was written: about so many bytes of them. And where
+    /// to go on; with the last the end.
+    pub fn snapshot_parts(
+        &mut self,
+        from: u16,
+        budget_bytes: usize,
+        lsn: Lsn,
+        store: &mut Store,
+        clock: &mut HybridClock,
+    ) -> (Vec<Piece>, Option<u16>) {
+        let count = self.mesh.strong.partition_count();
+        let copies = StoreCopies { store, clock, shift: copies::shift(count) };
+        let (mut pieces, mut bytes, mut at) = (Vec::new(), 0, from);
+        while at < count && bytes < budget_bytes {
+            let contents = self.mesh.strong.part_image(Partition(at), &copies).to_bytes();
+            bytes += contents.len();
+            pieces.push(Piece::Strong { lsn, contents });
+            at += 1;
+        }
+        if at < count {
+            return (pieces, Some(at));
+        }
+        pieces.push(Piece::Strong { lsn, contents: Image::End.to_bytes() });
+        (pieces, None)
     }
 
     /// The log is read.
     pub fn begin(&mut self, policy: SyncPolicy, now: Mono) {
-        self.mesh.begin(!self.complete, policy == SyncPolicy::Always, now);
+        self.always = policy == SyncPolicy::Always;
+        self.mesh.begin(!self.complete, self.always, now);
     }
 
     /// Makes a roster of what is staged; the replication factor is this node's.

@@ -202,8 +202,8 @@ impl World {
         host.life += 1;
         host.held = Held::default();
         let mut strong = Strong::new(config, host.voter, rng);
-        for record in host.disk.clone() {
-            strong.recover(record, &mut host.held);
+        for (lsn, record) in (1..).map(Lsn).zip(host.disk.clone()) {
+            strong.recover(record, lsn, &mut host.held);
         }
         strong.begin(lost, self.shape.always, Mono(self.now));
         host.strong = Some(strong);

@@ -209,7 +209,10 @@ impl DumpLoader {
                     self.found.stamped = true;
                     self.begin();
                 }
-                Piece::Head(_) | Piece::Chunk { .. } | Piece::Tail { .. } => return Err(Malformed),
+                Piece::Head(_)
+                | Piece::Chunk { .. }
+                | Piece::Tail { .. }
+                | Piece::Strong { .. } => return Err(Malformed),
             },
             field::CELLS if self.head.is_some() => self.cells = Some(value),
             field::TRACES if self.head.is_some() => self.on_traces(&value)?,

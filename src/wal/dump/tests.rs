@@ -113,7 +113,7 @@ fn cells_in(pieces: &[Piece]) -> Vec<Change> {
     for piece in pieces {
         match piece {
             Piece::Chunk { cells, .. } => all.extend_from_slice(cells),
-            Piece::Head(_) | Piece::Tail { .. } => {}
+            Piece::Head(_) | Piece::Tail { .. } | Piece::Strong { .. } => {}
         }
     }
     all
