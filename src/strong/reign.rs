@@ -124,6 +124,7 @@ impl Strong {
         let committed = self.at(of).tail.committed();
         // (Out of its place, so that the rest can be looked at.)
         let Some(mut reign) = self.part(of).reign.take() else { return };
+        let owed = reign.followers.values().all(|follower| follower.due);
         for (&name, follower) in &mut reign.followers {
             if self.peers.get(&name).is_some_and(|peer| peer.up) {
                 let member = reign.config.member(name).is_some();
@@ -131,10 +132,16 @@ impl Strong {
                 self.send_to(of, &reign.config, name, follower, exact, desk);
             }
         }
-        if reign.followers.values().all(|follower| !follower.due) {
+        // (Nothing was said to one that was not due and lacks no entry.)
+        if owed && reign.followers.values().all(|follower| !follower.due) {
             reign.told = committed;
         }
+        let behind = reign.told != committed;
         self.part(of).reign = Some(reign);
+        if behind {
+            // The next tick tells.
+            self.busy.insert(of);
+        }
     }
 
     fn send_to(
