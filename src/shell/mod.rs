@@ -16,6 +16,8 @@ mod listen;
 mod socket;
 
 #[cfg(not(madsim))]
+pub mod admin;
+#[cfg(not(madsim))]
 pub mod check;
 #[cfg(not(madsim))]
 mod disk;

@@ -497,6 +497,11 @@ impl Mesh {
         Some(Contact { host, port: self.config.announce_port, rack: self.config.rack })
     }
 
+    /// Where the other nodes are reached that this one has met.
+    pub fn contacts(&self) -> impl Iterator<Item = (NodeName, &Contact)> {
+        self.contacts.iter().map(|(&name, contact)| (name, contact))
+    }
+
     /// The port at which this node is reached.
     pub fn port(&self) -> u16 {
         self.config.announce_port

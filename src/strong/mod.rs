@@ -465,6 +465,8 @@ impl Strong {
         }
         self.awaited.insert(of);
         self.dirty.insert(of);
+        // Followers that do not answer are sent it again.
+        self.busy.insert(of);
         if self.at(of).reign.as_ref().is_some_and(|reign| !self.isr_decides(of, reign)) {
             self.wants_round.insert(of);
         }

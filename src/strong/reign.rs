@@ -137,7 +137,13 @@ impl Strong {
                 self.send_to(of, &reign.config, name, follower, exact, desk);
             }
         }
+        let committed = self.at(of).tail.committed();
+        let behind = reign.followers.values().any(|follower| follower.told < committed);
         self.part(of).reign = Some(reign);
+        if behind {
+            // The next tick tells.
+            self.busy.insert(of);
+        }
     }
 
     fn send_to(

@@ -24,12 +24,17 @@ pub fn roster(cx: &mut Cx<'_>, args: Args<'_>) {
         let print = |nodes: &[RosterNode]| {
             nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
         };
-        let in_force = strong.mesh.strong.standing().map(|s| print(s.roster.nodes()));
-        let observed: Vec<RosterNode> = observed(strong);
+        let protocol = &strong.mesh.strong;
+        let standing = protocol.standing();
+        let factor = standing.map(|s| s.roster.replication_factor().to_string());
         let rows = [
-            ("roster", in_force.unwrap_or_default()),
+            ("node", protocol.name().to_string()),
+            ("cluster", protocol.cluster().map(|id| format!("{id:016X}")).unwrap_or_default()),
+            ("roster", standing.map(|s| print(s.roster.nodes())).unwrap_or_default()),
+            ("replication_factor", factor.unwrap_or_default()),
             ("pending", print(&strong.staged)),
-            ("observed", print(&observed)),
+            ("observed", print(&observed(strong))),
+            ("addresses", addresses(strong)),
         ];
         let mut reply = cx.session.reply();
         reply.map(rows.len());
@@ -54,6 +59,16 @@ pub fn roster(cx: &mut Cx<'_>, args: Args<'_>) {
         };
     }
     cx.session.reply().error(STAGE);
+}
+
+/// Where the nodes that this one knows are reached, itself included: `node host port,…`.
+fn addresses(strong: &super::StrongNode) -> String {
+    let me = strong.mesh.strong.name();
+    let own = strong.mesh.contact(me);
+    let own = own.as_ref().map(|contact| (me, contact));
+    let all = strong.mesh.contacts().chain(own);
+    let words = all.map(|(name, at)| format!("{name} {} {}", at.host, at.port));
+    words.collect::<Vec<_>>().join(",")
 }
 
 fn observed(strong: &super::StrongNode) -> Vec<RosterNode> {
@@ -92,6 +107,8 @@ pub fn pmap(cx: &mut Cx<'_>) {
         ("primary", primary),
         ("secondary", secondary),
         ("unavailable", unavailable),
+        // A partition without any copy left is no more than unavailable, as yet.
+        ("dead", 0),
         ("master_records", master_keys),
         ("prole_records", prole_keys),
         ("non_replica_records", other_keys),
