@@ -11,6 +11,7 @@ fn main() -> std::process::ExitCode {
     match cli::Cli::parse().command {
         cli::Command::Server { args } => quorate::shell::process::serve(&args),
         cli::Command::Check { file, fix } => quorate::shell::check::run(&file, fix),
+        cli::Command::Admin(admin) => quorate::shell::admin::run(&admin),
     }
 }
 
@@ -50,6 +51,10 @@ mod cli {
             #[arg(long)]
             fix: bool,
         },
+        /// Look at a cluster in strong mode, and begin one
+        // -h is the host there, as redis-cli has it.
+        #[command(disable_help_flag = true, after_help = quorate::shell::admin::EXAMPLES)]
+        Admin(quorate::shell::admin::Admin),
     }
 
     const AFTER_HELP: &str = "\

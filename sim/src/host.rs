@@ -245,8 +245,8 @@ impl<M: Machine + fmt::Debug> Host<M> {
         } = self;
         let _ = write!(
             out,
-            "\n{name} {clock:?} {firewall:?} {tcp:?} {identity:?} {disk:?} {powered} {boot} {seed} {next_seed:?} \
-             {last_exit:?} {memory_limit_bytes:?} {next_port}"
+            "\n{name} {clock:?} {firewall:?} {tcp:?} {identity:?} {disk:?} {powered} {boot} \
+             {seed} {next_seed:?} {last_exit:?} {memory_limit_bytes:?} {next_port}"
         );
         let Some(process) = process else { return };
         let Process {

@@ -28,6 +28,7 @@ pub mod resp_client;
 pub mod runner;
 pub mod scenario;
 pub mod shrink;
+pub mod strong;
 pub mod tcp;
 pub mod time;
 pub mod trace;

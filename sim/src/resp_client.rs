@@ -295,8 +295,9 @@ mod tests {
     #[test]
     fn every_type_is_read() {
         let bulk = |text: &'static str| Reply::Bulk(Bytes::from_static(text.as_bytes()));
-        let text = b"+OK\r\n-ERR no\r\n:-7\r\n$5\r\nhe\r\no\r\n$0\r\n\r\n$-1\r\n*-1\r\n_\r\n#t\r\n,1.5\r\n\
-            *2\r\n:1\r\n*1\r\n$1\r\na\r\n%1\r\n+k\r\n:2\r\n~1\r\n:3\r\n>1\r\n+p\r\n=7\r\ntxt:abc\r\n(12\r\n!3\r\nE x\r\n";
+        let text = b"+OK\r\n-ERR no\r\n:-7\r\n$5\r\nhe\r\no\r\n$0\r\n\r\n$-1\r\n*-1\r\n_\r\n#t\r\n\
+            ,1.5\r\n*2\r\n:1\r\n*1\r\n$1\r\na\r\n%1\r\n+k\r\n:2\r\n~1\r\n:3\r\n>1\r\n+p\r\n=7\r\n\
+            txt:abc\r\n(12\r\n!3\r\nE x\r\n";
         let replies = take_all(text);
         assert_eq!(
             replies,

@@ -6,6 +6,7 @@ use crate::base::mutant::Mutant;
 use crate::base::unit::{Cell, Change, Unit};
 use crate::base::vector::Vector;
 use crate::store::WalkPosition;
+use crate::wal::Journal;
 
 use super::peer::Side;
 use super::{Active, Core};
@@ -82,7 +83,7 @@ impl Active {
     }
 
     fn log_adopted(&mut self, changes: Vec<Change>, core: &mut Core<'_>) {
-        self.strays = true;
+        self.strays.extend(changes.iter().filter_map(|change| change.stamp).map(|s| s.origin));
         let dot = core.clock.tick(self.skew.wall(core.now).ms());
         let unit = Unit { dot, changes };
         self.vector.raise(dot.origin, dot.time);
@@ -96,6 +97,29 @@ impl Active {
 /// About how many bytes a unit takes.
 pub fn unit_bytes(unit: &Unit) -> usize {
     unit.changes.iter().map(change_bytes).sum::<usize>() + 32
+}
+
+/// A unit that counts now enters the log, but for the changes that were not let in.
+pub fn journal_unit(unit: &Unit, left_out: &[usize], journal: &mut Journal) {
+    if left_out.is_empty() || !journal.is_on() {
+        journal.unit(unit);
+    } else {
+        journal.unit(&Unit { dot: unit.dot, changes: let_in(unit, left_out).collect() });
+    }
+}
+
+/// A unit that may count later enters the log as the cells that were merged.
+pub fn journal_cells(unit: &Unit, left_out: &[usize], journal: &mut Journal) {
+    if journal.is_on() {
+        let stamped = |c: Change| Change { stamp: Some(c.stamp_in(unit.dot)), ..c };
+        journal.cells(let_in(unit, left_out).map(stamped).collect());
+    }
+}
+
+fn let_in<'u>(unit: &'u Unit, left_out: &[usize]) -> impl Iterator<Item = Change> + 'u {
+    let left_out = left_out.to_vec();
+    let let_in = move |(at, _): &(usize, &Change)| !left_out.contains(at);
+    unit.changes.iter().enumerate().filter(let_in).map(|(_, change)| change.clone())
 }
 
 fn change_bytes(change: &Change) -> usize {

@@ -22,6 +22,8 @@ pub(super) struct Durable {
     /// Up to here the log says that no unit of this life is missing in it: what has been announced is in a log that has
     /// not been damaged, and is not an older image.
     promised: u64,
+    /// The own entry when it was raised last without a record: by the clock. One that differs is of a record.
+    idle: u64,
     /// Of the sync under way; without a moment if nothing could have been announced then.
     asked: Option<(Lsn, Option<Present>)>,
     present: Option<Present>,
@@ -41,6 +43,18 @@ impl Durable {
         }
     }
 
+    /// The own entry is at `time`: what has brought it there is in the log, unless it was the clock alone.
+    pub fn note_own(&mut self, time: u64) {
+        if time != self.idle {
+            self.promised = self.promised.max(time);
+        }
+    }
+
+    /// The clock alone has brought the own entry to `time`.
+    pub fn note_idle(&mut self, time: u64) {
+        self.idle = time;
+    }
+
     /// Who is to be told has changed: what was there before says nothing to them.
     pub fn forget(&mut self) {
         self.promised = 0;
@@ -55,7 +69,11 @@ impl Active {
     /// A sync of everything in the log begins; it ends at `through`.
     pub fn on_sync_asked(&mut self, through: Lsn, core: &mut Core<'_>) {
         let present = (!self.holds_unlogged()).then(|| {
-            let (origin, promised) = (core.clock.origin(), self.durable.promised);
+            let origin = core.clock.origin();
+            // 1. Who counts on this announcement waits for all that was sent before it: up to the own entry.
+            // 2. So that must not lie below a unit that was written before all else in it had come.
+            self.durable.note_own(self.vector.get(origin));
+            let promised = self.durable.promised;
             let mut vector = self.vector.clone();
             if vector.get(origin) > promised {
                 vector.remove(origin);

@@ -142,8 +142,10 @@ impl Active {
             wall: self.skew.wall(core.now),
             clock: core.clock.last(),
             vector: if whole { Vector::new() } else { self.vector.clone() },
+            strays: self.stray_origins(),
             horizon_bound: self.horizon_bound(core),
             horizon_needs: self.members.horizon_needs(self.horizon_bound(core)).to_vec(),
+            holds: self.members.holds(),
             members: self.members.records().cloned().collect(),
         }
     }
@@ -270,7 +272,8 @@ impl Active {
                 .iter()
                 .all(|r| !self.members.knows(r.node) && r.node != self.life.node)
             && self.members.horizon_bound().min(hello.horizon_bound) > 0;
-        foreign.then_some(Refusal::ForeignCluster)
+        let moved = self.members.is_moved(hello, &self.vector, self.horizon_bound(core));
+        (foreign || moved).then_some(Refusal::ForeignCluster)
     }
 
     /// Whether another process with the peer's node id is on a link that shows signs of life. Links of a past one
@@ -430,7 +433,9 @@ fn text_of(refusal: &Refusal) -> String {
             format!("the epoch or origin is taken; epoch {} is known", newest.0)
         }
         Refusal::ForeignCluster => {
-            "two clusters that have each collected tombstones cannot be joined".to_owned()
+            "the data here and there are of two clusters that have each forgotten deletes: a dump of one goes into \
+             the other once redis-server has loaded and saved it"
+                .to_owned()
         }
         Refusal::Malformed => "a frame could not be read".to_owned(),
     }

@@ -1,6 +1,6 @@
 //! The receiving side of a stream: units, barriers, state transfers, paused origins.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::base::fact::{Fact, LogLevel};
 use crate::base::ids::{ConnId, NodeId, Origin};
@@ -9,10 +9,9 @@ use crate::base::stamp::Stamp;
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
 use crate::store::Admission;
-use crate::wal::Journal;
 use crate::wire::frame::Frame;
 
-use super::adopt::unit_bytes;
+use super::adopt::{journal_cells, journal_unit, unit_bytes};
 use super::paused::Paused;
 use super::peer::{Peer, Side};
 use super::strays::Strays;
@@ -34,6 +33,8 @@ pub struct Inbound {
     /// Of whom a transfer has brought cells that its sender's vector did not cover: they are in no log that counts
     /// until this node's does.
     pub beyond: Vector,
+    /// Of whom cells have come that do not count yet.
+    pub(super) met: BTreeSet<Origin>,
     /// At how many sweeps on end it was so and no transfer was under way.
     sweeps_waited: u32,
     /// Bytes of units held for the resync, and for paused origins.
@@ -268,6 +269,7 @@ impl Active {
                 return;
             }
             inbound.unlogged = true;
+            inbound.met.insert(unit.dot.origin);
             if resync.blocked {
                 return;
             }
@@ -295,7 +297,7 @@ impl Active {
         for (at, change) in unit.changes.iter().enumerate() {
             let stamp = change.stamp_in(unit.dot);
             if change.stamp.is_some() {
-                if !self.admits(change, stamp, core) {
+                if !self.admits(change, stamp, false, core) {
                     left_out.push(at);
                     continue;
                 }
@@ -306,13 +308,16 @@ impl Active {
         left_out
     }
 
-    fn admits(&self, change: &Change, stamp: Stamp, core: &mut Core<'_>) -> bool {
+    /// `whole`: the sender gives everything it has, to one whose log may be older than what was announced. What that has seen
+    /// and lacks is gone all the same; but of what it has not seen nobody can tell it that it was collected.
+    fn admits(&self, change: &Change, stamp: Stamp, whole: bool, core: &mut Core<'_>) -> bool {
         match core.store.admits(change, stamp, self.vector.covers(stamp)) {
             Admission::Merge => true,
             Admission::Ignore => {
                 core.out.facts.sometimes("a cell arrived that had been collected here");
                 false
             }
+            Admission::BelowHorizon if whole => true,
             Admission::BelowHorizon => {
                 // 1. Of a life that has ended: whoever had the cell outside the log announced nothing until it had
                 //    logged it, so its outcome has been here.
@@ -423,7 +428,8 @@ impl Active {
         resync.begun = Some(vector);
         resync.logged = !self.holds_unlogged() && !stream.inbound.holds_unlogged();
         resync.whole = whole;
-        resync.strays = if whole { self.all_cells(core) } else { self.strays(core) };
+        let node = stream.node;
+        resync.strays = if whole { self.all_cells(core) } else { self.strays(node, core) };
         resync.asked = true;
         // What an earlier transfer lacked comes again with this one, and what is met live during it counts at its end.
         resync.blocked = false;
@@ -440,7 +446,6 @@ impl Active {
             return;
         }
         let clock = self.skew.expiry(core.now);
-        // What is lacking in a log that is older says nothing of what was collected.
         let whole = stream.inbound.resync.as_ref().is_some_and(|resync| resync.whole);
         let mut merged = Vec::new();
         for change in changes {
@@ -465,10 +470,13 @@ impl Active {
                 let adopted = resync.logged && core.store.holds(change, stamp);
                 if !covered && !adopted && !self.vector.covers(stamp) {
                     stream.inbound.beyond.raise(stamp.origin, stamp.time);
-                    self.strays = true;
+                    self.strays.insert(stamp.origin);
                 }
             }
-            if whole || self.admits(change, stamp, core) {
+            if !self.vector.covers(stamp) {
+                stream.inbound.met.insert(stamp.origin);
+            }
+            if self.admits(change, stamp, whole, core) {
                 self.cells_taken += 1;
                 core.store.apply(change, stamp, clock, &mut core.out.facts);
                 if core.journal.is_on() {
@@ -500,7 +508,7 @@ impl Active {
             // 1. The sender's cell of a paused origin has taken the place of an older one of another.
             // 2. Neither is here, and the sender may be gone before the origin goes on.
             // 3. So the vector must not say that the older one has been seen: nothing counts yet.
-            self.strays = true;
+            self.strays.append(&mut stream.inbound.met);
             core.out.facts.sometimes("a state transfer lacked cells of a paused origin");
             core.out.fact(|| Fact::ResyncEnded { from, complete: false });
             stream.inbound.unlogged = true;
@@ -520,6 +528,9 @@ impl Active {
         // Of a paused origin cells may have come that no entry covers. (A plain replica adopts none.)
         let covers_all = stream.inbound.paused.is_empty() || self.is_plain();
         stream.inbound.unlogged = resync.overflowed || !covers_all;
+        if !stream.inbound.unlogged {
+            stream.inbound.met.clear();
+        }
         core.out.fact(|| Fact::ResyncEnded { from, complete: true });
         core.out.facts.sometimes("a resync was completed");
         let mut held = resync.held;
@@ -555,9 +566,9 @@ impl Active {
         inbound.settle(&self.vector);
         let unlogged = inbound.holds_unlogged();
         self.needs_whole |= inbound.resync.as_ref().is_some_and(|resync| resync.replaces);
-        *inbound = Inbound::default();
+        let mut met = core::mem::take(inbound).met;
         if unlogged {
-            self.strays = true;
+            self.strays.append(&mut met);
             let from = node.node;
             core.out.fact(|| Fact::ResyncEnded { from, complete: false });
             core.out.facts.sometimes("a resync broke off");
@@ -573,27 +584,4 @@ impl Active {
     fn held_bytes_max(&self) -> usize {
         self.config.limits.held_bytes_max
     }
-}
-
-/// A unit that counts now enters the log, but for the changes that were not let in.
-fn journal_unit(unit: &Unit, left_out: &[usize], journal: &mut Journal) {
-    if left_out.is_empty() || !journal.is_on() {
-        journal.unit(unit);
-    } else {
-        journal.unit(&Unit { dot: unit.dot, changes: let_in(unit, left_out).collect() });
-    }
-}
-
-/// A unit that may count later enters the log as the cells that were merged.
-fn journal_cells(unit: &Unit, left_out: &[usize], journal: &mut Journal) {
-    if journal.is_on() {
-        let stamped = |c: Change| Change { stamp: Some(c.stamp_in(unit.dot)), ..c };
-        journal.cells(let_in(unit, left_out).map(stamped).collect());
-    }
-}
-
-fn let_in<'u>(unit: &'u Unit, left_out: &[usize]) -> impl Iterator<Item = Change> + 'u {
-    let left_out = left_out.to_vec();
-    let let_in = move |(at, _): &(usize, &Change)| !left_out.contains(at);
-    unit.changes.iter().enumerate().filter(let_in).map(|(_, change)| change.clone())
 }

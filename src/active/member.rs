@@ -81,6 +81,8 @@ pub struct Members {
     storing: Option<Past>,
     /// Another's horizon has been taken for one that this node may not know all below.
     knows_foreign_horizon: bool,
+    /// Whose writes the start of this life has read, if others may hold them, too.
+    holds: BTreeSet<Origin>,
 }
 
 /// What a record taken in has changed.
@@ -107,6 +109,7 @@ impl Members {
             kept: past.clone(),
             storing: None,
             knows_foreign_horizon: false,
+            holds: BTreeSet::new(),
             me,
         }
     }

@@ -86,8 +86,8 @@ pub struct Active {
     past_origins: Vec<Origin>,
     /// What this life had of whom when it learned that others may have collected: they may refuse it.
     brought: Vector,
-    /// Cells may be held that the vector does not cover.
-    strays: bool,
+    /// Of whom cells may be held that the vector does not cover.
+    strays: BTreeSet<Origin>,
     units_taken: u64,
     /// Cells merged from transfers.
     cells_taken: u64,
@@ -177,7 +177,7 @@ impl Active {
             met_nobody: true,
             past_origins: Vec::new(),
             brought: Vector::new(),
-            strays: false,
+            strays: BTreeSet::new(),
             units_taken: 0,
             cells_taken: 0,
             resyncs_complete: 0,

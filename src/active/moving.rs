@@ -130,22 +130,27 @@ impl Active {
             // A plain replica gives nothing back.
             return false;
         }
-        let unmet = core::mem::take(&mut self.unmet);
-        let Some(&(first, _)) = unmet.first().filter(|_| self.met_nobody) else { return false };
+        let Some(&(first, _)) = self.unmet.first().filter(|_| self.met_nobody) else {
+            return false;
+        };
         let (node, lives) = (self.life.node, &self.lives);
+        // (Also of a transfer that broke off.)
+        let has_any = |origin| hello.vector.get(origin) > 0 || hello.strays.contains(&origin);
         let is_later = |r: &Record| {
             let known = lives.contains(&r.origin) || self.past_origins.contains(&r.origin);
-            let is_held = hello.vector.get(r.origin) > 0;
+            let is_held = has_any(r.origin);
             r.node == node && r.epoch >= first && is_held && !known
         };
-        let is_known = |life: &&(Epoch, Origin)| hello.vector.get(life.1) > 0;
-        let known = unmet.iter().filter(is_known).map(|&(epoch, _)| epoch);
+        let is_known = |life: &&(Epoch, Origin)| has_any(life.1);
+        let known = self.unmet.iter().filter(is_known).map(|&(epoch, _)| epoch);
         let before = |r: &Record| Epoch(r.epoch.0.saturating_sub(1));
         let later = hello.members.iter().filter(|&r| is_later(r)).map(before);
         // At its first meeting a life has sent what earlier ones had left, too; those after it have met nobody.
         let Some(last) = known.chain(later).max() else { return false };
-        let sent = unmet.into_iter().filter(|&(epoch, _)| epoch <= last);
-        let sent: Vec<Origin> = sent.map(|(_, origin)| origin).collect();
+        let (sent, unmet): (Vec<_>, Vec<_>) =
+            core::mem::take(&mut self.unmet).into_iter().partition(|&(epoch, _)| epoch <= last);
+        self.unmet = unmet;
+        let sent: Vec<Origin> = sent.into_iter().map(|(_, origin)| origin).collect();
         self.unseen.retain(|origin| !sent.contains(origin));
         core.out.facts.sometimes("an older image held what others had got since");
         let text = "The log is older than what others have of this node: what they have is taken from them";
@@ -246,7 +251,9 @@ impl Active {
             self.vector.remove(from);
             self.move_stamps(from, to, &times, core.clock.last(), core);
         }
-        self.vector.raise(to, core.clock.last());
+        if self.vector.raise(to, core.clock.last()) {
+            self.durable.note_idle(core.clock.last());
+        }
         if self.is_alone() {
             self.log.restart(&self.vector);
         }

@@ -2,6 +2,8 @@
 //! collected and nothing expires meanwhile, so that every record meets what it met when it was written, or more; what a
 //! snapshot shows already is left out.
 
+use std::collections::BTreeSet;
+
 use crate::base::checksum::partition_of;
 use crate::base::fact::{Fact, Facts, LogLevel};
 use crate::base::ids::{DbIndex, Epoch, Lsn, Origin};
@@ -42,6 +44,8 @@ pub struct Replay {
     ended: bool,
     /// The snapshot is of one that stood alone.
     was_alone: bool,
+    /// Who wrote the cells that were met.
+    writers: BTreeSet<Origin>,
 }
 
 /// A snapshot that is none.
@@ -68,9 +72,8 @@ impl Replay {
                 self.first_epoch = Some(head.first_epoch);
                 self.lives = head.lives;
                 self.has_met = head.has_met;
-                self.has_met_lately = head.has_met;
-                let unmet = if head.has_met { &[][..] } else { &self.lives };
-                self.unmet = unmet.iter().map(|&origin| (head.first_epoch, origin)).collect();
+                self.has_met_lately = head.has_met && head.unmet.is_empty();
+                self.unmet = head.unmet;
                 self.has_strays = head.has_strays;
                 self.was_alone = head.alone;
                 self.coverage = Some(Coverage::default());
@@ -99,7 +102,9 @@ impl Replay {
                     store.restore_resets();
                 }
             }
-            Piece::Head(_) | Piece::Chunk { .. } | Piece::Tail { .. } => return Err(NoSnapshot),
+            Piece::Head(_) | Piece::Chunk { .. } | Piece::Tail { .. } | Piece::Strong { .. } => {
+                return Err(NoSnapshot);
+            }
         }
         Ok(())
     }
@@ -189,12 +194,16 @@ impl Replay {
                 self.vector = Vector::new();
                 self.collected = 0;
                 self.has_strays = false;
+                self.writers.clear();
             }
             Record::Forgotten { db, key, .. } if self.is_shown(db, &key) => {}
-            Record::Forgotten { db, key, slot, stamp } => {
-                store.forget(db, &key, slot, stamp, UnixMs(0), &mut Facts::default());
+            Record::Forgotten { db, key, cells } => {
+                for (slot, stamp) in cells {
+                    store.forget(db, &key, slot, stamp, UnixMs(0), &mut Facts::default());
+                }
             }
-            Record::Synced { .. } => {}
+            // (A node in active mode does not come this far with one of strong mode's.)
+            Record::Synced { .. } | Record::Strong(_) => {}
         }
     }
 
@@ -210,6 +219,7 @@ impl Replay {
 
     fn merge(&mut self, change: &Change, stamp: Stamp, store: &mut Store) {
         self.newest = self.newest.max(stamp.time);
+        self.writers.insert(stamp.origin);
         store.apply(change, stamp, UnixMs(0), &mut Facts::default());
     }
 
@@ -253,11 +263,20 @@ impl Active {
             core.out.fact(|| Fact::VectorMoved { vector: vector.clone() });
         }
         self.read = (!self.vector.is_empty()).then(|| self.vector.clone());
-        let uncovered = replay.has_strays && self.has_uncovered(core.store);
-        self.strays |= uncovered;
+        if replay.has_strays {
+            self.strays = self.uncovered_origins(core.store);
+        }
+        let uncovered = !self.strays.is_empty();
         if self.is_plain() {
             self.resume_plain(&replay.lives, uncovered, core);
         }
+        let mut holds = replay.writers;
+        if replay.has_met {
+            holds.extend(self.vector.iter().map(|(origin, _)| origin));
+        }
+        // (Of these nobody else need have any.)
+        holds.retain(|origin| !replay.lives.contains(origin));
+        self.members.set_holds(holds);
         self.unmet = replay.unmet;
         if !self.has_met {
             self.unseen = replay.lives;
@@ -293,9 +312,19 @@ impl Active {
             first_epoch: self.first_epoch,
             lives: self.lives.clone(),
             has_met: self.has_met,
-            has_strays: self.strays || self.holds_unlogged(),
+            unmet: self.unmet_lives(core),
+            has_strays: !self.strays.is_empty() || self.holds_unlogged(),
             alone,
         }
+    }
+
+    /// The last lives, this one among them, if it has met nobody.
+    fn unmet_lives(&self, core: &Core<'_>) -> Vec<(Epoch, Origin)> {
+        if !self.met_nobody {
+            return Vec::new();
+        }
+        let present = (self.life.epoch, core.clock.origin());
+        self.unmet.iter().copied().chain([present]).collect()
     }
 
     /// A plain replica goes on from what it has if that is its master's and nothing else.
@@ -307,21 +336,6 @@ impl Active {
             self.vector.remove(origin);
         }
         self.needs_whole = own || self.vector.is_empty();
-    }
-
-    /// Whether any cell is held that the vector does not cover.
-    fn has_uncovered(&self, store: &Store) -> bool {
-        let mut position = Some(crate::store::WalkPosition::default());
-        let mut cells: Vec<Change> = Vec::new();
-        while let Some(from) = position {
-            cells.clear();
-            position = store.walk(from, 64 << 10, &mut cells);
-            let covered = |c: &Change| c.stamp.is_none_or(|stamp| self.vector.covers(stamp));
-            if !cells.iter().all(covered) {
-                return true;
-            }
-        }
-        false
     }
 }
 
@@ -355,6 +369,7 @@ mod tests {
             first_epoch: Epoch(1),
             lives: Vec::new(),
             has_met: true,
+            unmet: Vec::new(),
             has_strays: false,
             alone: false,
         };

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::base::ids::{DbIndex, Origin};
+use crate::base::ids::{DbIndex, NodeId, Origin};
 use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Change};
 use crate::base::vector::Vector;
-use crate::store::{Slot, WalkPosition};
+use crate::store::{Slot, Store, WalkPosition};
 use crate::wal as journal;
 
 use super::peer::Side;
@@ -30,7 +30,11 @@ type Place = (DbIndex, Bytes, Slot, Stamp);
 pub struct Strays {
     /// Cells that counted are among them.
     counted: bool,
+    /// The sender is a member of this node's cluster, and had collected up to here when the transfer began.
+    horizon: u64,
     open: BTreeSet<Place>,
+    /// Those among them that set a deadline.
+    deadlines: BTreeSet<Place>,
 }
 
 impl Strays {
@@ -41,7 +45,8 @@ impl Strays {
         {
             self.open.remove(&place);
         }
-        // What the sender's base write implies it does not send: that older expiry cells mean nothing.
+        // What the sender's base write implies it does not send: that older expiry cells mean nothing. (A deadline of the
+        // same write it does, unless a newer cell had taken its place, which may be collected.)
         let resets = match &change.cell {
             Cell::Register { resets, .. } => *resets,
             Cell::Tombstone { .. } => true,
@@ -51,23 +56,38 @@ impl Strays {
             | Cell::DatabaseTombstone => false,
         };
         if resets && !self.open.is_empty() {
-            self.open.remove(&(change.db, change.key.clone(), Slot::Expiry, stamp));
+            let place = (change.db, change.key.clone(), Slot::Expiry, stamp);
+            if !self.deadlines.contains(&place) {
+                self.open.remove(&place);
+            }
         }
+    }
+
+    fn insert(&mut self, change: &Change, stamp: Stamp) {
+        let Some(place) = place_of(change, stamp) else { return };
+        if matches!(change.cell, Cell::Expiry { deadline: Some(_) }) {
+            self.deadlines.insert(place.clone());
+        }
+        self.open.insert(place);
     }
 }
 
 impl Active {
     /// A cell with a stamp of its own has been merged; the vector may never come to cover it.
     pub(super) fn note_stray(&mut self, stamp: Stamp) {
-        self.strays |= !self.vector.covers(stamp);
+        if !self.vector.covers(stamp) {
+            self.strays.insert(stamp.origin);
+        }
     }
 
-    /// All stray cells held now; nothing is looked at if there can be none.
-    pub(super) fn strays(&mut self, core: &Core<'_>) -> Strays {
-        let mut strays = Strays::default();
-        if !core::mem::take(&mut self.strays) {
+    /// All stray cells held now, before a transfer `from` a node; nothing is looked at if there can be none.
+    pub(super) fn strays(&mut self, from: NodeId, core: &Core<'_>) -> Strays {
+        let horizon = self.members.collected_by_fellow(from);
+        let mut strays = Strays { horizon, ..Strays::default() };
+        if self.strays.is_empty() {
             return strays;
         }
+        self.strays.clear();
         let mut position = Some(WalkPosition::default());
         let mut cells: Vec<Change> = Vec::new();
         while let Some(from) = position {
@@ -75,16 +95,40 @@ impl Active {
             position = core.store.walk(from, WALK_BYTES, &mut cells);
             for change in cells.drain(..) {
                 // (A stray tombstone only removes: it stays.)
-                if let Some(stamp) = change.stamp.filter(|&stamp| !self.vector.covers(stamp))
-                    && let Some(place) = place_of(&change, stamp)
-                    && place.2 != Slot::Tombstone
-                {
-                    strays.open.insert(place);
+                let Some(stamp) = change.stamp.filter(|&stamp| !self.vector.covers(stamp)) else {
+                    continue;
+                };
+                self.strays.insert(stamp.origin);
+                if !matches!(change.cell, Cell::Tombstone { .. }) {
+                    strays.insert(&change, stamp);
                 }
             }
         }
-        self.strays = !strays.open.is_empty();
         strays
+    }
+
+    /// Of whom any cell is held that the vector does not cover.
+    pub(super) fn uncovered_origins(&self, store: &Store) -> BTreeSet<Origin> {
+        let mut origins = BTreeSet::new();
+        let mut position = Some(WalkPosition::default());
+        let mut cells: Vec<Change> = Vec::new();
+        while let Some(from) = position {
+            cells.clear();
+            position = store.walk(from, WALK_BYTES, &mut cells);
+            let stamps = cells.iter().filter_map(|change| change.stamp);
+            origins.extend(stamps.filter(|&s| !self.vector.covers(s)).map(|s| s.origin));
+        }
+        origins
+    }
+
+    /// Of whom this node may hold cells that its vector does not cover, also of transfers under way.
+    pub(super) fn stray_origins(&self) -> Vec<Origin> {
+        let inbound = self.peers.iter().filter_map(|peer| match &peer.side {
+            Side::Master { inbound, .. } => Some(&inbound.met),
+            Side::Guest | Side::Replica(_) | Side::Greeting { .. } => None,
+        });
+        let all: BTreeSet<Origin> = inbound.flatten().chain(&self.strays).copied().collect();
+        all.into_iter().collect()
     }
 
     /// All cells held now, to be confirmed by a transfer of everything: the log that this node has started from lacks what
@@ -97,49 +141,66 @@ impl Active {
         while let Some(from) = position {
             cells.clear();
             position = core.store.walk(from, WALK_BYTES, &mut cells);
-            let place = |change: Change| place_of(&change, change.stamp?);
-            strays.open.extend(cells.drain(..).filter_map(place));
+            for change in cells.drain(..) {
+                if let Some(stamp) = change.stamp {
+                    strays.insert(&change, stamp);
+                }
+            }
         }
         strays
     }
 
     /// Forgets the cells of these origins.
     pub(super) fn drop_lives(&mut self, lives: &[Origin], core: &mut Core<'_>) {
-        let clock = self.skew.expiry(core.now);
-        for (db, key, slot, stamp) in self.all_cells(core).open {
-            let gone = lives.contains(&stamp.origin)
-                && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
-            if gone {
-                core.journal.put(&journal::Record::Forgotten { db, key, slot, stamp });
-            }
-        }
+        let mut open = self.all_cells(core).open;
+        open.retain(|place| lives.contains(&place.3.origin));
+        self.forget(open, false, core);
     }
 
     /// The transfer is complete, and the sender had seen everything in `vector`: of the stray cells this covers it has not
-    /// sent, it no longer has them. True if cells have gone that had counted here.
+    /// sent, it no longer has them. Nor of those at or below its horizon: all members have had what was written up to there.
+    /// (Of what a cluster has begun with in dumps no vector tells, and a member may come back with an older one.) True if cells have gone that had counted here.
     pub(super) fn drop_strays(
         &mut self,
         strays: Strays,
         vector: &Vector,
         core: &mut Core<'_>,
     ) -> bool {
+        let Strays { counted, horizon, mut open, deadlines: _ } = strays;
+        open.retain(|place| vector.covers(place.3) || place.3.time <= horizon);
+        let dropped = self.forget(open, true, core);
+        if dropped {
+            core.out.facts.sometimes("a cell went because the sender no longer had it");
+        }
+        dropped && counted
+    }
+
+    /// Forgets these cells; `spares`: but for contributions that the base counts as seen. True if any was held.
+    fn forget(&mut self, places: BTreeSet<Place>, spares: bool, core: &mut Core<'_>) -> bool {
         let clock = self.skew.expiry(core.now);
-        let mut dropped = false;
-        // Contributions last: what the base counts as seen means nothing, and whoever writes the next must list it, since
-        // others may have it still.
-        let (contributions, others): (Vec<Place>, Vec<Place>) =
-            strays.open.into_iter().partition(|place| matches!(place.2, Slot::Contribution { .. }));
-        for (db, key, slot, stamp) in others.into_iter().chain(contributions) {
-            let gone = vector.covers(stamp)
-                && core.store.counts(db, &key, slot, stamp)
-                && core.store.forget(db, &key, slot, stamp, clock, &mut core.out.facts);
-            if gone {
-                core.journal.put(&journal::Record::Forgotten { db, key, slot, stamp });
-                core.out.facts.sometimes("a cell went because the sender no longer had it");
-                dropped = true;
+        let mut any = false;
+        let places: Vec<Place> = places.into_iter().collect();
+        for of_key in places.chunk_by(|a, b| (a.0, &a.1) == (b.0, &b.1)) {
+            // Contributions last: what the base counts as seen means nothing, and whoever writes the next must list it,
+            // since others may have it still.
+            let counts = |place: &&Place| matches!(place.2, Slot::Contribution { .. });
+            let (contributions, others): (Vec<&Place>, Vec<&Place>) =
+                of_key.iter().partition(counts);
+            let mut cells = Vec::new();
+            for (db, key, slot, stamp) in others.into_iter().chain(contributions) {
+                let gone = (!spares || core.store.counts(*db, key, *slot, *stamp))
+                    && core.store.forget(*db, key, *slot, *stamp, clock, &mut core.out.facts);
+                if gone {
+                    cells.push((*slot, *stamp));
+                }
+            }
+            if !cells.is_empty() {
+                any = true;
+                let (db, key) = (of_key[0].0, of_key[0].1.clone());
+                core.journal.put(&journal::Record::Forgotten { db, key, cells });
             }
         }
-        dropped && strays.counted
+        any
     }
 
     /// Who follows this node must not keep what is gone here: at the next handshake it is sent everything.

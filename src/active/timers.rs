@@ -58,8 +58,12 @@ impl Active {
 
     /// Promises to give no stamp at or below the clock's from now on: an idle origin advances.
     pub(super) fn promise(&mut self, core: &mut Core<'_>) {
+        let origin = core.clock.origin();
+        self.durable.note_own(self.vector.get(origin));
         let last = core.clock.promise(self.skew.wall(core.now).ms());
-        self.vector.raise(core.clock.origin(), last);
+        if self.vector.raise(origin, last) {
+            self.durable.note_idle(last);
+        }
     }
 
     /// Begins or ends being alone: nothing was logged meanwhile.

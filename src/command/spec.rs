@@ -68,6 +68,18 @@ pub enum SessionCommand {
     QuorateClock,
     /// `QUORATE DIGEST`.
     QuorateDigest,
+    /// CLUSTER's subcommands.
+    Cluster,
+    /// READONLY, READWRITE and ASKING: words of the cluster protocol that change nothing here.
+    ClusterWord,
+    /// `QUORATE MESH version`: the connection is another node's of a strong cluster.
+    QuorateMesh,
+    /// `QUORATE ROSTER …`.
+    QuorateRoster,
+    /// `QUORATE RECLUSTER`.
+    QuorateRecluster,
+    /// `QUORATE PMAP`.
+    QuoratePmap,
 }
 
 /// Which arguments are keys: from `first` to `last` (negative: counted from the end, -1 is the
@@ -109,6 +121,7 @@ pub enum Group {
     Connection,
     Server,
     Transactions,
+    Cluster,
 }
 
 /// One argument as the documentation describes it.
@@ -241,6 +254,7 @@ impl Group {
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Transactions => "transactions",
+            Group::Cluster => "cluster",
         }
     }
 }

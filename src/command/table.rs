@@ -1,5 +1,6 @@
 //! The table of commands: lookup by name, and the checks that come before anything else.
 
+mod cluster;
 mod connection;
 mod data;
 mod server;
@@ -18,7 +19,10 @@ const FREE: u8 = u8::MAX;
 /// How much of a client's words an error repeats.
 const QUOTED_BYTES_MAX: usize = 128;
 
-const COUNT: usize = data::COMMANDS.len() + connection::COMMANDS.len() + server::COMMANDS.len();
+const COUNT: usize = data::COMMANDS.len()
+    + connection::COMMANDS.len()
+    + server::COMMANDS.len()
+    + cluster::COMMANDS.len();
 const _: () = assert!(COUNT <= SLOTS / 2 && COUNT < FREE as usize);
 
 static ALL: [&Command; COUNT] = all();
@@ -131,7 +135,8 @@ fn container(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) {
 }
 
 const fn all() -> [&'static Command; COUNT] {
-    let parts: [&'static [Command]; 3] = [data::COMMANDS, connection::COMMANDS, server::COMMANDS];
+    let parts: [&'static [Command]; 4] =
+        [data::COMMANDS, connection::COMMANDS, server::COMMANDS, cluster::COMMANDS];
     let mut all = [&parts[0][0]; COUNT];
     let (mut part, mut place, mut count) = (0, 0, 0);
     while part < parts.len() {

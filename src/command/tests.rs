@@ -51,6 +51,7 @@ impl Bench {
             clock: &mut self.clock,
             wall: self.now,
             expiry_clock: self.now,
+            sight: self.now,
             facts: &mut self.facts,
             gather: true,
         };

@@ -13,6 +13,7 @@ use crate::wire::inline::split_inline;
 
 use super::directive::{self, Directive, Refusal};
 use super::save_points::SavePoint;
+use super::strong::directives::StrongSettings;
 
 /// Who a node is; kept beside its data by the driver, which counts the epoch up (durably) before every start.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,6 +77,7 @@ pub struct Config {
     pub loglevel: LogLevel,
     /// Where log lines go; empty for standard output.
     pub logfile: String,
+    pub strong: StrongSettings,
 }
 
 /// Where a directive was read.
@@ -119,6 +121,8 @@ pub enum Problem {
     MastersWithoutActiveReplica,
     /// `active-replica yes` beside an explicit `replica-read-only yes`.
     ActiveReadOnly,
+    /// `strong-consistency yes` without something it needs, or beside something that it is not.
+    Strong { wanted: &'static str },
 }
 
 impl Default for Config {
@@ -161,6 +165,7 @@ impl Default for Config {
             client_output_soft_secs: 0,
             loglevel: LogLevel::Notice,
             logfile: String::new(),
+            strong: StrongSettings::default(),
         }
     }
 }
@@ -255,7 +260,13 @@ impl Reader {
                 Problem::Unknown { name }
             });
         };
-        let words: Vec<&str> = values.iter().map(String::as_str).collect();
+        let mut words: Vec<&str> = values.iter().map(String::as_str).collect();
+        if let (Directive::SAVE, [points]) = (found.name, values)
+            && !points.trim().is_empty()
+        {
+            // In one word they would take the place of those before, as with CONFIG SET.
+            words = points.split_whitespace().collect();
+        }
         found.set(&mut self.config, &words).map_err(|why| Problem::Refused {
             name: found.name,
             found: values.to_vec(),
@@ -288,7 +299,27 @@ impl Reader {
             }
             config.replica_read_only = false;
         }
+        if let Some(wanted) = config.strong.on.then(|| strong_needs(config)).flatten() {
+            return Err(whole(Problem::Strong { wanted }));
+        }
         Ok(self.config)
+    }
+}
+
+/// What a configuration of strong mode lacks, if anything.
+fn strong_needs(config: &Config) -> Option<&'static str> {
+    if config.strong.node.is_none() {
+        Some("'node-id', a hexadecimal number that no other node of the cluster has")
+    } else if config.strong.cluster_name.is_empty() {
+        Some("'cluster-name', the same on all nodes of the cluster")
+    } else if !config.appendonly {
+        Some("'appendonly yes': what a node has promised must outlive it")
+    } else if config.active_replica || config.multi_master || !config.replicaof.is_empty() {
+        Some("no 'active-replica', 'multi-master' or 'replicaof': these are the other mode's")
+    } else if !config.save.is_empty() {
+        Some("no 'save': dumps are not written in strong mode yet")
+    } else {
+        None
     }
 }
 
@@ -332,9 +363,13 @@ impl fmt::Display for Problem {
             }
             Problem::Unknown { name } if name.contains('=') => write!(
                 f,
-                "Bad directive: '{name}' is unknown, expected a blank between a directive and its value"
+                "Bad directive: '{name}' is unknown, expected a blank between a directive and its \
+                 value"
             ),
             Problem::Unknown { name } => write!(f, "Bad directive: '{name}' is unknown"),
+            Problem::Strong { wanted } => {
+                write!(f, "'strong-consistency yes' is given, expected with it {wanted}")
+            }
             Problem::NotBuilt { name } => {
                 write!(f, "Bad directive: '{name}' is not supported by this version of Quorate")
             }
@@ -406,6 +441,26 @@ mod tests {
         assert_eq!(config.requirepass.as_deref(), Some("mypass"));
         assert_eq!(config.masterauth.as_deref(), Some("mypass"));
         assert_eq!(flags("--save '' --appendonly no").map(|c| c.port), Ok(6379));
+    }
+
+    #[test]
+    fn save_points_add_up_until_an_empty_one_takes_them_away() {
+        let load = |text: &str, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            Config::load(Some(("q.conf", text)), &words)
+                .map(|c| super::super::save_points::show(&c))
+        };
+        let file = "save 900 1\nsave \"60 7\"\n";
+        for (text, words, expected) in [
+            (file, &[][..], "900 1 60 7"),
+            (file, &["--save", "5", "6"], "900 1 60 7 5 6"),
+            ("", &["--save", "900", "1", "--save", "300", "10"], "900 1 300 10"),
+            ("", &["--save", "900 1", "--save", "300 10"], "900 1 300 10"),
+            (file, &["--save", ""], ""),
+            (file, &["--save", "", "--save", "5 5"], "5 5"),
+        ] {
+            assert_eq!(load(text, words), Ok(expected.to_owned()), "{words:?}");
+        }
     }
 
     #[test]

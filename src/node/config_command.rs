@@ -8,7 +8,7 @@ use crate::wire::resp::Args;
 
 use super::Node;
 use super::config::Config;
-use super::directive::{self, DIRECTIVES, Directive, Refusal};
+use super::directive::{self, Directive, Refusal};
 use super::server::{Cx, Server, Stats};
 
 /// `CONFIG GET pattern …`.
@@ -18,7 +18,7 @@ pub fn get(cx: &mut Cx<'_>, args: Args<'_>) {
         patterns.iter().any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes()))
     };
     let mut found: Vec<(&str, String)> = Vec::new();
-    for directive in DIRECTIVES {
+    for directive in directive::all() {
         for name in [directive.name, directive.alias] {
             if !name.is_empty() && asked(name) {
                 found.push((name, directive.get(&cx.server.config)));
@@ -81,10 +81,20 @@ pub fn set(cx: &mut Cx<'_>, args: Args<'_>) {
     }
     if next.maxclients != cx.server.config.maxclients && next.maxclients > next.maxclients_room {
         let why = format!(
-            "The operating system is not able to handle the specified number of clients, try with {}",
+            "The operating system is not able to handle the specified number of clients, try with \
+             {}",
             next.maxclients_room
         );
         return failed(cx, b"maxclients", &why);
+    }
+    let at_strong = next.strong.on && next.appendfsync != cx.server.config.appendfsync;
+    if at_strong || (next.strong.on && !next.save.is_empty()) {
+        let (name, why) = if at_strong {
+            (&b"appendfsync"[..], "can't be changed in strong mode: the next start counts on it")
+        } else {
+            (&b"save"[..], "dumps are not written in strong mode yet")
+        };
+        return failed(cx, name, why);
     }
     if next.active_replica && next.replica_read_only {
         let why = "an active replica takes writes, which 'active-replica yes' says";

@@ -78,6 +78,7 @@ pub fn hello(cx: &mut Cx<'_>, args: Args<'_>) {
     }
     cx.session.protocol = protocol;
     let id = cx.session.client_id;
+    let strong = cx.server.strong.is_some();
     let role = if cx.server.is_plain_replica() { "replica" } else { "master" };
     let mut reply = cx.session.reply();
     reply.map(7);
@@ -95,7 +96,7 @@ pub fn hello(cx: &mut Cx<'_>, args: Args<'_>) {
         reply.bulk(key.as_bytes());
         reply.bulk(value.as_bytes());
     };
-    text("mode", "standalone");
+    text("mode", if strong { "cluster" } else { "standalone" });
     text("role", role);
     reply.bulk(b"modules");
     reply.array(0);
@@ -106,6 +107,9 @@ pub fn select(cx: &mut Cx<'_>, args: Args<'_>) {
     let databases = i64::from(cx.server.config.databases);
     match parse_i64(args.get(1)) {
         None => cx.session.reply().error("ERR value is not an integer or out of range"),
+        Some(index) if index != 0 && cx.server.strong.is_some() => {
+            cx.session.reply().error("ERR SELECT is not allowed in cluster mode");
+        }
         Some(index) if (0..databases).contains(&index) => {
             cx.session.db = DbIndex(index as u16);
             cx.session.reply().ok();

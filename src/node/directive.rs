@@ -9,7 +9,7 @@ use crate::base::io::HostPort;
 use crate::wal::SyncPolicy;
 
 use super::config::Config;
-use super::save_points;
+use super::{save_points, strong};
 
 /// One directive. What is not in [`DIRECTIVES`] is refused by name, never accepted and ignored.
 pub struct Directive {
@@ -47,6 +47,7 @@ pub enum Refusal {
     Empty,
     FileName,
     SavePoints,
+    NodeName,
     /// Not exactly so many arguments.
     Count {
         wanted: usize,
@@ -59,6 +60,7 @@ use Refusal::Count;
 
 impl Directive {
     pub const REPLICA_READ_ONLY: &'static str = "replica-read-only";
+    pub const SAVE: &'static str = "save";
 
     pub fn set(&self, config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
         (self.set)(config, values)
@@ -68,7 +70,7 @@ impl Directive {
         (self.get)(config)
     }
 
-    const fn at_start(
+    pub(super) const fn at_start(
         name: &'static str,
         set: fn(&mut Config, &[&str]) -> Result<(), Refusal>,
         get: fn(&Config) -> String,
@@ -102,8 +104,13 @@ macro_rules! only {
     };
 }
 
-/// All directives, by name.
-pub static DIRECTIVES: &[Directive] = &[
+/// All directives.
+pub fn all() -> impl Iterator<Item = &'static Directive> {
+    DIRECTIVES.iter().chain(strong::directives::DIRECTIVES)
+}
+
+/// Those that are not strong mode's, by name.
+static DIRECTIVES: &[Directive] = &[
     Directive::at_start(
         "active-replica",
         |c, v| yes_no(v, &mut c.active_replica),
@@ -130,7 +137,6 @@ pub static DIRECTIVES: &[Directive] = &[
         |c, v| memory(v, 1 << 10, 1 << 30, &mut c.client_query_bytes_max),
         |c| c.client_query_bytes_max.to_string(),
     ),
-    only!("cluster-enabled", "no"),
     only!("daemonize", "no"),
     Directive::at_start(
         "databases",
@@ -212,7 +218,7 @@ pub static DIRECTIVES: &[Directive] = &[
         |c, v| secret(v, &mut c.requirepass),
         |c| c.requirepass.clone().unwrap_or_default(),
     ),
-    Directive::at_run_time("save", save_points::set, save_points::show),
+    Directive::at_run_time(Directive::SAVE, save_points::set, save_points::show),
     only!("server-threads", "1"),
     Directive::at_run_time(
         "shutdown-timeout",
@@ -304,7 +310,7 @@ const KNOWN_ELSEWHERE: &[&str] = &[
 
 /// The directive of this name, in any mix of cases.
 pub fn find(name: &[u8]) -> Option<&'static Directive> {
-    DIRECTIVES.iter().find(|d| {
+    all().find(|d| {
         name.eq_ignore_ascii_case(d.name.as_bytes())
             || (!d.alias.is_empty() && name.eq_ignore_ascii_case(d.alias.as_bytes()))
     })
@@ -344,14 +350,14 @@ pub fn log_level_name(level: LogLevel) -> &'static str {
     }
 }
 
-fn one<'v>(values: &[&'v str]) -> Result<&'v str, Refusal> {
+pub(super) fn one<'v>(values: &[&'v str]) -> Result<&'v str, Refusal> {
     match values {
         [value] => Ok(value),
         _ => Err(Count { wanted: 1 }),
     }
 }
 
-fn yes_no(values: &[&str], to: &mut bool) -> Result<(), Refusal> {
+pub(super) fn yes_no(values: &[&str], to: &mut bool) -> Result<(), Refusal> {
     let value = one(values)?;
     if !value.eq_ignore_ascii_case("yes") && !value.eq_ignore_ascii_case("no") {
         return Err(Refusal::Boolean);
@@ -360,11 +366,16 @@ fn yes_no(values: &[&str], to: &mut bool) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn show_yes_no(value: bool) -> String {
+pub(super) fn show_yes_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
 }
 
-fn number<T: TryFrom<u64>>(values: &[&str], min: u64, max: u64, to: &mut T) -> Result<(), Refusal> {
+pub(super) fn number<T: TryFrom<u64>>(
+    values: &[&str],
+    min: u64,
+    max: u64,
+    to: &mut T,
+) -> Result<(), Refusal> {
     let value = one(values)?;
     if value.is_empty() || !value.bytes().skip(usize::from(value.starts_with('-'))).all(is_digit) {
         return Err(Refusal::NotInteger { min, max });
@@ -422,14 +433,14 @@ fn any_text(values: &[&str], to: &mut String) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn text(values: &[&str], to: &mut String) -> Result<(), Refusal> {
+pub(super) fn text(values: &[&str], to: &mut String) -> Result<(), Refusal> {
     if one(values)?.is_empty() { Err(Refusal::Empty) } else { any_text(values, to) }
 }
 
 /// A file in `dir`, and none that the server keeps there itself, nor one whose draft (`.tmp`) would be.
 fn set_file_name(config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
     let name = one(values)?;
-    let own = ["node.id", "lock", "reserve", "snapshot"];
+    let own = ["node.id", "lock", "reserve", "snapshot", "dumps.known"];
     let is_own = own.iter().any(|own| name.strip_suffix(".tmp").unwrap_or(name) == *own)
         || name.contains(".qlog")
         || name.contains(".qsnap");
@@ -537,6 +548,7 @@ impl Refusal {
             Refusal::FileName => {
                 "the name of a file, not a path and none of the server's own files".to_owned()
             }
+            Refusal::NodeName => "a hexadecimal number of at most 8 digits, not 0".to_owned(),
             Refusal::SavePoints => {
                 "pairs of seconds and writes, such as '900 1 300 10', or ''".to_owned()
             }
@@ -574,6 +586,7 @@ impl fmt::Display for Refusal {
             | Refusal::OutputLimit
             | Refusal::Empty
             | Refusal::FileName
+            | Refusal::NodeName
             | Refusal::Count { .. }
             | Refusal::Only(_) => write!(f, "argument must be {}", self.expected()),
         }

@@ -17,6 +17,8 @@ use super::replication::PeerRefusal;
 use super::server::{Cx, Server};
 use super::session::{Block, Session, State, Wait};
 use super::shutdown::Asked;
+use super::strong::execute::{self, Way};
+use super::strong::{cluster, operator};
 use super::{Data, Node, config_command, connection, dump, info, replication, snapshot};
 
 pub(super) const READONLY: &str = "READONLY You can't write against a read only replica.";
@@ -101,9 +103,7 @@ impl Node {
                 if let Err(place) = self.links.binary_search(&conn) {
                     self.links.insert(place, conn);
                 }
-                let (server, mut core) = self.core(now, out);
-                server.active.on_bytes(conn, buf, &mut core);
-                self.after_merges(now, out);
+                self.on_bytes_of_peer(now, conn, buf, out);
             }
             State::Closing { .. } => buf.clear(),
         }
@@ -226,9 +226,21 @@ impl Turn<'_> {
         if self.must_wait(command) {
             return self.postpone();
         }
+        let mut way = Way::Anywhere;
+        if self.server.strong.is_some() {
+            way = self.way_of(command, args);
+            if matches!(way, Way::Done) {
+                return;
+            }
+        }
         if let Some(transaction) = self.session.transaction()
             && is_queued(command)
         {
+            if let Way::Slot(slot) = way
+                && transaction.slot.replace(slot).is_some_and(|before| before != slot)
+            {
+                return self.refuse(command, execute::CROSS_SLOT);
+            }
             let owned = args.to_owned();
             transaction.writes |= write;
             transaction.bytes += owned.bytes();
@@ -236,7 +248,10 @@ impl Turn<'_> {
             return self.session.reply().simple("QUEUED");
         }
         match command.handler {
-            Handler::Data(handler) => self.run_alone((command, handler), args),
+            Handler::Data(handler) => match way {
+                Way::Slot(slot) => self.run_alone_at_master((command, handler), args, slot),
+                Way::Anywhere | Way::Done => self.run_alone((command, handler), args),
+            },
             Handler::Session(what) => {
                 self.run_session(what, args);
                 self.renew_limits();
@@ -253,9 +268,10 @@ impl Turn<'_> {
             self.server.attack_said = Some(self.now.mono);
             let (ip, port) = self.session.address;
             let text = format!(
-                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands \
-                 to Quorate. This is likely due to an attacker attempting to use Cross Protocol Scripting to \
-                 compromise your Quorate instance. Connection from {ip}:{port} aborted."
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or \
+                 Host: commands to Quorate. This is likely due to an attacker attempting to use \
+                 Cross Protocol Scripting to compromise your Quorate instance. Connection from \
+                 {ip}:{port} aborted."
             );
             self.out.facts.log(LogLevel::Warning, text);
         }
@@ -263,7 +279,7 @@ impl Turn<'_> {
     }
 
     /// An error before execution: EXEC will refuse everything. With EXEC itself the transaction ends.
-    fn refuse(&mut self, command: &Command, text: &str) {
+    pub(super) fn refuse(&mut self, command: &Command, text: &str) {
         if command.is_exec() {
             self.end_transaction();
             let text = format!("EXECABORT Transaction discarded because of: {text}");
@@ -289,6 +305,7 @@ impl Turn<'_> {
             clock: &mut self.data.clock,
             wall: self.wall,
             expiry_clock: self.expiry_clock,
+            sight: self.expiry_clock,
             facts: &mut self.out.facts,
         };
         let db = self.session.db;
@@ -335,7 +352,13 @@ impl Turn<'_> {
             | SessionCommand::BackgroundSave
             | SessionCommand::RewriteLog
             | SessionCommand::LastSave
+            | SessionCommand::Cluster
+            | SessionCommand::ClusterWord
+            | SessionCommand::QuorateRoster
+            | SessionCommand::QuoratePmap
             | SessionCommand::Role => run_quiet(&mut self.cx(), what, args),
+            SessionCommand::QuorateMesh => self.become_mesh_link(args),
+            SessionCommand::QuorateRecluster => self.recluster(),
             SessionCommand::Quit => {
                 self.session.reply().ok();
                 self.session.become_closing();
@@ -360,7 +383,9 @@ impl Turn<'_> {
             SessionCommand::QuorateDigest => {
                 // Keys that expired are no part of it, whether or not their time has been noticed.
                 let facts = &mut self.out.facts;
-                self.data.store.expire(self.expiry_clock, usize::MAX, facts);
+                if self.server.strong.is_none() {
+                    self.data.store.expire(self.expiry_clock, usize::MAX, facts);
+                }
                 let digest = format!("{:016x}", self.data.store.digest());
                 self.session.reply().bulk(digest.as_bytes());
             }
@@ -392,18 +417,22 @@ impl Turn<'_> {
         let mut core = self.data.core(self.now, self.out);
         match self.server.active.accept_peer(conn, &words, ip, &mut core) {
             Err(error) => self.session.reply().error(&PeerRefusal(error).to_string()),
-            Ok(()) => {
-                // What was answered before leaves before the first byte of the link.
-                if self.session.replies.has_ready() {
-                    let bytes = self.session.replies.take_ready();
-                    self.session.undrained_bytes += bytes.len() as u64;
-                    self.out.push(Effect::Send { conn, bytes });
-                }
-                let session = &mut *self.session;
-                self.server.watch.unwatch(conn, &mut session.watched, &mut self.data.store);
-                self.session.become_peer();
-            }
+            Ok(()) => self.give_to_peers(),
         }
+    }
+
+    /// The connection is a peer's from here on.
+    pub(super) fn give_to_peers(&mut self) {
+        let conn = self.session.conn;
+        // What was answered before leaves before the first byte of the link.
+        if self.session.replies.has_ready() {
+            let bytes = self.session.replies.take_ready();
+            self.session.undrained_bytes += bytes.len() as u64;
+            self.out.push(Effect::Send { conn, bytes });
+        }
+        let session = &mut *self.session;
+        self.server.watch.unwatch(conn, &mut session.watched, &mut self.data.store);
+        self.session.become_peer();
     }
 }
 
@@ -426,6 +455,10 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         SessionCommand::BackgroundSave => dump::background_save(cx, args),
         SessionCommand::RewriteLog => snapshot::rewrite_log(cx),
         SessionCommand::LastSave => dump::last_save(cx),
+        SessionCommand::Cluster => cluster::cluster(cx, args),
+        SessionCommand::ClusterWord => cluster::word(cx),
+        SessionCommand::QuorateRoster => operator::roster(cx, args),
+        SessionCommand::QuoratePmap => operator::pmap(cx),
         // EXEC has let go of all keys already.
         SessionCommand::Unwatch => cx.session.reply().ok(),
         SessionCommand::Wait => match replication::wait_for(cx.server, args, cx.now) {
@@ -445,6 +478,8 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         | SessionCommand::ReplicaOf
         | SessionCommand::QuoratePeer
         | SessionCommand::QuorateClock
+        | SessionCommand::QuorateMesh
+        | SessionCommand::QuorateRecluster
         | SessionCommand::QuorateDigest => unreachable!("{what:?} is never queued"),
     }
 }
@@ -475,6 +510,7 @@ fn is_for_multi(command: &Command) -> bool {
                 | SessionCommand::ReplicaOf
                 | SessionCommand::QuoratePeer
                 | SessionCommand::QuorateClock
+                | SessionCommand::QuorateMesh
                 | SessionCommand::QuorateDigest
         ),
     };

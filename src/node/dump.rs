@@ -14,7 +14,7 @@ use crate::rdb::writer::{Header, WriterOptions};
 use crate::store::Value;
 use crate::store::txn::Ttl;
 use crate::wal::dump::{DumpWriter, Shown};
-use crate::wal::snapshot::{Piece, Place};
+use crate::wal::snapshot::Place;
 use crate::wire::args::Args;
 use crate::wire::reply::Reply;
 
@@ -25,8 +25,9 @@ use super::snapshot::{END, Target, Walk, rest_after};
 use super::{Node, REDIS_VERSION};
 
 const IN_PROGRESS: &str = "ERR Background save already in progress";
-const REWRITE_IN_PROGRESS: &str = "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in \
-                                   order to schedule a BGSAVE whenever possible.";
+const REWRITE_IN_PROGRESS: &str = "ERR Another child process is active (AOF?): can't BGSAVE right \
+                                   now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE \
+                                   whenever possible.";
 const FAILED: &str =
     "ERR the dump could not be written; the one before is still there, the log says more";
 
@@ -174,8 +175,7 @@ impl Node {
         }
         walk.at = next.map_or(END, |(db, partition)| Place { db, partition });
         if walk.at == END {
-            let collected = if store.is_alone() { 0 } else { store.collected() };
-            writer.finish(&Piece::Tail { lsn: self.data.journal.last(), collected }, &mut bytes);
+            writer.finish(&mut bytes);
         } else {
             self.server.snapshots.dumps.writer = Some(writer);
         }

@@ -95,7 +95,7 @@ fn write_section(server: &mut Server, store: &Store, now: Now, section: Section,
             lines.put("used_cpu_user", seconds(server.host.cpu_user_us));
         }
         Section::Modules => {}
-        Section::Cluster => lines.put("cluster_enabled", 0),
+        Section::Cluster => lines.put("cluster_enabled", u8::from(server.strong.is_some())),
         Section::Keyspace => {
             for db in (0..server.config.databases).map(DbIndex) {
                 let keys = store.len(db);
@@ -134,7 +134,8 @@ fn server_lines(server: &Server, now: Now, lines: &mut Lines<'_>) {
     if Mutants::compiled_in() {
         lines.put("mutants", "yes");
     }
-    lines.put("redis_mode", "standalone");
+    let mode = if server.strong.is_some() { "cluster" } else { "standalone" };
+    lines.put("redis_mode", mode);
     lines.put("os", std::env::consts::OS);
     lines.put("arch_bits", usize::BITS);
     lines.put("run_id", server.run_id);

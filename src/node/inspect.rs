@@ -7,6 +7,7 @@ use crate::base::time::{Now, UnixMs};
 use crate::base::unit::Change;
 use crate::base::vector::Vector;
 use crate::store::{LiveKey, StoreStats, Value};
+use crate::strong::Strong;
 
 use super::session::State;
 use super::{Node, Scope};
@@ -73,6 +74,11 @@ impl Node {
         }
     }
 
+    /// Strong mode's protocol, if that is on.
+    pub fn strong(&self) -> Option<&Strong> {
+        self.server.strong.as_ref().map(|strong| &strong.mesh.strong)
+    }
+
     /// What the data and the backlog take, as INFO's `used_memory` counts it.
     pub fn memory_bytes(&self) -> u64 {
         self.data.store.stats().used_bytes + self.server.active.backlog_bytes()
@@ -103,7 +109,7 @@ impl Node {
         let (mut blocked, mut links) = (0, self.links.iter());
         for session in self.sessions.iter() {
             let conn = session.conn;
-            session.blocked_exactly_while_a_reply_waits();
+            session.blocked_exactly_while_a_reply_waits(self.server.strong.is_some());
             match session.state() {
                 State::Blocked(_) => {
                     blocked += 1;

@@ -20,6 +20,7 @@ mod session;
 mod sessions;
 mod shutdown;
 mod snapshot;
+pub mod strong;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -47,6 +48,7 @@ use self::server::{Server, Stats};
 use self::session::{Session, State};
 use self::sessions::Sessions;
 use self::snapshot::{Snapshots, Target};
+use self::strong::StrongNode;
 use self::watch::WatchTable;
 
 pub use self::inspect::{Inspection, VisibleKey};
@@ -155,14 +157,19 @@ impl Node {
         );
         assert!(out.is_empty(), "a start asks nothing of the driver");
         let loads = config.appendonly || config.loads_dump;
-        if loads {
+        if config.strong.on {
+            // Copies are equal by their logs: nothing deleted leaves a trace.
+            data.store.set_alone(true);
+        } else if loads {
             // Until the log, or the dump, has been read it is not known.
             data.store.set_alone(false);
         }
+        let strong = config.strong.on.then(|| Box::new(StrongNode::new(&config, seed, now)));
         let server = Server {
             config,
             config_before: None,
             active,
+            strong,
             watch: WatchTable::default(),
             run_id: life.run,
             started: now.mono,
@@ -205,6 +212,10 @@ impl Node {
         match input {
             Input::Opened { conn, origin } => self.on_opened(now, conn, origin, out),
             Input::DialFailed { dial, why } => {
+                if let Some(strong) = &mut self.server.strong {
+                    strong.mesh.on_dial_failed(dial, now.mono);
+                    return;
+                }
                 let (server, mut core) = self.core(now, out);
                 server.active.on_dial_failed(dial, why, &mut core);
             }
@@ -237,6 +248,7 @@ impl Node {
     }
 
     fn flush_batch(&mut self, now: Now, out: &mut Effects) {
+        self.flush_strong(now, out);
         self.flush_journal(now, out);
         let mut listed = std::mem::take(&mut self.listed);
         for conn in listed.drain(..) {
@@ -258,6 +270,9 @@ impl Node {
         let (ip, port) = match origin {
             ConnOrigin::Accepted { ip, port } => (ip, port),
             ConnOrigin::Dialed { dial } => {
+                if self.mesh_dialed(now, conn, dial, out) {
+                    return;
+                }
                 let (server, mut core) = self.core(now, out);
                 if !server.active.on_dialed(conn, dial, &mut core) {
                     out.push(Effect::Close { conn });
@@ -287,10 +302,15 @@ impl Node {
     }
 
     fn on_bytes(&mut self, now: Now, conn: ConnId, buf: &mut BytesMut, out: &mut Effects) {
-        if self.execute_all(now, conn, buf, out) {
-            return;
+        if !self.execute_all(now, conn, buf, out) {
+            self.on_bytes_of_peer(now, conn, buf, out);
         }
-        if self.server.active.owns(conn) {
+    }
+
+    fn on_bytes_of_peer(&mut self, now: Now, conn: ConnId, buf: &mut BytesMut, out: &mut Effects) {
+        if self.mesh_owns(conn) {
+            self.with_mesh(now, out, |mesh, env| mesh.on_bytes(conn, buf, env));
+        } else if self.server.active.owns(conn) {
             let (server, mut core) = self.core(now, out);
             server.active.on_bytes(conn, buf, &mut core);
             self.after_merges(now, out);
@@ -322,6 +342,9 @@ impl Node {
     fn on_closed(&mut self, now: Now, conn: ConnId, why: CloseReason, out: &mut Effects) {
         self.hold.forget(conn);
         self.forget_session(conn);
+        if let Some(strong) = &mut self.server.strong {
+            strong.mesh.on_closed(conn, now.mono);
+        }
         if self.server.active.owns(conn) {
             let (server, mut core) = self.core(now, out);
             server.active.on_closed(conn, why, &mut core);
@@ -362,6 +385,9 @@ impl Node {
         let Some(mut session) = self.sessions.remove(conn) else { return };
         self.server.watch.unwatch(conn, &mut session.watched, &mut self.data.store);
         self.server.stats.clients -= 1;
+        if let Some(strong) = &mut self.server.strong {
+            strong.forget(conn);
+        }
         self.blocked.remove(&conn);
         self.links.retain(|&link| link != conn);
         self.server.stats.clients_blocked = self.blocked.len() as u64;
@@ -369,12 +395,16 @@ impl Node {
 
     /// Links that active mode has closed: no [`Input::Closed`] comes for them.
     fn drop_closed_links(&mut self) {
-        if !self.server.active.take_loss() || self.links.is_empty() {
+        let lost = self.server.active.take_loss() || self.server.strong.is_some();
+        if !lost || self.links.is_empty() {
             return;
         }
-        let active = &self.server.active;
-        let gone: Vec<ConnId> =
-            self.links.iter().copied().filter(|&conn| !active.owns(conn)).collect();
+        let gone: Vec<ConnId> = self
+            .links
+            .iter()
+            .copied()
+            .filter(|&conn| !self.server.active.owns(conn) && !self.mesh_owns(conn))
+            .collect();
         for conn in gone {
             self.forget_session(conn);
         }

@@ -106,7 +106,8 @@ fn soft_span(config: &Config) -> Span {
 fn say_given_up(server: &mut Server, session: &Session, out: &mut Effects) {
     let (ip, port) = session.address;
     let text = format!(
-        "Client id={} addr={ip}:{port} closed for overcoming of output buffer limits: {} bytes not read",
+        "Client id={} addr={ip}:{port} closed for overcoming of output buffer limits: {} bytes \
+         not read",
         session.client_id,
         session.output_bytes()
     );

@@ -33,21 +33,38 @@ impl Node {
                 loading.bytes += contents.len() as u64;
                 loading.snapshot_bytes += contents.len() as u64;
                 let piece = Piece::read(contents).map_err(|_| NoSnapshot);
+                if self.server.strong.is_some() {
+                    return self.restore_strong(now, piece, out);
+                }
+                if let Ok(Piece::Strong { .. }) = piece {
+                    return self.refuse_mode("strong", out);
+                }
                 let store = &mut self.data.store;
                 if piece.and_then(|piece| loading.replay.restore(piece, store)).is_err() {
                     self.refuse_snapshot(out);
                 }
             }
             Recover::Done { .. } if loading.replay.lacks_records() => {
-                let reason = "the log ends before what the snapshot shows: a part of it is missing; restore \
-                              the data directory from a backup, or move it away";
+                let reason = "the log ends before what the snapshot shows: a part of it is \
+                              missing; restore the data directory from a backup, or move it away";
                 out.push(Effect::Halt { code: 1, reason: reason.to_owned() });
                 self.halted = true;
             }
             Recover::Record(_) | Recover::Done { .. } if loading.replay.is_torn() => {
                 self.refuse_snapshot(out);
             }
+            Recover::Record(_) | Recover::Done { .. }
+                if self.server.strong.as_ref().is_some_and(|strong| strong.is_torn()) =>
+            {
+                self.refuse_snapshot(out);
+            }
             Recover::Record(contents) => match Record::read(contents) {
+                Ok(record) if self.server.strong.is_some() => {
+                    loading.records += 1;
+                    loading.bytes += contents.len() as u64;
+                    self.recover_strong(now, record, out);
+                }
+                Ok(Record::Strong(_)) => self.refuse_mode("strong", out),
                 Ok(record) => {
                     loading.records += 1;
                     loading.bytes += contents.len() as u64;
@@ -63,6 +80,59 @@ impl Node {
         }
     }
 
+    fn restore_strong(&mut self, now: Now, piece: Result<Piece, NoSnapshot>, out: &mut Effects) {
+        let (lsn, contents) = match piece {
+            Ok(Piece::Strong { lsn, contents }) => (lsn, contents),
+            Ok(Piece::Head(_) | Piece::Chunk { .. } | Piece::Tail { .. }) => {
+                return self.refuse_mode("active", out);
+            }
+            Err(_) => return self.refuse_snapshot(out),
+        };
+        let (server, mut core) = self.core(now, out);
+        let Some(strong) = server.strong.as_deref_mut() else { return };
+        if strong.restore(lsn, &contents, &mut core).is_err() {
+            self.refuse_snapshot(out);
+        }
+    }
+
+    fn recover_strong(&mut self, now: Now, record: Record, out: &mut Effects) {
+        if let Some(strong) = &mut self.server.strong {
+            strong.reads_record();
+        }
+        let contents = match record {
+            Record::Strong(contents) => contents,
+            Record::Synced { .. } => return,
+            Record::Start { .. }
+            | Record::Met
+            | Record::Unit(_)
+            | Record::Cells(_)
+            | Record::Vector(_)
+            | Record::Collected(_)
+            | Record::Inherited(_)
+            | Record::TakenOver
+            | Record::Epoch { .. }
+            | Record::Moved { .. }
+            | Record::Dropped
+            | Record::Forgotten { .. } => return self.refuse_mode("active", out),
+        };
+        let (server, mut core) = self.core(now, out);
+        let Some(strong) = server.strong.as_deref_mut() else { return };
+        if strong.recover(&contents, &mut core).is_err() {
+            let reason = "the log holds a record that this version cannot read".to_owned();
+            out.push(Effect::Halt { code: 1, reason });
+            self.halted = true;
+        }
+    }
+
+    fn refuse_mode(&mut self, mode: &str, out: &mut Effects) {
+        let reason = format!(
+            "the log in this directory is one of {mode} mode: start with the mode it was written in, or with \
+             another directory"
+        );
+        out.push(Effect::Halt { code: 1, reason });
+        self.halted = true;
+    }
+
     fn refuse_snapshot(&mut self, out: &mut Effects) {
         let reason = "the snapshot is damaged, or of another version".to_owned();
         out.push(Effect::Halt { code: 1, reason });
@@ -75,8 +145,13 @@ impl Node {
         if keeps_log {
             self.data.journal = Journal::open(self.server.config.appendfsync, next);
         }
-        let (server, mut core) = self.core(now, out);
-        server.active.resume(loading.replay, &mut core);
+        if let Some(strong) = &mut self.server.strong {
+            self.data.store.set_alone(true);
+            strong.begin(self.server.config.appendfsync, now.mono);
+        } else {
+            let (server, mut core) = self.core(now, out);
+            server.active.resume(loading.replay, &mut core);
+        }
         let keys = self.data.store.stats().keys;
         let text = match keeps_log {
             true => format!("DB loaded from the log: {} records, {keys} keys", loading.records),

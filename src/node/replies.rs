@@ -45,6 +45,16 @@ impl ReplyQueue {
         }
     }
 
+    /// Where the next reply begins, for [`ReplyQueue::take_since`].
+    pub fn mark(&self) -> usize {
+        self.slots.back().map_or(self.ready.len(), |slot| slot.behind.len())
+    }
+
+    /// Takes what was written since the mark: nothing was deferred or taken meanwhile.
+    pub fn take_since(&mut self, mark: usize) -> BytesMut {
+        self.writer().split_off(mark)
+    }
+
     /// The next reply comes later, by [`ReplyQueue::fill`].
     pub fn defer(&mut self) -> SlotId {
         let id = SlotId(self.next);

@@ -21,8 +21,8 @@ impl SavePoint {
     }
 }
 
-/// `900 1 300 10` in several words is added to what is there, as lines of a file are. In one word (as CONFIG SET has it) it
-/// takes the place of what is there; the empty word takes all away.
+/// `900 1 300 10` in several words is added to what is there: lines of a file and flags are given so, quoted or not. In one
+/// word (as CONFIG SET has it) it takes the place of what is there; the empty word takes all away.
 pub fn set(config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
     let words: Vec<&str> = values.iter().flat_map(|value| value.split_whitespace()).collect();
     if words.len() % 2 == 1 || values.is_empty() {

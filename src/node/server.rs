@@ -11,6 +11,7 @@ use super::recovery::Loading;
 use super::session::Session;
 use super::shutdown::Stopping;
 use super::snapshot::Snapshots;
+use super::strong::StrongNode;
 use super::watch::WatchTable;
 
 /// Bytes of answers that a client which has yet to authenticate may leave unread.
@@ -25,6 +26,8 @@ pub struct Server {
     /// The configuration before CONFIG SET, until the change has been passed on.
     pub config_before: Option<Config>,
     pub active: Active,
+    /// Strong mode, if that is on: active mode stands by itself then.
+    pub strong: Option<Box<StrongNode>>,
     pub watch: WatchTable,
     pub run_id: RunId,
     pub started: Mono,

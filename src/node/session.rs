@@ -50,6 +50,8 @@ pub struct Transaction {
     /// At least one queued command may write.
     pub writes: bool,
     pub bytes: usize,
+    /// In strong mode: the slot of the keys so far.
+    pub slot: Option<u16>,
 }
 
 /// WAIT: until so many replicas have acknowledged `dot`, or the time is over.
@@ -91,6 +93,8 @@ pub struct Session {
     pub soft_limit_since: Option<Mono>,
     /// Its next command is a write that a shutdown under way does not let through.
     pub is_postponed: bool,
+    /// Since when its next command waits for a change of regime.
+    pub parked_since: Option<Mono>,
     /// In the node's list of sessions to look at when the batch ends.
     pub is_listed: bool,
 }
@@ -117,6 +121,7 @@ impl Session {
             undrained_bytes: 0,
             soft_limit_since: None,
             is_postponed: false,
+            parked_since: None,
             is_listed: false,
         }
     }
@@ -130,6 +135,12 @@ impl Session {
     pub fn become_transaction(&mut self) {
         assert!(matches!(self.state, State::Command), "MULTI starts outside of a transaction");
         self.state = State::Transaction(Transaction::default());
+    }
+
+    /// EXEC is to be offered again.
+    pub fn resume_transaction(&mut self, transaction: Transaction) {
+        assert!(matches!(self.state, State::Command), "EXEC has ended the transaction");
+        self.state = State::Transaction(transaction);
     }
 
     /// Ends a transaction and gives what was queued; `None` if there is none.
@@ -231,12 +242,13 @@ impl Session {
         self.undrained_bytes + self.replies.bytes() as u64
     }
 
-    /// A waiting reply belongs to a blocked session and the other way round.
-    pub fn blocked_exactly_while_a_reply_waits(&self) {
+    /// A waiting reply belongs to a blocked session and the other way round; in strong mode (`defers`) others wait, too.
+    pub fn blocked_exactly_while_a_reply_waits(&self, defers: bool) {
         match &self.state {
             State::Blocked(_) => assert!(self.replies.is_waiting(), "blocked by nothing"),
             State::Command | State::Transaction(_) | State::Peer => {
-                assert!(!self.replies.is_waiting(), "a reply waits that nobody will fill");
+                let waits = self.replies.is_waiting() && !defers;
+                assert!(!waits, "a reply waits that nobody will fill");
             }
             State::Closing { .. } => {}
         }

@@ -16,6 +16,8 @@ use super::dispatch::Turn;
 use super::session::{Block, Session, State};
 
 const ABORTED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
+const NO_ROOM: &str = "ERR Errors trying to SHUTDOWN: the log's device is full, and what was \
+                       written last is not on it. Make room, or end without it: SHUTDOWN NOSAVE";
 
 /// A shutdown under way: no write is executed any more.
 #[derive(Clone, Debug)]
@@ -28,6 +30,22 @@ pub struct Stopping {
     pub save: FinalDump,
     /// The process ends also if the dump cannot be written.
     forced: bool,
+    /// What becomes of it while the log's device is full.
+    without_room: WithoutRoom,
+    /// It waits for room there, and for nothing else.
+    waits_for_room: bool,
+}
+
+/// What becomes of a shutdown while what was written last has no room in the log.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+enum WithoutRoom {
+    /// A signal's: nobody hears an error. It ends once there is room.
+    #[default]
+    Waits,
+    /// The client is told, and the server goes on.
+    Fails,
+    /// NOSAVE and FORCE: it ends without that.
+    Ends,
 }
 
 /// The dump before the end.
@@ -49,12 +67,14 @@ pub(super) struct Begin {
     /// If it says nothing, a dump is written if there are save points.
     save: Option<bool>,
     forced: bool,
+    without_room: WithoutRoom,
 }
 
 impl Stopping {
     /// When its end is to be looked at by itself.
     pub fn due(&self) -> Option<Mono> {
         match self.save {
+            FinalDump::None | FinalDump::Wanted if self.waits_for_room => None,
             FinalDump::None | FinalDump::Wanted => Some(self.until),
             FinalDump::Begun(_) | FinalDump::Written => None,
         }
@@ -98,11 +118,18 @@ impl Turn<'_> {
             self.asked.aborted = true;
             return self.session.reply().ok();
         }
+        let without_room = match nosave || forced {
+            true => WithoutRoom::Ends,
+            false => WithoutRoom::Fails,
+        };
+        if without_room == WithoutRoom::Fails && self.data.journal.is_full() {
+            return self.session.reply().error(NO_ROOM);
+        }
         let slot = self.session.replies.defer();
         self.session.become_blocked(Block::Shutdown(slot));
         self.out.push(Effect::PauseReads { conn: self.session.conn, paused: true });
         let save = (save || nosave).then_some(save);
-        self.asked.begin = Some(Begin { at_once, save, forced });
+        self.asked.begin = Some(Begin { at_once, save, forced, without_room });
     }
 
     /// Whether a shutdown is under way that this command has to wait for.
@@ -139,12 +166,21 @@ impl Node {
     /// Carries out what SHUTDOWN of a turn has asked for.
     pub(super) fn on_asked(&mut self, now: Now, conn: ConnId, asked: Asked, out: &mut Effects) {
         if asked.aborted {
-            self.abort_shutdown(now, Some(conn), out);
+            self.abort_shutdown(now, Some(conn), ABORTED, out);
         }
         match asked.begin {
             None => {}
             Some(begin) if begin.at_once || self.server.stopping.is_none() => {
                 self.begin_shutdown(now, begin, out);
+            }
+            Some(begin) if begin.without_room == WithoutRoom::Ends => {
+                if let Some(stopping) = &mut self.server.stopping {
+                    stopping.without_room = WithoutRoom::Ends;
+                    stopping.forced |= begin.forced;
+                    if begin.save == Some(false) && stopping.save == FinalDump::Wanted {
+                        stopping.save = FinalDump::None;
+                    }
+                }
             }
             // It ends with the one that is under way.
             Some(_) => {}
@@ -154,7 +190,7 @@ impl Node {
     fn begin_shutdown(&mut self, now: Now, begin: Begin, out: &mut Effects) {
         // What clients have written so far is on its way before the replicas are asked.
         self.flush_batch(now, out);
-        let Begin { at_once, save, forced } = begin;
+        let Begin { at_once, save, forced, without_room } = begin;
         let had = self.server.active.vector().clone();
         let patience = match at_once {
             true => Span(0),
@@ -170,12 +206,16 @@ impl Node {
                 FinalDump::Wanted
             }
         };
-        self.server.stopping = Some(Stopping { until: now.mono + patience, had, save, forced });
+        let until = now.mono + patience;
+        let waits_for_room = false;
+        self.server.stopping =
+            Some(Stopping { until, had, save, forced, without_room, waits_for_room });
         self.end_if_ready(now, out);
         let waits = |stopping: &Stopping| match stopping.save {
             FinalDump::None | FinalDump::Wanted => true,
             FinalDump::Begun(_) | FinalDump::Written => false,
         };
+        let waits = |stopping: &Stopping| waits(stopping) && !stopping.waits_for_room;
         if !self.halted && self.server.stopping.as_ref().is_some_and(waits) {
             out.facts.log(LogLevel::Notice, "Waiting for replicas before shutting down.");
             self.server.active.beat_soon(now.mono);
@@ -189,6 +229,13 @@ impl Node {
         if in_sync != replicas && now.mono < stopping.until {
             return;
         }
+        let is_begun = matches!(stopping.save, FinalDump::Begun(_));
+        if !self.data.journal.is_full() {
+            stopping.waits_for_room = false;
+        } else if !is_begun && !self.ends_without_room(now, out) {
+            return;
+        }
+        let Some(stopping) = &mut self.server.stopping else { return };
         match stopping.save {
             FinalDump::None | FinalDump::Written => {
                 let had = stopping.had.clone();
@@ -202,6 +249,28 @@ impl Node {
             }
             FinalDump::Begun(_) => {}
         }
+    }
+
+    /// Whether a shutdown that is ready ends the process although what was written last has no room in the log.
+    fn ends_without_room(&mut self, now: Now, out: &mut Effects) -> bool {
+        let Some(stopping) = &mut self.server.stopping else { return false };
+        match stopping.without_room {
+            WithoutRoom::Ends => return true,
+            WithoutRoom::Waits if stopping.waits_for_room => {}
+            WithoutRoom::Waits => {
+                stopping.waits_for_room = true;
+                let text = "The log's device is full, and what was written last is not on it: the \
+                            server ends when there is room. Another signal, or SHUTDOWN NOSAVE, \
+                            ends it without that";
+                out.facts.log(LogLevel::Warning, text);
+            }
+            WithoutRoom::Fails => {
+                out.facts.log(LogLevel::Warning, "The log's device is full, can't exit.");
+                self.server.stopping = None;
+                self.abort_shutdown(now, None, NO_ROOM, out);
+            }
+        }
+        false
     }
 
     /// The dump with the number `done` was written, or could not be.
@@ -221,7 +290,7 @@ impl Node {
                 let text = "Error trying to save the DB, can't exit.";
                 out.facts.log(LogLevel::Warning, text);
                 self.server.stopping = None;
-                self.abort_shutdown(now, None, out);
+                self.abort_shutdown(now, None, ABORTED, out);
             }
             FinalDump::None | FinalDump::Wanted | FinalDump::Begun(_) | FinalDump::Written => {}
         }
@@ -241,12 +310,19 @@ impl Node {
             let text = format!("{in_sync} of {replicas} replicas are in sync when shutting down.");
             out.facts.log(level, text);
         }
+        if self.data.journal.is_full() {
+            return self.halt(now, 1, "told to end without what the log had no room for", out);
+        }
         self.halt(now, 0, "shutdown", out);
     }
 
     /// What is due to clients and peers leaves, then nothing more happens.
     fn halt(&mut self, now: Now, code: i32, reason: &str, out: &mut Effects) {
         if code == 0 {
+            if let Some(strong) = &mut self.server.strong {
+                strong.mesh.strong.stopped();
+            }
+            self.flush_strong(now, out);
             // With what it has taken on the device; and what is still to leave behind that.
             self.data.journal.barrier();
         }
@@ -256,8 +332,8 @@ impl Node {
         self.halted = true;
     }
 
-    /// Clients go on where they were: those whose SHUTDOWN it was with an error. All but `aborter`.
-    fn abort_shutdown(&mut self, now: Now, aborter: Option<ConnId>, out: &mut Effects) {
+    /// Clients go on where they were: those whose SHUTDOWN it was with an error, `why`. All but `aborter`.
+    fn abort_shutdown(&mut self, now: Now, aborter: Option<ConnId>, why: &str, out: &mut Effects) {
         out.facts.log(LogLevel::Notice, "Shutdown manually aborted.");
         for session in self.sessions.iter_mut() {
             let conn = session.conn;
@@ -268,7 +344,7 @@ impl Node {
             session.is_postponed = false;
             session.last_seen = now.mono;
             if asked {
-                answer_aborted(session);
+                answer_aborted(session, why);
                 self.blocked.remove(&conn);
                 Node::list(&mut self.listed, session);
             }
@@ -279,9 +355,9 @@ impl Node {
     }
 }
 
-fn answer_aborted(session: &mut Session) {
+fn answer_aborted(session: &mut Session, why: &str) {
     let Some(slot) = session.become_unblocked() else { return };
     let mut bytes = BytesMut::new();
-    Reply::new(&mut bytes, session.protocol).error(ABORTED);
+    Reply::new(&mut bytes, session.protocol).error(why);
     session.replies.fill(slot, bytes);
 }

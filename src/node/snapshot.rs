@@ -15,9 +15,9 @@ use crate::base::unit::{Cell, Change};
 use crate::wal::frame;
 use crate::wal::snapshot::{Piece, Place};
 
-use super::Node;
 use super::dump::Dumps;
 use super::server::Cx;
+use super::{Data, Node};
 
 /// A frame with cells beyond this takes no more. (One value may have 512 MiB.)
 const PART_BYTES_MAX: usize = 64 << 20;
@@ -179,8 +179,7 @@ impl Node {
 
     fn begin_snapshot(&mut self, now: Now, out: &mut Effects) {
         let lsn = self.data.journal.last().next();
-        let (server, core) = self.core(now, out);
-        let head = server.active.snapshot_head(lsn, &core);
+        let head = self.snapshot_begins(now, lsn, out);
         let snapshots = &mut self.server.snapshots;
         let walk = Walk {
             target: Target::Log,
@@ -193,7 +192,15 @@ impl Node {
         snapshots.wanted = false;
         snapshots.begun_at = lsn;
         out.push(Effect::SnapBegin { lsn });
-        self.put_pieces(walk, &[Piece::Head(Box::new(head))], out);
+        self.put_pieces(walk, &[head], out);
+    }
+
+    fn snapshot_begins(&mut self, now: Now, lsn: Lsn, out: &mut Effects) -> Piece {
+        let (server, core) = self.core(now, out);
+        match &server.strong {
+            Some(strong) => strong.snapshot_begins(lsn),
+            None => Piece::Head(Box::new(server.active.snapshot_head(lsn, &core))),
+        }
     }
 
     /// Writes pieces and waits until they are written.
@@ -217,6 +224,13 @@ impl Node {
             return;
         }
         let budget = self.server.config.limits.snapshot_chunk_bytes;
+        if let Some(strong) = &mut self.server.strong {
+            let Data { store, clock, .. } = &mut self.data;
+            let (pieces, next) =
+                strong.snapshot_parts(walk.at.partition, budget, lsn, store, clock);
+            walk.at = next.map_or(END, |partition| Place { db: 0, partition });
+            return self.put_pieces(walk, &pieces, out);
+        }
         let mut cells: Vec<Change> = Vec::new();
         let next =
             self.data.store.walk_partitions((walk.at.db, walk.at.partition), budget, &mut cells);

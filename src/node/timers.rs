@@ -27,7 +27,11 @@ impl Node {
         };
         if self.server.loading.is_none() {
             consider(self.server.active.poll_timeout());
-            consider(self.expire_due());
+            // (In strong mode nothing expires by itself.)
+            match &self.server.strong {
+                None => consider(self.expire_due()),
+                Some(strong) => consider(strong.mesh.poll_timeout()),
+            }
             consider(self.data.journal.due());
             consider(self.server.dump_due());
         }
@@ -47,7 +51,11 @@ impl Node {
         if self.server.loading.is_some() {
             return self.end_if_ready(now, out);
         }
-        self.hide_expired(now, out);
+        if self.server.strong.is_none() {
+            self.hide_expired(now, out);
+        }
+        self.with_mesh(now, out, |mesh, env| mesh.on_timeout(env));
+        self.delete_expired(now);
         let (server, mut core) = self.core(now, out);
         server.active.on_timeout(&mut core);
         self.after_merges(now, out);

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 
 use crate::base::ids::DbIndex;
+use crate::base::time::UnixMs;
+use crate::base::unit::Unit;
 use crate::command::Handler;
 use crate::store::txn::Txn;
 use crate::wire::resp::Args;
@@ -72,19 +74,31 @@ impl Turn<'_> {
             let text = format!("EXECABORT Transaction discarded because of: {READONLY}");
             return self.session.reply().error(&text);
         }
-        self.execute_queued(transaction);
+        match transaction.slot {
+            Some(slot) => self.execute_at_master(transaction, slot),
+            None => self.execute_queued(transaction),
+        }
     }
 
     /// All queued commands against one state, as one unit.
     fn execute_queued(&mut self, transaction: Transaction) {
+        if let Some(unit) = self.run_queued(&transaction) {
+            self.issue(unit);
+        }
+    }
+
+    /// Runs all queued commands.
+    pub(super) fn run_queued(&mut self, transaction: &Transaction) -> Option<Unit> {
         self.session.reply().array(transaction.queued.len());
         let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
+        let strong = self.server.strong.is_some();
         let mut txn = Txn {
-            gather: self.gathers(),
+            gather: strong || self.gathers(),
             store: &mut self.data.store,
             clock: &mut self.data.clock,
             wall: self.wall,
             expiry_clock: self.expiry_clock,
+            sight: if strong { UnixMs(0) } else { self.expiry_clock },
             facts: &mut self.out.facts,
         };
         for (command, args) in &transaction.queued {
@@ -101,9 +115,7 @@ impl Turn<'_> {
                 }
             }
         }
-        if let Some(unit) = txn.finish() {
-            self.issue(unit);
-        }
+        txn.finish()
     }
 
     /// A key changed, was created, deleted, or has expired since it was put under WATCH.
@@ -118,6 +130,10 @@ impl Turn<'_> {
 
     /// Hides a key whose time is over, before the sweep comes to it.
     fn notice_expiry(&mut self, db: DbIndex, key: &[u8]) {
+        if self.server.strong.is_some() {
+            // What has expired goes by an entry of the master's.
+            return;
+        }
         let store = &mut self.data.store;
         store.expire_key(db, key, self.expiry_clock, &mut self.out.facts);
         self.server.watch.on_changes(store);

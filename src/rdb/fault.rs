@@ -71,7 +71,8 @@ impl fmt::Display for Fault {
             ),
             Fault::TooOld { version } => write!(
                 f,
-                "version {version} of the format is older than {VERSION_MIN}, the oldest that is read (Redis 5)"
+                "version {version} of the format is older than {VERSION_MIN}, the oldest that is \
+                 read (Redis 5)"
             ),
             Fault::TooNew { version, newest } => write!(
                 f,

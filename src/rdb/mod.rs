@@ -5,7 +5,7 @@
 //! Redis 7.0 and everything after it reads. Values are strings; of other types the reader says that it met them.
 //! The format is that of Redis's `rdb.h`; nowhere else is it specified.
 
-mod crc64;
+pub(crate) mod crc64;
 mod cursor;
 pub mod dump;
 pub mod fault;

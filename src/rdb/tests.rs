@@ -272,7 +272,8 @@ fn errors_read_well() {
     let text = |file: &[u8]| load([file]).1.expect("the file is wrong").to_string();
     assert_eq!(
         text(b"REDIS0011\x11\x05a\n\"b\xff"),
-        "at offset 9: the key \"a\\n\\\"b\\xff\" is a sorted set (type 17), which is not supported yet"
+        "at offset 9: the key \"a\\n\\\"b\\xff\" is a sorted set (type 17), which is not \
+         supported yet"
     );
     assert_eq!(
         text(b"REDIS0014"),

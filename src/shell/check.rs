@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use super::identity::DataDir;
 use crate::base::ids::{DATABASES_MAX, Epoch, Lsn, NodeId, Origin};
 use crate::base::time::UnixMs;
+use crate::strong::image::Image;
 use crate::wal::Record;
 use crate::wal::dump::{DumpLoader, Loading, Terms};
 use crate::wal::frame::{self, HEADER_BYTES};
@@ -113,6 +114,14 @@ fn print_snapshot(file: &Path, first: Lsn, bytes: &[u8]) -> bool {
                 (chunks, cells) = (chunks + 1, cells + more.len());
             }
             Ok(Piece::Tail { lsn, .. }) if tail.is_none() => tail = Some(lsn),
+            Ok(Piece::Strong { lsn, contents }) if tail.is_none() => {
+                match Image::from_bytes(&contents) {
+                    Ok(Image::Node(_)) if at == HEADER_BYTES => {}
+                    Ok(Image::Part(_)) if at > HEADER_BYTES => chunks += 1,
+                    Ok(Image::End) => tail = Some(lsn),
+                    Ok(Image::Node(_) | Image::Part(_)) | Err(_) => break,
+                }
+            }
             Ok(_) | Err(_) => break,
         }
         at += used;
@@ -175,7 +184,8 @@ fn print(file: &Path, report: &Report) {
     match rest {
         Rest::Empty => println!("whole"),
         Rest::Torn => println!(
-            "torn at byte {whole}: the last write did not come to its end; a server cuts that off by itself"
+            "torn at byte {whole}: the last write did not come to its end; a server cuts that off \
+             by itself"
         ),
         Rest::Corrupt { next, was_synced } => {
             let next = whole + next;
@@ -211,6 +221,7 @@ fn name_of(record: &Record) -> &'static str {
         Record::TakenOver => "horizons taken over",
         Record::Epoch { .. } => "epochs",
         Record::Moved { .. } => "moves of stamps",
+        Record::Strong(_) => "records of strong mode",
         Record::Dropped => "drops of everything",
         Record::Forgotten { .. } => "cells forgotten",
         Record::Synced { .. } => "syncs",
@@ -259,6 +270,7 @@ mod tests {
             first_epoch: crate::base::ids::Epoch(1),
             lives: Vec::new(),
             has_met: false,
+            unmet: Vec::new(),
             has_strays: false,
             alone: false,
         };

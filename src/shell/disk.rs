@@ -320,9 +320,9 @@ impl fmt::Display for LogError {
             ),
             LogError::Snapshot { path, at } => write!(
                 f,
-                "{} is damaged at byte {at}: it was whole when it was written. It was left as it is. \
-                 Restore the data directory from a backup; or move it away, and this server starts as \
-                 a new node and gets the data from others",
+                "{} is damaged at byte {at}: it was whole when it was written. It was left as it \
+                 is. Restore the data directory from a backup; or move it away, and this server \
+                 starts as a new node and gets the data from others",
                 path.display()
             ),
             LogError::Corrupt { path, at, was_synced } => {
@@ -330,10 +330,10 @@ impl fmt::Display for LogError {
                 let more = if *was_synced { ", which had been on the device" } else { "" };
                 write!(
                     f,
-                    "{path} is damaged at byte {at}, and records follow that can be read{more}. Nothing \
-                     was changed. 'quorate check {path}' says more; 'quorate check {path} --fix' cuts \
-                     it off there: what follows is lost here, and comes back from other nodes that \
-                     have it"
+                    "{path} is damaged at byte {at}, and records follow that can be read{more}. \
+                     Nothing was changed. 'quorate check {path}' says more; 'quorate check {path} \
+                     --fix' cuts it off there: what follows is lost here, and comes back from \
+                     other nodes that have it"
                 )
             }
         }

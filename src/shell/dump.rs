@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::known_dumps::{self, Print, Standing};
 use super::snapshot::name_of;
 use crate::base::ids::Lsn;
 use crate::base::io::Recover;
@@ -34,11 +35,22 @@ pub struct DumpFile {
     jobs: mpsc::Sender<Job>,
 }
 
+/// What a dump is to the log of its directory.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Beside {
+    /// The log that is kept holds the same.
+    Log,
+    /// The log that is there is not gone on with.
+    IdleLog,
+    NoLog,
+}
+
 impl DumpFile {
-    /// Dumps go to `name` in `dir`.
-    pub fn start(dir: &Path, name: &str) -> DumpFile {
+    /// Dumps go to `name` in `dir`. One that is there already must be known to the log, or be `loaded`, the one this
+    /// process has loaded: any other is kept under another name.
+    pub fn start(dir: &Path, name: &str, beside: Beside, loaded: Option<Print>) -> DumpFile {
         let (jobs, inbox) = mpsc::channel::<Job>();
-        let place = Place::new(dir, name);
+        let mut place = Place::new(dir, name, beside, loaded);
         std::thread::spawn(move || {
             let mut draft = Err(io::Error::other("no dump has begun"));
             for job in inbox {
@@ -96,30 +108,64 @@ impl DumpFile {
 /// Where a dump is, and where it is while it is written.
 struct Place {
     dir: PathBuf,
+    name: String,
     file: PathBuf,
     draft: PathBuf,
+    beside: Beside,
+    /// What this process has loaded, or has written last.
+    own: Option<Print>,
 }
 
 impl Place {
-    fn new(dir: &Path, name: &str) -> Place {
-        let draft = dir.join(format!("{name}{DRAFT_SUFFIX}"));
-        Place { dir: dir.to_path_buf(), file: dir.join(name), draft }
+    fn new(dir: &Path, name: &str, beside: Beside, own: Option<Print>) -> Place {
+        let (dir, name) = (dir.to_path_buf(), name.to_owned());
+        let (file, draft) = (dir.join(&name), draft_of(&dir, &name));
+        Place { dir, name, file, draft, beside, own }
     }
 
-    /// Whole on the device first, then under its name.
-    fn commit(&self, file: &File) -> io::Result<()> {
+    /// Whole on the device first, then under its name. A file that has that name and of which nobody knows what it
+    /// holds is kept.
+    fn commit(&mut self, file: &File) -> io::Result<()> {
         file.sync_all()?;
+        // (The draft is open for writing only.)
+        let print = Print::of(&File::open(&self.draft)?)?;
+        let there = Print::at(&self.file)?;
+        let standing = |print| known_dumps::standing(&self.dir, print);
+        let standing = there.map(standing).transpose()?.flatten();
+        let before = there.zip(standing);
+        match self.beside {
+            Beside::Log => known_dumps::note(&self.dir, print, Standing::Logged, before)?,
+            Beside::IdleLog => known_dumps::note(&self.dir, print, Standing::Newer, before)?,
+            Beside::NoLog => {}
+        }
+        if there.is_some() && standing.is_none() && self.own != there {
+            let kept = known_dumps::keep(&self.dir, &self.name)?;
+            tracing::warn!(
+                "{} was neither loaded nor written by this server: it is kept as {}",
+                self.file.display(),
+                kept.display()
+            );
+        }
         fs::rename(&self.draft, &self.file)?;
+        self.own = Some(print);
         File::open(&self.dir)?.sync_all()
     }
 
     fn remove_draft(&self) {
-        match fs::remove_file(&self.draft) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("{} cannot be removed: {e}", self.draft.display());
-            }
-            Ok(()) | Err(_) => {}
+        remove_draft(&self.draft);
+    }
+}
+
+fn draft_of(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}{DRAFT_SUFFIX}"))
+}
+
+fn remove_draft(draft: &Path) {
+    match fs::remove_file(draft) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!("{} cannot be removed: {e}", draft.display());
         }
+        Ok(()) | Err(_) => {}
     }
 }
 
@@ -127,6 +173,7 @@ impl Place {
 pub struct Reading {
     path: PathBuf,
     file: File,
+    print: Print,
     loader: DumpLoader,
     /// Where a snapshot is made of it, if the server keeps a log.
     import: Option<Import>,
@@ -149,7 +196,7 @@ impl Reading {
         terms: Terms,
         keeps_log: bool,
     ) -> Result<Option<Reading>, String> {
-        Place::new(dir, name).remove_draft();
+        remove_draft(&draft_of(dir, name));
         let path = dir.join(name);
         let failed = |e: io::Error| format!("cannot load {}: {e}", path.display());
         let file = match File::open(&path) {
@@ -165,7 +212,13 @@ impl Reading {
             }
             false => None,
         };
-        Ok(Some(Reading { path, file, loader: DumpLoader::new(terms), import }))
+        let print = Print::of(&file).map_err(failed)?;
+        Ok(Some(Reading { path, file, print, loader: DumpLoader::new(terms), import }))
+    }
+
+    /// What tells this dump from any other.
+    pub fn print(&self) -> Print {
+        self.print
     }
 
     /// Reads about as much as fits into one turn. True if there is more. Without a log `each` gets the pieces; with one
@@ -206,7 +259,7 @@ impl Reading {
         }
         let Some(found) = found else { return Ok(true) };
         if let Some(import) = self.import.take() {
-            import.commit().map_err(|e| self.failed(&e))?;
+            import.commit(self.print).map_err(|e| self.failed(&e))?;
         }
         self.tell(found);
         Ok(false)
@@ -219,7 +272,8 @@ impl Reading {
         tracing::info!("Loaded {path}: {keys} keys {stamps}, {expired} of them expired");
         if skipped > 0 {
             tracing::warn!(
-                "{path}: {skipped} functions or modules' data were passed over: this server has none"
+                "{path}: {skipped} functions or modules' data were passed over: this server has \
+                 none"
             );
         }
         if !checked {
@@ -233,8 +287,9 @@ impl Reading {
 
     fn refused(&self, why: &DumpError) -> String {
         format!(
-            "{} is not loaded, {why}. It was left as it is. Nothing else was loaded: restore the file from a \
-             backup; 'quorate check' and redis-check-rdb say more of it. Moved away, this server starts without it",
+            "{} is not loaded, {why}. It was left as it is. Nothing else was loaded: restore the \
+             file from a backup; 'quorate check' and redis-check-rdb say more of it. Moved away, \
+             this server starts without it",
             self.path.display()
         )
     }
@@ -249,9 +304,10 @@ impl Import {
         self.draft.write_all(&bytes)
     }
 
-    /// Whole on the device first, then under its name.
-    fn commit(self) -> io::Result<()> {
+    /// Whole on the device first, then under its name. From then on the log holds the dump.
+    fn commit(self, of: Print) -> io::Result<()> {
         self.draft.sync_all()?;
+        known_dumps::note(&self.dir, of, Standing::Logged, None)?;
         fs::rename(self.dir.join(SNAPSHOT_DRAFT), self.dir.join(name_of(Lsn(1))))?;
         File::open(&self.dir)?.sync_all()
     }

@@ -303,8 +303,8 @@ impl fmt::Display for DirError {
             }
             DirError::Garbage { path, line, expected } => write!(
                 f,
-                "{} is damaged at line {line}: expected {expected}. It was left as it is. Restore it \
-                 from a backup; or move it away, and this server starts as a new node",
+                "{} is damaged at line {line}: expected {expected}. It was left as it is. Restore \
+                 it from a backup; or move it away, and this server starts as a new node",
                 path.display()
             ),
             DirError::Write { path, source } => {

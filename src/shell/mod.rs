@@ -16,6 +16,8 @@ mod listen;
 mod socket;
 
 #[cfg(not(madsim))]
+pub mod admin;
+#[cfg(not(madsim))]
 pub mod check;
 #[cfg(not(madsim))]
 mod disk;
@@ -25,6 +27,8 @@ mod dump;
 mod host;
 #[cfg(not(madsim))]
 mod identity;
+#[cfg(not(madsim))]
+mod known_dumps;
 #[cfg(not(madsim))]
 mod log;
 #[cfg(not(madsim))]

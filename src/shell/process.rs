@@ -11,8 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::disk::{self, Progress, Reader};
-use super::dump::{self, DumpFile};
+use super::dump::{self, Beside, DumpFile};
 use super::identity::{DataDir, Notary};
+use super::known_dumps::{self, Print, Standing};
 use super::log::{self, LevelSwitch};
 use super::log_file::LogFile;
 use super::{Clock, Shared, Stored, Surroundings, host};
@@ -54,7 +55,8 @@ fn run(args: &[String]) -> Result<i32, Refused> {
     config.maxclients = wanted.min(room_for_clients(wanted)).min(config.maxclients_room);
     if config.maxclients < wanted {
         tracing::warn!(
-            "maxclients is {} instead of {wanted}: the limit of open files allows no more (ulimit -n)",
+            "maxclients is {} instead of {wanted}: the limit of open files allows no more (ulimit \
+             -n)",
             config.maxclients
         );
     }
@@ -83,9 +85,10 @@ fn run(args: &[String]) -> Result<i32, Refused> {
         );
         let port = config.port;
         let origin = getrandom::u32().map_err(random)?;
-        let log = open_log(&config, Origin(origin.max(1)))?;
+        let (log, beside) = open_log(&config, Origin(origin.max(1)))?;
         config.loads_dump = matches!(log, Some(Log::OfDump(_)));
-        let dumps = DumpFile::start(Path::new(&config.dir), &config.dbfilename);
+        let loaded = log.as_ref().and_then(Log::dump_print);
+        let dumps = DumpFile::start(Path::new(&config.dir), &config.dbfilename, beside, loaded);
         let (notary, dir) = (Notary::start(dir), PathBuf::from(&config.dir));
         let process = Box::new(Process { notary, identity, levels, log, dumps, dir });
         let server = super::start(config, seed, listeners, process);
@@ -101,28 +104,27 @@ fn run(args: &[String]) -> Result<i32, Refused> {
 }
 
 /// What is to be read before the server serves: the log if one is kept and there is one, else the dump. Keys without a
-/// stamp get one of `origin`.
-fn open_log(config: &Config, origin: Origin) -> Result<Option<Log>, Refused> {
+/// stamp get one of `origin`. And what the next dump is to the log.
+fn open_log(config: &Config, origin: Origin) -> Result<(Option<Log>, Beside), Refused> {
     let dir = Path::new(&config.dir);
     let failed = |e: io::Error| format!("cannot read {}: {e}", dir.display());
     let reader = || Reader::new(dir).map(Log::Reading).map_err(|e| e.to_string());
-    match (disk::is_there(dir).map_err(failed)?, config.appendonly) {
+    let beside = match (config.appendonly, disk::is_there(dir).map_err(failed)?) {
         (true, true) => {
-            if dir.join(&config.dbfilename).exists() {
-                tracing::warn!(
-                    "{0} is not loaded: there is a log, and only what the log holds is served. The next dump takes \
-                     the place of {0}: if that is the one to begin with, stop, and move log-*.qlog and \
-                     snapshot-*.qsnap away",
-                    config.dbfilename
-                );
+            let dump = Print::at(&dir.join(&config.dbfilename)).map_err(failed)?;
+            if let Some(dump) = dump {
+                let standing = known_dumps::standing(dir, dump).map_err(failed)?;
+                check_dump_beside_log(config, standing)?;
             }
-            return reader().map(Some);
+            return Ok((Some(reader()?), Beside::Log));
         }
-        (true, false) => {
+        (true, false) => Beside::Log,
+        (false, true) => {
             tracing::warn!("There is a log in {}, which is not read: appendonly no", dir.display());
+            Beside::IdleLog
         }
-        (false, _) => {}
-    }
+        (false, false) => Beside::NoLog,
+    };
     let identity = &config.identity;
     let terms = Terms {
         node: identity.node_id,
@@ -132,11 +134,38 @@ fn open_log(config: &Config, origin: Origin) -> Result<Option<Log>, Refused> {
         wall: Clock::new().now().wall.ms(),
         databases: config.databases,
     };
-    match dump::Reading::open(dir, &config.dbfilename, terms, config.appendonly)? {
-        Some(dump) if config.appendonly => Ok(Some(Log::FromDump(dump))),
-        Some(dump) => Ok(Some(Log::OfDump(dump))),
-        None if config.appendonly => reader().map(Some),
-        None => Ok(None),
+    let log = match dump::Reading::open(dir, &config.dbfilename, terms, config.appendonly)? {
+        Some(dump) if config.appendonly => Some(Log::FromDump(dump)),
+        Some(dump) => Some(Log::OfDump(dump)),
+        None if config.appendonly => Some(reader()?),
+        None => None,
+    };
+    Ok((log, beside))
+}
+
+/// There is a log to begin with, and a dump, which is not looked at. Where each holds what the other lacks somebody has to
+/// say which it is: whatever is written from now on the other would lack, too.
+fn check_dump_beside_log(config: &Config, standing: Option<Standing>) -> Result<(), Refused> {
+    let (name, dir) = (&config.dbfilename, &config.dir);
+    match standing {
+        Some(Standing::Logged) => {
+            tracing::info!("{name} is not loaded: there is a log, which holds what it holds");
+            Ok(())
+        }
+        Some(Standing::Newer) => Err(format!(
+            "there are a log in {dir} and a dump, {name}, that was written later, with \
+             'appendonly no': each may hold what the other lacks. To go on with the dump, move \
+             log-*.qlog and snapshot-*.qsnap away: a new log begins with it. To go on with the \
+             log, move {name} away. Nothing was changed"
+        )),
+        None => {
+            tracing::warn!(
+                "{name} is not loaded: there is a log, and only what the log holds is served. The \
+                 next dump takes its place, it is kept as {name}.kept-1 then (or -2, …). If that \
+                 is the one to begin with, stop, and move log-*.qlog and snapshot-*.qsnap away"
+            );
+            Ok(())
+        }
     }
 }
 
@@ -198,6 +227,16 @@ enum Log {
     FromDump(dump::Reading),
     Reading(Reader),
     Open(LogFile),
+}
+
+impl Log {
+    /// Of the dump that is being loaded.
+    fn dump_print(&self) -> Option<Print> {
+        match self {
+            Log::OfDump(dump) | Log::FromDump(dump) => Some(dump.print()),
+            Log::Reading(_) | Log::Open(_) => None,
+        }
+    }
 }
 
 impl Process {

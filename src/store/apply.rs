@@ -95,7 +95,12 @@ impl Store {
         clock: UnixMs,
         facts: &mut Facts,
     ) -> bool {
-        let terms = self.terms(db.0, clock, stamp, Eager::No);
+        // A key whose value is forgotten has not been removed by whatever has written that.
+        let cause = match slot {
+            Slot::Register | Slot::Contribution { .. } => Stamp::ZERO,
+            Slot::Expiry | Slot::Tombstone => stamp,
+        };
+        let terms = self.terms(db.0, clock, cause, Eager::No);
         let place = Place::of(db, key, &self.hasher);
         self.edit(place, key, terms, facts, |draft| draft.forget(slot, stamp))
     }

@@ -1,14 +1,17 @@
 //! Hiding what has expired. That writes nothing: a newer EXPIRE or PERSIST may still arrive and
 //! brings the key back.
 
+use bytes::Bytes;
+
 use crate::base::fact::Facts;
 use crate::base::ids::DbIndex;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
 
 use super::Store;
-use super::commit::{Eager, Terms};
+use super::commit::{Eager, Terms, view_of};
 use super::db::Place;
+use super::entry::Entry;
 
 impl Store {
     /// Hides the keys whose deadline has passed; at most `keys_max`. Returns when the next is due.
@@ -22,6 +25,24 @@ impl Store {
             self.hide(place, facts);
         }
         self.books.next_due()
+    }
+
+    /// Keys of database 0 whose deadline has passed, the earliest first: of at most `looked_at` of them. Nothing changes.
+    pub fn due_keys(&self, clock: UnixMs, looked_at: usize) -> Vec<Bytes> {
+        let due = self.books.due.iter().take(looked_at).take_while(|(at, _)| *at <= clock.0);
+        let mut keys = Vec::new();
+        for (deadline, place) in due.filter(|(_, place)| place.db == 0) {
+            let Some(db) = self.db(place.db) else { continue };
+            let table = db.table(place.partition);
+            let Some(first) = table.seek(place.hash, &self.hasher) else { continue };
+            let same = |entry: &&Entry| self.hasher.hash(entry.key()) == place.hash;
+            for entry in table.iter_from(first).take_while(same) {
+                if view_of(entry).deadline().is_some_and(|at| at.0 == *deadline) {
+                    keys.push(Bytes::copy_from_slice(entry.key()));
+                }
+            }
+        }
+        keys
     }
 
     /// The deadline of the key that [`Store::expire`] will hide next.

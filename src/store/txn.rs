@@ -71,8 +71,10 @@ pub struct Txn<'a> {
     pub clock: &'a mut HybridClock,
     /// Corrected wall clock, for stamps.
     pub wall: UnixMs,
-    /// Expiry clock: never steps back.
+    /// Expiry clock: never steps back. What commands count from, and by what a deadline has passed when it is set.
     pub expiry_clock: UnixMs,
+    /// Keys whose deadline is past by this are hidden: the expiry clock, or 0 where nothing is hidden.
+    pub sight: UnixMs,
     pub facts: &'a mut Facts,
     /// Whether anybody will take the unit: off, no changes are gathered.
     pub gather: bool,
@@ -82,15 +84,15 @@ impl<'a> Txn<'a> {
     pub fn get(&self, db: DbIndex, key: &[u8]) -> Option<Value<'_>> {
         let unstable = self.store.config.mutants.has(Mutant::ReadsStableOnly)
             && !self.store.is_stable(db, key);
-        if unstable { None } else { self.store.get(db, key, self.expiry_clock) }
+        if unstable { None } else { self.store.get(db, key, self.sight) }
     }
 
     pub fn exists(&self, db: DbIndex, key: &[u8]) -> bool {
-        self.store.exists(db, key, self.expiry_clock)
+        self.store.exists(db, key, self.sight)
     }
 
     pub fn ttl(&self, db: DbIndex, key: &[u8]) -> Ttl {
-        self.store.ttl(db, key, self.expiry_clock)
+        self.store.ttl(db, key, self.sight)
     }
 
     /// SET and everything that replaces or edits a string. On a hidden key it counts as a key
@@ -119,7 +121,7 @@ impl<'a> Txn<'a> {
     /// The new value. A key that does not exist counts as 0.
     pub fn add(&mut self, db: DbIndex, key: &[u8], delta: i64) -> Result<i64, AddError> {
         let place = Place::of(db, key, &self.store.hasher);
-        let content = self.store.view(place, key).and_then(|view| view.content(self.expiry_clock));
+        let content = self.store.view(place, key).and_then(|view| view.content(self.sight));
         let held = match content {
             None => 0,
             Some(Content::Number(number)) => number,
@@ -137,7 +139,7 @@ impl<'a> Txn<'a> {
     pub fn expire(&mut self, db: DbIndex, key: &[u8], deadline: Option<UnixMs>) -> bool {
         let place = Place::of(db, key, &self.store.hasher);
         let Some(view) = self.store.view(place, key) else { return false };
-        if !view.is_visible(self.expiry_clock) {
+        if !view.is_visible(self.sight) {
             return false;
         }
         match deadline {
@@ -160,7 +162,7 @@ impl<'a> Txn<'a> {
             None => 0..self.store.databases(),
         };
         for db in all.map(DbIndex) {
-            self.store.flush_local(db, stamp, self.expiry_clock, self.facts);
+            self.store.flush_local(db, stamp, self.sight, self.facts);
             let open = &mut self.store.open;
             if self.gather && !open.flushed.contains(&db) {
                 open.flushed.push(db);
@@ -178,14 +180,14 @@ impl<'a> Txn<'a> {
 
     /// Calls `each` with every live key of `db`.
     pub fn keys(&self, db: DbIndex, each: &mut dyn FnMut(&[u8])) {
-        self.store.keys(db, self.expiry_clock, each);
+        self.store.keys(db, self.sight, each);
     }
 
     /// One SCAN step: at least `count` keys looked at (fewer only at the end), live ones handed to
     /// `each`; returns the next cursor, 0 at the end. Keys present from the first to the last step
     /// are met at least once.
     pub fn scan(&self, db: DbIndex, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8])) -> u64 {
-        self.store.scan(db, cursor, count, self.expiry_clock, each)
+        self.store.scan(db, cursor, count, self.sight, each)
     }
 
     /// Ends the unit. `None` if nothing was written. With `gather` off the unit has a dot but no
@@ -207,12 +209,12 @@ impl<'a> Txn<'a> {
         for (db, key) in &noted {
             self.store.cells_with_stamp(*db, key, dot, &mut changes);
         }
-        self.store.settle_unit(&noted, &open.flushed, dot, self.expiry_clock, self.facts);
+        self.store.settle_unit(&noted, &open.flushed, dot, self.sight, self.facts);
         Some(Unit { dot, changes })
     }
 
     fn is_visible(&self, place: Place, key: &[u8]) -> bool {
-        self.store.view(place, key).is_some_and(|view| view.is_visible(self.expiry_clock))
+        self.store.view(place, key).is_some_and(|view| view.is_visible(self.sight))
     }
 
     /// The unit's stamp, given with its first write.
@@ -245,7 +247,7 @@ impl<'a> Txn<'a> {
             }
         }
         let eager = store.eager_now();
-        let terms: Terms = store.terms(place.db, self.expiry_clock, stamp, eager);
+        let terms: Terms = store.terms(place.db, self.sight, stamp, eager);
         let by = Writer {
             stamp,
             clock: terms.clock,

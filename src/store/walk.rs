@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::base::ids::{DbIndex, PARTITION_COUNT};
+use crate::base::ids::{DbIndex, PARTITION_COUNT, Partition};
 use crate::base::mutant::Mutant;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
@@ -47,6 +47,21 @@ impl Store {
                     deadline: view.deadline(),
                 });
             }
+        }
+    }
+
+    /// Calls `each` with every key of a partition of database 0, expired ones included.
+    pub fn visit_partition(&self, partition: Partition, each: &mut dyn FnMut(LiveKey<'_>)) {
+        let Some(tables) = self.db(0) else { return };
+        for entry in tables.table(partition.0).iter_from(0) {
+            let view = view_of(entry);
+            let Some(content) = view.content(UnixMs(0)) else { continue };
+            each(LiveKey {
+                db: DbIndex(0),
+                key: entry.key(),
+                value: value_of(content),
+                deadline: view.deadline(),
+            });
         }
     }
 

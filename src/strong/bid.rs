@@ -392,6 +392,7 @@ impl Strong {
         part.bid = None;
         part.vacant_since = None;
         self.busy.insert(of);
+        self.news = true;
     }
 
     pub(super) fn tick_bid(&mut self, of: Partition, desk: &mut Desk<'_>) {

@@ -158,11 +158,13 @@ pub enum Item {
 /// it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Durable {
-    /// A start. `lost`: what was written before may lack its end. `written`: how much was.
+    /// A start. `lost`: what was written before may lack its end. `always`: what is written from now on is told only when it
+    /// is durable. `written`: how much was written before.
     Start {
         start: Start,
         nonce: u64,
         lost: bool,
+        always: bool,
         written: Written,
     },
     /// This disk was found to be older than what its voter has said.
@@ -178,6 +180,8 @@ pub enum Durable {
         voter: VoterId,
         records: u64,
     },
+    /// An end in order: nothing of this life is missing.
+    Stopped,
     Roster {
         standing: Standing,
     },
@@ -231,6 +235,7 @@ impl Durable {
         match self {
             Durable::Entry { .. } | Durable::Committed { .. } | Durable::SeenMore { .. } => false,
             Durable::Start { .. }
+            | Durable::Stopped
             | Durable::Amnesiac
             | Durable::Seen { .. }
             | Durable::Roster { .. }

@@ -7,6 +7,10 @@
 
 mod bid;
 mod follow;
+pub mod frame;
+pub mod image;
+mod known;
+pub mod mesh;
 pub mod message;
 mod part;
 pub mod quorum;
@@ -25,7 +29,7 @@ mod vote;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::fact::Facts;
-use crate::base::ids::Partition;
+use crate::base::ids::{Lsn, Partition};
 use crate::base::mutant::{Mutants, StrongMutant};
 use crate::base::rng::Rng;
 use crate::base::time::{Mono, Span};
@@ -117,6 +121,8 @@ pub struct Strong {
     written: Written,
     /// What other voters' disks have shown.
     known: BTreeMap<VoterId, Known>,
+    /// Up to which record a snapshot has shown each partition; empty without one.
+    covered: Vec<Lsn>,
     /// This disk is older than what its voter has said.
     amnesiac: bool,
     /// That it is not was compared with all who can be reached, or until then.
@@ -144,6 +150,8 @@ pub struct Strong {
     items: BTreeMap<NodeName, Vec<Item>>,
     records: Vec<Durable>,
     outcomes: Vec<Outcome>,
+    /// Somebody may serve, or not any more, who did not, or did.
+    news: bool,
     rng: Rng,
 }
 
@@ -201,6 +209,7 @@ impl Strong {
             lost_at: Start(0),
             written: Written::default(),
             known: BTreeMap::new(),
+            covered: Vec::new(),
             amnesiac: false,
             compared: false,
             compare_until: Mono(0),
@@ -221,20 +230,25 @@ impl Strong {
             items: BTreeMap::new(),
             records: Vec::new(),
             outcomes: Vec::new(),
+            news: false,
             rng,
         }
     }
 
     // ----- the start -------------------------------------------------------------------------
 
-    /// Takes in what an earlier life has written down, in its order, before [`Strong::begin`].
-    pub fn recover(&mut self, record: Durable, copies: &mut dyn Copies) {
+    /// Takes in what an earlier life has written down as the record `lsn`, in order, before [`Strong::begin`].
+    pub fn recover(&mut self, record: Durable, lsn: Lsn, copies: &mut dyn Copies) {
         if let Durable::Start { written, .. } = &record {
             self.written = *written;
         }
         self.count(&record);
+        if self.is_covered(&record, lsn) {
+            return;
+        }
         match record {
             Durable::Start { start, nonce, lost, .. } => self.on_start(start, nonce, lost),
+            Durable::Stopped => {}
             Durable::Amnesiac => self.on_amnesiac(),
             Durable::Seen { voter, mark, amnesiac } => {
                 self.known.insert(voter, Known { mark, amnesiac });
@@ -288,12 +302,13 @@ impl Strong {
     }
 
     /// All records are read. `lost`: the end of what was written may be missing, so no copy counts as intact.
-    pub fn begin(&mut self, lost: bool, now: Mono) {
+    /// Under `always` everything will be durable before it is told.
+    pub fn begin(&mut self, lost: bool, always: bool, now: Mono) {
         let start = Start(self.start.0 + 1);
         let nonce = self.rng.next_u64();
         self.on_start(start, nonce, lost);
         let written = self.written;
-        self.write_down(Durable::Start { start, nonce, lost, written });
+        self.write_down(Durable::Start { start, nonce, lost, always, written });
         self.compare_until = now + self.config.heartbeat_timeout;
         self.next_beat = now;
         self.next_tick = now;
@@ -426,7 +441,13 @@ impl Strong {
     ///
     /// # Panics
     /// If this node does not serve the partition.
-    pub fn write(&mut self, of: Partition, changes: Vec<KeyChange>, ticket: Ticket, now: Mono) {
+    pub fn write(
+        &mut self,
+        of: Partition,
+        changes: Vec<KeyChange>,
+        ticket: Option<Ticket>,
+        now: Mono,
+    ) {
         let until = now + self.config.write_timeout;
         let part = self.part(of);
         let regime = part.reign.as_ref().filter(|reign| reign.serves).map(|r| r.config.regime);
@@ -435,31 +456,38 @@ impl Strong {
         let index = entry.index;
         part.tail.push(entry.clone());
         let (write, round, confirmed) = (true, None, true);
-        part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
+        if let Some(ticket) = ticket {
+            part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
+        }
         self.write_down(Durable::Entry { of, entry });
         if self.has(StrongMutant::AckBeforeMembers) {
-            self.outcomes.push(Outcome::Done(ticket));
+            self.outcomes.extend(ticket.map(Outcome::Done));
         }
         self.awaited.insert(of);
         self.dirty.insert(of);
+        // Followers that do not answer are sent it again.
+        self.busy.insert(of);
         if self.at(of).reign.as_ref().is_some_and(|reign| !self.isr_decides(of, reign)) {
             self.wants_round.insert(of);
         }
     }
 
     /// A read was executed on a partition that this node serves, its open entries included. The outcome of `ticket`
-    /// follows.
-    pub fn read(&mut self, of: Partition, ticket: Ticket, now: Mono) {
+    /// follows; without `confirm` as soon as what it was computed from is committed.
+    pub fn read(&mut self, of: Partition, ticket: Ticket, confirm: bool, now: Mono) {
         let until = now + self.config.write_timeout;
-        let (write, round, confirmed) = (false, None, self.has(StrongMutant::ReadWithoutRound));
+        let confirmed = !confirm || self.has(StrongMutant::ReadWithoutRound);
+        let (write, round) = (false, None);
         let part = self.part(of);
         assert!(part.serves(), "only the master answers reads");
         let index = part.tail.last().index;
+        if confirmed && index <= part.tail.committed() {
+            return self.outcomes.push(Outcome::Done(ticket));
+        }
         part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
         self.awaited.insert(of);
-        self.wants_round.insert(of);
-        if confirmed {
-            self.resolve(of);
+        if !confirmed {
+            self.wants_round.insert(of);
         }
     }
 

@@ -93,6 +93,7 @@ impl Strong {
         self.commit_to(of, last, desk);
         self.resolve(of);
         self.say_to_all(&Item::Serving { of, regime });
+        self.news = true;
         self.busy.insert(of);
     }
 
@@ -119,6 +120,7 @@ impl Strong {
         });
         self.outcomes.append(&mut refused);
         self.wants_round.remove(&of);
+        self.news = true;
         if reign.serves {
             self.say_to_all(&Item::Stopped { of, regime });
         }
@@ -146,7 +148,13 @@ impl Strong {
                 self.send_to(of, &reign.config, name, follower, exact, desk);
             }
         }
+        let committed = self.at(of).tail.committed();
+        let behind = reign.followers.values().any(|follower| follower.told < committed);
         self.part(of).reign = Some(reign);
+        if behind {
+            // The next tick tells.
+            self.busy.insert(of);
+        }
     }
 
     fn send_to(

@@ -88,6 +88,11 @@ impl Roster {
         &self.nodes
     }
 
+    /// As the operator has set it.
+    pub fn replication_factor(&self) -> u8 {
+        self.replication_factor
+    }
+
     /// Copies of each partition: never more than nodes.
     pub fn copies(&self) -> usize {
         usize::from(self.replication_factor).min(self.nodes.len())

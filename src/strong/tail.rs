@@ -159,6 +159,11 @@ impl Tail {
         self.open.push_back(entry);
     }
 
+    /// The history of what is committed, and the entries behind.
+    pub fn image(&self) -> (History, Vec<Entry>) {
+        (self.history.until(self.committed), self.open.iter().cloned().collect())
+    }
+
     /// Drops the entries behind `last`.
     ///
     /// # Panics

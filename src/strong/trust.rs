@@ -68,6 +68,7 @@ impl Strong {
             Durable::Seen { .. } | Durable::SeenMore { .. } => {}
             Durable::Start { .. }
             | Durable::Amnesiac
+            | Durable::Stopped
             | Durable::Roster { .. }
             | Durable::RosterHeld
             | Durable::Promise { .. }

@@ -155,12 +155,14 @@ impl Strong {
                 part.note(regime);
                 if part.serving.is_none_or(|serving| serving.1 <= regime) {
                     part.serving = Some((from, regime));
+                    self.news = true;
                 }
             }
             Item::Stopped { of, regime } => {
                 if self.at(of).serving == Some((from, regime)) {
                     self.part(of).serving = None;
                     self.busy.insert(of);
+                    self.news = true;
                 }
             }
         }

@@ -38,10 +38,13 @@ pub enum Record {
     Moved { from: Origin, to: Origin, times: Vec<(u64, u64)>, horizon: u64 },
     /// Everything was dropped, what the vector said included.
     Dropped,
-    /// This very state of a cell went without a trace.
-    Forgotten { db: DbIndex, key: Bytes, slot: Slot, stamp: Stamp },
+    /// These very states of cells of a key went without a trace: all at once, since none of them says what it did without
+    /// the others.
+    Forgotten { db: DbIndex, key: Bytes, cells: Vec<(Slot, Stamp)> },
     /// Everything up to this record is on the device: damage there is no torn tail.
     Synced { through: Lsn },
+    /// Strong mode's, in its own format.
+    Strong(Bytes),
 }
 
 const START: u8 = 1;
@@ -57,6 +60,7 @@ const MOVED: u8 = 10;
 const DROPPED: u8 = 11;
 const FORGOTTEN: u8 = 12;
 const SYNCED: u8 = 13;
+const STRONG: u8 = 14;
 
 /// Whether these are the contents of a [`Record::Synced`].
 pub fn is_synced(contents: &[u8]) -> bool {
@@ -110,16 +114,19 @@ impl Record {
                 horizon.put(out);
             }
             Record::Dropped => out.push(DROPPED),
-            Record::Forgotten { db, key, slot, stamp } => {
+            Record::Forgotten { db, key, cells } => {
                 out.push(FORGOTTEN);
                 db.put(out);
                 key.put(out);
-                put_slot(*slot, out);
-                stamp.put(out);
+                cells.put(out);
             }
             Record::Synced { through } => {
                 out.push(SYNCED);
                 through.0.put(out);
+            }
+            Record::Strong(contents) => {
+                out.push(STRONG);
+                contents.put(out);
             }
         }
     }
@@ -154,10 +161,10 @@ impl Record {
             DROPPED => Record::Dropped,
             FORGOTTEN => {
                 let (db, key) = (from.take()?, from.take()?);
-                let slot = take_slot(from)?;
-                Record::Forgotten { db, key, slot, stamp: from.take()? }
+                Record::Forgotten { db, key, cells: from.take()? }
             }
             SYNCED => Record::Synced { through: Lsn(from.take()?) },
+            STRONG => Record::Strong(from.take()?),
             _ => return Err(Malformed),
         })
     }
@@ -165,7 +172,11 @@ impl Record {
     fn is_sane(&self) -> bool {
         match self {
             Record::Start { epoch, .. } | Record::Epoch { epoch, .. } => epoch_is_sane(*epoch),
-            Record::Met | Record::TakenOver | Record::Dropped | Record::Synced { .. } => true,
+            Record::Met
+            | Record::TakenOver
+            | Record::Dropped
+            | Record::Synced { .. }
+            | Record::Strong(_) => true,
             Record::Unit(unit) => unit_is_sane(unit),
             Record::Cells(changes) => changes
                 .iter()
@@ -177,29 +188,33 @@ impl Record {
                     && times.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1)
                     && times.last().is_none_or(|last| last.0.max(last.1) < TIME_MAX)
             }
-            Record::Forgotten { stamp, .. } => stamp.time < TIME_MAX,
+            Record::Forgotten { cells, .. } => {
+                cells.iter().all(|&(_, stamp)| stamp.time < TIME_MAX)
+            }
         }
     }
 }
 
-fn put_slot(slot: Slot, out: &mut Vec<u8>) {
-    match slot {
-        Slot::Register => out.push(0),
-        Slot::Expiry => out.push(1),
-        Slot::Tombstone => out.push(3),
-        Slot::Contribution { generation } => {
-            out.push(2);
-            generation.put(out);
+impl Packed for Slot {
+    fn put(&self, out: &mut Vec<u8>) {
+        match *self {
+            Slot::Register => out.push(0),
+            Slot::Expiry => out.push(1),
+            Slot::Tombstone => out.push(3),
+            Slot::Contribution { generation } => {
+                out.push(2);
+                generation.put(out);
+            }
         }
     }
-}
 
-fn take_slot(from: &mut Reader<'_>) -> Read<Slot> {
-    Ok(match from.take::<u32>()? {
-        0 => Slot::Register,
-        1 => Slot::Expiry,
-        2 => Slot::Contribution { generation: from.take()? },
-        3 => Slot::Tombstone,
-        4.. => return Err(Malformed),
-    })
+    fn take(from: &mut Reader<'_>) -> Read<Slot> {
+        Ok(match from.take::<u32>()? {
+            0 => Slot::Register,
+            1 => Slot::Expiry,
+            2 => Slot::Contribution { generation: from.take()? },
+            3 => Slot::Tombstone,
+            4.. => return Err(Malformed),
+        })
+    }
 }

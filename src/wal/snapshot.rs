@@ -5,6 +5,8 @@
 //! last record before it had been applied. So records up to there say nothing new of these partitions, and applied to them
 //! again they could do harm: what they met may have been collected. [`Coverage`] tells which those are.
 
+use bytes::Bytes;
+
 use crate::base::ids::{DbIndex, Epoch, Lsn, Origin, PARTITION_COUNT};
 use crate::base::unit::Change;
 use crate::base::vector::Vector;
@@ -26,6 +28,8 @@ pub struct Head {
     pub lives: Vec<Origin>,
     /// Somebody else may hold what the node has written.
     pub has_met: bool,
+    /// The last lives, which had met nobody.
+    pub unmet: Vec<(Epoch, Origin)>,
     /// There may be cells that the vector does not cover.
     pub has_strays: bool,
     /// The node stood alone: what it had collected was its own, and SETs have left no trace that they reset.
@@ -67,11 +71,17 @@ pub enum Piece {
         lsn: Lsn,
         collected: u64,
     },
+    /// Strong mode's, in its own format: what stands there is as it was when the record `lsn` had been applied.
+    Strong {
+        lsn: Lsn,
+        contents: Bytes,
+    },
 }
 
 const HEAD: u8 = 1;
 const CHUNK: u8 = 2;
 const TAIL: u8 = 3;
+const STRONG: u8 = 4;
 
 impl Piece {
     /// Appends the contents.
@@ -85,6 +95,7 @@ impl Piece {
                 head.lives.put(out);
                 (head.has_met, head.has_strays).put(out);
                 head.alone.put(out);
+                head.unmet.put(out);
             }
             Piece::Chunk { lsn, end, cells } => {
                 out.push(CHUNK);
@@ -95,6 +106,11 @@ impl Piece {
             Piece::Tail { lsn, collected } => {
                 out.push(TAIL);
                 (lsn.0, *collected).put(out);
+            }
+            Piece::Strong { lsn, contents } => {
+                out.push(STRONG);
+                lsn.0.put(out);
+                contents.put(out);
             }
         }
     }
@@ -117,7 +133,7 @@ impl Piece {
                 let (inherited, first_epoch) = from.take()?;
                 let (vector, lives) = (from.take()?, from.take()?);
                 let (has_met, has_strays) = from.take()?;
-                let alone = from.take()?;
+                let (alone, unmet) = (from.take()?, from.take()?);
                 let lsn = Lsn(lsn);
                 Piece::Head(Box::new(Head {
                     lsn,
@@ -127,6 +143,7 @@ impl Piece {
                     first_epoch,
                     lives,
                     has_met,
+                    unmet,
                     has_strays,
                     alone,
                 }))
@@ -142,6 +159,7 @@ impl Piece {
                 let (lsn, collected) = from.take()?;
                 Piece::Tail { lsn: Lsn(lsn), collected }
             }
+            STRONG => Piece::Strong { lsn: Lsn(from.take()?), contents: from.take()? },
             _ => return Err(Malformed),
         })
     }
@@ -151,6 +169,7 @@ impl Piece {
             Piece::Head(head) => {
                 head.lsn.0 > 0
                     && epoch_is_sane(head.first_epoch)
+                    && head.unmet.iter().all(|&(epoch, _)| epoch_is_sane(epoch))
                     && head.collected < TIME_MAX
                     && head.inherited < TIME_MAX
                     && vector_is_sane(&head.vector)
@@ -160,6 +179,7 @@ impl Piece {
                 end.partition < PARTITION_COUNT && cells.iter().all(sane)
             }
             Piece::Tail { collected, .. } => *collected < TIME_MAX,
+            Piece::Strong { .. } => true,
         }
     }
 }
@@ -221,6 +241,7 @@ mod tests {
             first_epoch: Epoch(2),
             lives: vec![Origin(1), Origin(3)],
             has_met: true,
+            unmet: vec![(Epoch(4), Origin(3))],
             has_strays: false,
             alone: true,
         })));

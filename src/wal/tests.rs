@@ -64,7 +64,8 @@ fn record() -> impl Strategy<Value = Record> {
         (vec(any::<u8>(), 0..9), time(), origin()).prop_map(|(key, time, origin)| {
             let slot = Slot::Contribution { generation: time };
             let (db, stamp) = (DbIndex(3), Stamp::new(time, origin));
-            Record::Forgotten { db, key: key.into(), slot, stamp }
+            let cells = vec![(slot, stamp), (Slot::Register, stamp)];
+            Record::Forgotten { db, key: key.into(), cells }
         }),
         proptest::strategy::Just(Record::Met),
         proptest::strategy::Just(Record::TakenOver),
@@ -165,7 +166,8 @@ proptest! {
         policy in prop_oneof![0..3u8],
         steps in vec((0u8..6, 0u64..1500), 1..60),
     ) {
-        let policy = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][usize::from(policy)];
+        let policies = [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No];
+        let policy = policies[usize::from(policy)];
         let mut journal = Journal::open(policy, Lsn(1));
         let (mut left, mut put) = (Vec::new(), Vec::new());
         let mut under_way = None;

@@ -62,8 +62,8 @@ packed_fields! {
         collected, lists
     }
     Hello {
-        node, run, epoch, origin, port, whole, brings, joining, wall, clock, vector, horizon_bound,
-        horizon_needs, members
+        node, run, epoch, origin, port, whole, brings, joining, wall, clock, vector, strays,
+        horizon_bound, horizon_needs, holds, members
     }
     Pulse { wall, sent, echo, caught_up }
 }
@@ -376,7 +376,9 @@ mod tests {
 
     fn hello() -> impl Strategy<Value = Hello> {
         let says = (any::<(u16, bool, bool, bool)>(), number(), number(), number());
-        (record(), says, lives(), vec(record(), 0..3)).prop_map(|(record, says, needs, members)| {
+        let lists = (lives(), vec(origin(), 0..3), vec(origin(), 0..3), vec(record(), 0..3));
+        let all = (record(), says, lists);
+        all.prop_map(|(record, says, (needs, holds, strays, members))| {
             let ((port, whole, brings, joining), wall, clock, horizon_bound) = says;
             let Record { node, run, epoch, origin, vector, .. } = record;
             let wall = Wall(wall);
@@ -392,8 +394,10 @@ mod tests {
                 wall,
                 clock,
                 vector,
+                strays,
                 horizon_bound,
                 horizon_needs: needs,
+                holds,
                 members,
             }
         })

@@ -84,10 +84,14 @@ pub struct Hello {
     pub clock: u64,
     /// What the node has at this moment.
     pub vector: Vector,
+    /// Of whom it may hold cells that `vector` does not cover, rising.
+    pub strays: Vec<Origin>,
     /// No member of this node's cluster has collected, or will collect before this handshake is known to all, beyond this stamp time.
     pub horizon_bound: u64,
     /// Lives without whose announcement nobody can have collected up to there, if such are known.
     pub horizon_needs: Vec<(NodeId, Origin)>,
+    /// Of a life that has announced nothing yet: whose writes its start has read, if others may hold them, too.
+    pub holds: Vec<Origin>,
     pub members: Vec<Record>,
 }
 

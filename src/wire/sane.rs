@@ -13,7 +13,7 @@ pub const TIME_MAX: u64 = 1 << 62;
 /// More lives than any node has.
 const EPOCH_MAX: u32 = 1 << 30;
 /// More origins than any cluster has.
-const ORIGINS_MAX: usize = 1 << 16;
+pub const ORIGINS_MAX: usize = 1 << 16;
 
 /// Whether a frame can come from a peer in good order.
 pub fn is_sane(frame: &Frame) -> bool {
@@ -40,7 +40,9 @@ fn hello_is_sane(hello: &Hello) -> bool {
     epoch_is_sane(hello.epoch)
         && hello.clock < TIME_MAX
         && hello.horizon_bound < TIME_MAX
+        && hello.strays.len() <= ORIGINS_MAX
         && hello.horizon_needs.len() <= ORIGINS_MAX
+        && hello.holds.len() <= ORIGINS_MAX
         && vector_is_sane(&hello.vector)
         && hello.members.iter().all(record_is_sane)
 }

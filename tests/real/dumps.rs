@@ -352,6 +352,117 @@ fn what_cannot_be_loaded_is_refused_and_left_alone() {
     }
 }
 
+/// Everything with this beginning in a directory.
+fn names(dir: &Path, beginning: &str) -> Vec<String> {
+    let names = fs::read_dir(dir)
+        .expect("readable")
+        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(beginning)).collect();
+    names.sort();
+    names
+}
+
+/// A dump of one key, written elsewhere.
+fn foreign_dump() -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let server = server(dir.path(), &["--appendonly", "no"]);
+    let mut client = Client::to(server.port);
+    client.expect(&[b"SET", b"foreign", b"1"], "OK");
+    client.expect(&[b"SAVE"], "OK");
+    fs::read(dir.path().join("dump.rdb")).expect("saved")
+}
+
+#[test]
+fn a_dump_that_was_not_loaded_is_kept_when_its_place_is_taken() {
+    let (foreign, flags) = (foreign_dump(), ["--appendfsync", "always"]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let first = server(dir.path(), &flags);
+    Client::to(first.port).expect(&[b"SET", b"k", b"logged"], "OK");
+    first.stop("-TERM");
+    fs::write(dir.path().join("dump.rdb"), &foreign).expect("writable");
+    let second = server(dir.path(), &flags);
+    let said = "dump.rdb is not loaded: there is a log, and only what the log holds is served";
+    assert!(second.log().contains(said), "{}", second.log());
+    let mut client = Client::to(second.port);
+    client.expect(&[b"EXISTS", b"k", b"foreign"], "1");
+    for _ in 0..3 {
+        client.expect(&[b"SAVE"], "OK");
+        assert_eq!(names(dir.path(), "dump.rdb"), ["dump.rdb", "dump.rdb.kept-1"]);
+    }
+    assert_eq!(fs::read(dir.path().join("dump.rdb.kept-1")).expect("kept"), foreign);
+    second.stop("-TERM");
+    // Its own dump it knows, also in a next life; not one that comes while it runs.
+    let third = server(dir.path(), &flags);
+    let mut client = Client::to(third.port);
+    client.expect(&[b"SAVE"], "OK");
+    assert_eq!(names(dir.path(), "dump.rdb"), ["dump.rdb", "dump.rdb.kept-1"]);
+    fs::write(dir.path().join("dump.rdb"), b"another").expect("writable");
+    client.expect(&[b"SAVE"], "OK");
+    let kept = ["dump.rdb", "dump.rdb.kept-1", "dump.rdb.kept-2"];
+    assert_eq!(names(dir.path(), "dump.rdb"), kept);
+    third.stop("-TERM");
+    // One with which the log has begun is in the log.
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    fs::write(dir.path().join("dump.rdb"), &foreign).expect("writable");
+    for _ in 0..2 {
+        let server = server(dir.path(), &flags);
+        let mut client = Client::to(server.port);
+        client.expect(&[b"EXISTS", b"foreign"], "1");
+        client.expect(&[b"SET", b"k", b"v"], "OK");
+        client.expect(&[b"SAVE"], "OK");
+        server.stop("-KILL");
+        assert_eq!(names(dir.path(), "dump.rdb"), ["dump.rdb"]);
+    }
+}
+
+#[test]
+fn between_a_log_and_a_later_dump_the_operator_chooses() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let start = |appendonly: &str| server(dir.path(), &["--appendonly", appendonly]);
+    let first = start("yes");
+    Client::to(first.port).expect(&[b"SET", b"logged", b"1"], "OK");
+    first.stop("-TERM");
+    let second = start("no");
+    let mut client = Client::to(second.port);
+    client.expect(&[b"SET", b"saved", b"1"], "OK");
+    client.expect(&[b"SAVE"], "OK");
+    second.stop("-TERM");
+    let before = names(dir.path(), "");
+    let log = dir.path().join("refusal").to_string_lossy().into_owned();
+    let (port, data) = (free_port().to_string(), dir.path().to_string_lossy().into_owned());
+    let args = ["server", "--port", &port, "--dir", &data, "--logfile", &log];
+    let (code, said) = refused(&args);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("a dump, dump.rdb, that was written later, with 'appendonly no'"),
+        "{said}"
+    );
+    fs::remove_file(&log).expect("there");
+    assert_eq!(names(dir.path(), ""), before);
+    // The dump is still what goes on without a log.
+    let again = start("no");
+    Client::to(again.port).expect(&[b"EXISTS", b"logged", b"saved"], "1");
+    again.stop("-TERM");
+    // The log is chosen.
+    let (dump, aside) = (dir.path().join("dump.rdb"), dir.path().join("aside"));
+    fs::rename(&dump, &aside).expect("movable");
+    let third = start("yes");
+    Client::to(third.port).expect(&[b"EXISTS", b"logged"], "1");
+    third.stop("-TERM");
+    // The dump is chosen.
+    fs::rename(&aside, &dump).expect("movable");
+    for name in names(dir.path(), "log-").iter().chain(&names(dir.path(), "snapshot-")) {
+        fs::remove_file(dir.path().join(name)).expect("removable");
+    }
+    for _ in 0..2 {
+        let fourth = start("yes");
+        let mut client = Client::to(fourth.port);
+        client.expect(&[b"EXISTS", b"saved"], "1");
+        client.expect(&[b"EXISTS", b"logged"], "0");
+        fourth.stop("-TERM");
+    }
+}
+
 #[test]
 fn a_save_point_writes_the_dump_and_lastsave_tells() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -232,6 +232,47 @@ fn a_full_device_refuses_writes_and_loses_nothing_acknowledged() {
 }
 
 #[test]
+fn a_shutdown_on_a_full_device_fails_a_signal_waits_and_nosave_ends() {
+    if !have_redis_cli() {
+        return;
+    }
+    let Some(disk) = SmallDisk::mount("size=3m") else { return };
+    let dir = disk.0.path();
+    let filler = dir.join("filler");
+    let value = "v".repeat(50_000);
+    let fill = |running: &Server| {
+        let mut key = 0;
+        while running.ask(&["SET", &format!("{}:{key}", running.port), &value]) == "OK" {
+            key += 1;
+        }
+        assert!(running.ask(&["SET", "k", "x"]).starts_with("MISCONF"));
+    };
+    fs::write(&filler, vec![0; 1 << 20]).expect("there is room");
+    let first = server(dir, &["--appendfsync", "everysec"]);
+    fill(&first);
+    let refusal = first.cli_text("SHUTDOWN");
+    assert!(refusal.contains("Errors trying to SHUTDOWN: the log's device is full"), "{refusal}");
+    let keys = first.ask(&["DBSIZE"]);
+    first.signal("-TERM");
+    wait_for("a word of the signal", || {
+        first.log().contains("the server ends when there is room").then_some(())
+    });
+    assert_eq!(first.ask(&["DBSIZE"]), keys);
+    fs::remove_file(&filler).expect("it is there");
+    assert_eq!(first.await_end().code(), Some(0));
+    let second = server(dir, &["--appendfsync", "everysec"]);
+    assert_eq!(second.ask(&["DBSIZE"]), keys, "all that was written down, and what waited");
+    fill(&second);
+    second.signal("-TERM");
+    wait_for("a word of the signal", || {
+        (second.log().matches("the server ends when there is room").count() == 2).then_some(())
+    });
+    let ended = second.cli().args(["SHUTDOWN", "NOSAVE"]).status().expect("redis-cli can be run");
+    assert!(ended.success());
+    assert_eq!(second.await_end().code(), Some(1));
+}
+
+#[test]
 fn a_clean_stop_keeps_everything_under_every_policy() {
     if !have_redis_cli() {
         return;

@@ -5,3 +5,4 @@ mod dumps;
 mod durability;
 mod process;
 mod servers;
+mod strong;

@@ -3,7 +3,7 @@
 use super::sessions::Matched;
 use super::{Property, Violation};
 use crate::model::key::show;
-use crate::model::ledger::{BootId, Ledger};
+use crate::model::ledger::{Boot, BootId, Issued, Ledger};
 use crate::model::merge::Coverage;
 use crate::workload::history::{History, Outcome};
 
@@ -59,6 +59,21 @@ pub fn lost_though_durable(
     None
 }
 
+/// Whether damage had taken the unit before `holder` started, and its host had gone on without it and written something, and
+/// nobody else ever had it: an older image may bring it back, but others go by what that host has told them since.
+fn was_gone(ledger: &Ledger, unit: &Issued, holder: BootId) -> bool {
+    let host = ledger.boots[unit.boot.0].host;
+    let has = |boot: &Boot| boot.reached.covers(unit.dot);
+    let went_on = |at: usize| {
+        let boot = &ledger.boots[at];
+        let is_damaged = boot.spoilt_at.is_some_and(|spoilt| spoilt > unit.at);
+        let wrote = || ledger.units.iter().any(|other| other.boot == BootId(at));
+        boot.host == host && is_damaged && !has(boot) && wrote()
+    };
+    (unit.boot.0 + 1..holder.0).any(went_on)
+        && !ledger.boots.iter().any(|boot| boot.host != host && has(boot))
+}
+
 /// The first unit that the core has lost. One is lost for good only together with every process
 /// that had it: issued it, or reported a vector that covers it.
 pub fn lost_unit(
@@ -74,14 +89,17 @@ pub fn lost_unit(
         }
         let holder = core.iter().find(|boot| {
             let known = &ledger.boots[boot.0];
-            known.alive && (unit.boot == **boot || known.reached.covers(unit.dot))
+            known.alive
+                && (unit.boot == **boot || known.reached.covers(unit.dot))
+                && !was_gone(ledger, unit, **boot)
         });
         let Some(holder) = holder else { continue };
         let acknowledged = matched.unit_of.iter().zip(&history.attempts).any(|(of, attempt)| {
             *of == Some(index) && matches!(attempt.outcome, Outcome::Replied(_))
         });
         let evidence = format!(
-            "{} unit {} of host {} ({:?}) is not covered by the core's vectors, though host {} had it and never stopped",
+            "{} unit {} of host {} ({:?}) is not covered by the core's vectors, though host {} \
+             had it and never stopped",
             if acknowledged { "acknowledged" } else { "executed" },
             show(unit.dot),
             ledger.boots[unit.boot.0].host,

@@ -198,7 +198,8 @@ fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Floor) -> Res
                 return Ok(());
             }
             let from = |b: &&crate::model::key::BaseWrite| b.value.as_ref() == Some(value);
-            let writes = || history.bases.iter().filter(from).map(|b| b.stamp);
+            let stamps = |b: &crate::model::key::BaseWrite| [Some(b.stamp), b.was];
+            let writes = || history.bases.iter().filter(from).flat_map(stamps).flatten();
             match writes().filter(|stamp| *stamp >= floor.base).min() {
                 Some(stamp) => {
                     floor.base = stamp;

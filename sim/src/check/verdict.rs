@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One promise of the active mode; the numbers are those of the design's list of invariants.
+/// A promise; the numbers are those of the design's list of active mode's invariants.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Property {
@@ -22,6 +22,10 @@ pub enum Property {
     BoundedMemory,
     /// A node's own assertion failed.
     NodeInvariant,
+    /// Of a strong cluster: what clients saw has an order in which it is one copy's.
+    Linearizability,
+    /// Of a strong cluster: with all nodes back all is served, by the roster's masters and with all copies.
+    Availability,
     /// The same seed gave two different runs.
     Determinism,
 }
@@ -37,6 +41,8 @@ impl Property {
             Property::Sessions => "sessions",
             Property::BoundedMemory => "bounded memory",
             Property::NodeInvariant => "node invariant",
+            Property::Linearizability => "linearizability",
+            Property::Availability => "availability",
             Property::Determinism => "determinism",
         }
     }

@@ -13,6 +13,7 @@ mod run;
 mod scenario;
 mod shrink;
 mod source;
+mod strong;
 mod telling;
 
 use clap::{Parser, Subcommand};

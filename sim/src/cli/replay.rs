@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::{cores, duration};
 use super::source::{Found, Source};
 use super::telling::reason;
-use super::{BAD_USAGE, HELD, UNDECIDED, VIOLATED, plan};
+use super::{BAD_USAGE, HELD, UNDECIDED, VIOLATED, plan, strong};
 use crate::check::Verdict;
 use crate::export::{edn, shiviz, write_text};
 use crate::likelihood::cli::Files;
@@ -85,6 +85,9 @@ pub fn run(args: Args) -> u8 {
             return BAD_USAGE;
         }
     };
+    if found.plan().strong.is_some() {
+        return replay_strong(&args, &found);
+    }
     if args.likelihood {
         let effort = Effort {
             points: usize::from(args.points),
@@ -103,9 +106,22 @@ pub fn run(args: Args) -> u8 {
     }
 }
 
+fn replay_strong(args: &Args, found: &Found) -> u8 {
+    let others = [&args.json, &args.html, &args.shiviz, &args.save, &args.record];
+    if args.likelihood || args.diff.is_some() || others.into_iter().any(Option::is_some) {
+        eprintln!("{}", strong::NOT_STRONG);
+        return BAD_USAGE;
+    }
+    strong::replay(found.plan(), until_of(args), args.quiet, args.edn.as_deref())
+}
+
+fn until_of(args: &Args) -> Option<Time> {
+    args.until.map(|d| Time(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+}
+
 /// The exit code; what is wrong with a file that could not be written.
 fn replay(args: &Args, found: &Found) -> Result<u8, String> {
-    let until = args.until.map(|d| Time(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)));
+    let until = until_of(args);
     let on_tape = args.html.is_some() || args.diff.is_some() || args.shiviz.is_some();
     let look = Look { until, on_tape, record: args.record.is_some() };
     let looked = look::run_task(found.task(), look, found.command.clone());

@@ -27,6 +27,10 @@ pub struct Args {
 
 pub fn run(args: Args) -> u8 {
     let Args { seed, profile, mutant, output, time } = args;
+    if profile == Profile::Strong {
+        eprintln!("{}", super::strong::NOT_STRONG);
+        return super::BAD_USAGE;
+    }
     let output = output.unwrap_or_else(|| PathBuf::from(format!("seed-{seed}.scn")));
     shrink::cli::shrink(&plan(profile, seed, mutant), &output, time)
 }

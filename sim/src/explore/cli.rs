@@ -41,7 +41,8 @@ pub fn explore(plan: &Plan, limits: Limits, time: Duration, output: &Path) -> u8
         Progress::Over { exhausted: false } => {
             let depth = limits.depth;
             println!(
-                "not exhausted: orders with more than {depth} choices were not gone through; --depth allows more"
+                "not exhausted: orders with more than {depth} choices were not gone through; \
+                 --depth allows more"
             );
             UNDECIDED
         }
@@ -96,7 +97,8 @@ fn figures(counts: &Counts, secs: f64) -> String {
     };
     format!(
         "{states} states with a choice, {transitions} ways on from them, {ends} ends, each judged\n\
-         {orders}at most {choices_max} choices and {steps_max} steps long; {runs} runs in {secs:.1} s"
+         {orders}at most {choices_max} choices and {steps_max} steps long; {runs} runs in \
+         {secs:.1} s"
     )
 }
 

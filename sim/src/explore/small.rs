@@ -67,7 +67,7 @@ pub fn small_plan(profile: Profile, seed: u64, size: Size) -> Plan {
         password: None,
         limits: match profile {
             Profile::Smoke => LimitsPlan::Short,
-            Profile::Active | Profile::Durability => LimitsPlan::Production,
+            Profile::Active | Profile::Durability | Profile::Strong => LimitsPlan::Production,
         },
         backlog_bytes: 1 << 20,
         network: NetworkPlan {
@@ -83,6 +83,7 @@ pub fn small_plan(profile: Profile, seed: u64, size: Size) -> Plan {
         heal: Heal::All,
         bound_ms: 60_000,
         mutant: None,
+        strong: None,
     }
 }
 

@@ -300,7 +300,8 @@ impl std::fmt::Display for LabError {
             LabError::Listen { port, why } if why.kind() == std::io::ErrorKind::AddrInUse => {
                 write!(
                     f,
-                    "port {port} of 127.0.0.1 is in use; choose another with --port, or 0 for any free one"
+                    "port {port} of 127.0.0.1 is in use; choose another with --port, or 0 for any \
+                     free one"
                 )
             }
             LabError::Listen { port, why } => write!(f, "port {port} of 127.0.0.1: {why}"),

@@ -110,8 +110,8 @@ pub fn text(curve: &Curve, events: &dyn Fn([Point; 2]) -> Events, command: &str)
     }
     text.push('\n');
     if step.is_none() {
-        text += "no step: the plan makes it fail about as often whatever is drawn; look at its faults \
-                 and commands (shrink)\n";
+        text += "no step: the plan makes it fail about as often whatever is drawn; look at its \
+                 faults and commands (shrink)\n";
     }
     for place in places(curve) {
         text += &told(&place, events);

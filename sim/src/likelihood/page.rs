@@ -33,10 +33,11 @@ pub fn page(curve: &Curve, events: &dyn Fn([Point; 2]) -> Events, command: &str)
     let Curve { violation, choices, redraws, points, .. } = curve;
     let property = escaped(violation.property.name());
     let mut html = format!(
-        "<!doctype html>\n<meta charset=\"utf-8\">\n<title>{property}: where the run went wrong</title>\n\
+        "<!doctype html>\n<meta charset=\"utf-8\">\n<title>{property}: where the run went \
+         wrong</title>\n\
          <style>{STYLE}</style>\n<h1>Where the run went wrong</h1>\n\
-         <p>Violated: <b>{property}</b>. {choices} choices; rewound to {} points, {redraws} runs from \
-         each. Red: how many of them break the same property; grey: another one.</p>\n",
+         <p>Violated: <b>{property}</b>. {choices} choices; rewound to {} points, {redraws} runs \
+         from each. Red: how many of them break the same property; grey: another one.</p>\n",
         points.len()
     );
     html += &drawing(curve);
@@ -99,14 +100,15 @@ fn drawing(curve: &Curve) -> String {
         let (x, y, below) = (x(index), y(point.fraction()), HEIGHT + 24.0);
         let _ = writeln!(
             svg,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{at}, choice {made}: {same} the same, \
-             {other} another, {held} held, {undecided} undecided</title></circle>"
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{at}, choice {made}: {same} the \
+             same, {other} another, {held} held, {undecided} undecided</title></circle>"
         );
         if index.is_multiple_of(every) {
             let turn = format!("rotate(-40 {x:.1} {below})");
             let _ = writeln!(
                 svg,
-                "<text x=\"{x:.1}\" y=\"{below}\" text-anchor=\"end\" transform=\"{turn}\">{at}</text>"
+                "<text x=\"{x:.1}\" y=\"{below}\" text-anchor=\"end\" \
+                 transform=\"{turn}\">{at}</text>"
             );
         }
     }

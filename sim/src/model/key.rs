@@ -23,6 +23,8 @@ pub struct BaseWrite {
     pub had: Option<Rc<Vector>>,
     /// Overwritten before its origin's stamps were moved: it counts nowhere any more.
     pub void: bool,
+    /// Its stamp while a move of stamps held that was taken back: so it was read.
+    pub was: Option<Stamp>,
 }
 
 /// One acknowledged or executed increment.
@@ -31,9 +33,9 @@ pub struct Increment {
     pub stamp: Stamp,
     pub generation: u64,
     pub delta: i128,
-    /// Collected together with a base write that had seen it: a later base write that never heard of
-    /// it does not bring it back.
-    pub gone: bool,
+    /// Collected together with this base write, which had seen it: a later one that never heard of it does not bring it back, as
+    /// long as anybody has this one.
+    pub gone: Option<Stamp>,
 }
 
 /// Every cell ever written to one key, as far as it counts.
@@ -49,6 +51,8 @@ pub struct KeyHistory {
     pub mortal: bool,
     /// Two nodes that drew one origin have given one stamp to two writes of it: nothing tells these apart.
     pub blurred: bool,
+    /// Flushes of its database that do not count (of a part of a history).
+    pub uncounted: Vec<Stamp>,
     /// It has been incremented at least once, though perhaps nobody bears a trace of it any more.
     pub counted: bool,
 }
@@ -147,7 +151,7 @@ impl KeyHistory {
                 let last = self.last_of(i.stamp.origin, i.generation);
                 last >= flushed && last.time > floor
             })
-            .filter(|i| !i.gone)
+            .filter(|i| i.gone.is_none())
             .filter(|i| {
                 !base.is_some_and(|b| self.has_seen(b, i) && !self.was_forgotten(b, i, flushes))
             })
@@ -162,15 +166,18 @@ impl KeyHistory {
     }
 
     /// Whether a flush had made the writer of `base` forget the increment, and its contribution came
-    /// again afterwards, newer and with its whole running sum (documented exception).
+    /// again afterwards, newer and with its whole running sum; or the flush is gone, and the contribution is not
+    /// (documented exception).
     fn was_forgotten(&self, base: &BaseWrite, i: &Increment, flushes: &[Stamp]) -> bool {
         let last = self.last_of(i.stamp.origin, i.generation);
-        let came_again = last.time > base.seen.horizon && !base.lists(i) && i.stamp < last;
-        came_again
-            && flushes.iter().any(|flush| {
-                let had = base.had.as_ref().is_some_and(|had| had.covers(*flush));
-                i.stamp < *flush && (had || flush.origin == base.stamp.origin)
-            })
+        if last.time <= base.seen.horizon || base.lists(i) {
+            return false;
+        }
+        let forgets = |flush: &Stamp| {
+            let had = base.had.as_ref().is_some_and(|had| had.covers(*flush));
+            i.stamp < *flush && (had || flush.origin == base.stamp.origin)
+        };
+        (i.stamp < last && flushes.iter().any(forgets)) || self.uncounted.iter().any(forgets)
     }
 
     pub(super) fn last_of(&self, origin: Origin, generation: u64) -> Stamp {
@@ -333,15 +340,15 @@ mod tests {
 
     fn set(stamp: Stamp, value: &str, seen: Seen) -> BaseWrite {
         let value = Some(Bytes::copy_from_slice(value.as_bytes()));
-        BaseWrite { stamp, value, resets: true, seen, had: None, void: false }
+        BaseWrite { stamp, value, resets: true, seen, had: None, void: false, was: None }
     }
 
     fn delete(stamp: Stamp, seen: Seen) -> BaseWrite {
-        BaseWrite { stamp, value: None, resets: false, seen, had: None, void: false }
+        BaseWrite { stamp, value: None, resets: false, seen, had: None, void: false, was: None }
     }
 
     fn incr(stamp: Stamp, generation: u64, delta: i128) -> Increment {
-        Increment { stamp, generation, delta, gone: false }
+        Increment { stamp, generation, delta, gone: None }
     }
 
     fn listing(origin: u32, generation: u64, last: u64, sum: i128) -> Seen {

@@ -12,7 +12,7 @@ use quorate::base::unit::{Cell, Change, Unit};
 use quorate::base::vector::Vector;
 
 use super::key::{BaseWrite, Increment, KeyHistory, show};
-use super::moved::{Kind, Move, Moved};
+use super::moved::{Kind, Move, Moved, Undone};
 use crate::check::{Property, Violation};
 
 /// One boot of one host, counted over the whole run.
@@ -64,6 +64,8 @@ pub struct Boot {
     pub alone_until: u64,
     /// Every vector entry it ever reported, at its highest.
     pub reached: Vector,
+    /// Of every origin the newest cell that has changed what it shows, whether or not its vector says so.
+    pub(super) met: Vector,
     /// The vector it reported last.
     pub(super) now: Vec<(Origin, u64)>,
     pub(super) last_dot: Stamp,
@@ -82,6 +84,8 @@ pub struct Ledger {
     pub(super) names: Vec<(DbIndex, Bytes)>,
     pub(super) ids: BTreeMap<(DbIndex, Bytes), KeyId>,
     pub flushes: Vec<(DbIndex, Stamp)>,
+    /// Moves that were taken back, of each boot the newest first.
+    pub(super) undone: Vec<Undone>,
     /// Cells that were put into a log again: the unit's dot and the cells' own stamps.
     pub adopted: Vec<Unit>,
     /// Who has written under an origin, and those origins under which two have: no vector tells their writes apart.
@@ -111,6 +115,7 @@ impl Ledger {
             alone: false,
             alone_until: 0,
             reached: Vector::new(),
+            met: Vector::new(),
             now: Vec::new(),
             last_dot: Stamp::ZERO,
             gone: BTreeMap::new(),
@@ -135,6 +140,13 @@ impl Ledger {
 
     /// Takes one fact. `at` is simulated time in ns.
     pub fn fact(&mut self, boot: BootId, at: u64, fact: &Fact) {
+        self.take_in(boot, at, fact);
+        if !self.undone.is_empty() {
+            self.redo_moves();
+        }
+    }
+
+    fn take_in(&mut self, boot: BootId, at: u64, fact: &Fact) {
         match fact {
             Fact::UnitIssued { conn, unit, vector } => {
                 self.issued(boot, at, *conn, unit, Some(vector));
@@ -163,6 +175,7 @@ impl Ledger {
             Fact::StandsAlone => self.boots[boot.0].alone = true,
             Fact::StoodAlone { cells } => self.stood_alone(boot, at, cells),
             Fact::KeyChanged { db, key, stamp, visible_before, visible_after } => {
+                self.boots[boot.0].met.raise(stamp.origin, stamp.time);
                 match (*visible_before, *visible_after) {
                     (true, false) => {
                         let id = self.key_id(*db, key);
@@ -189,6 +202,7 @@ impl Ledger {
                 let boot = &mut self.boots[boot.0];
                 boot.dropped = true;
                 boot.reached = Vector::new();
+                boot.met = Vector::new();
                 boot.now.clear();
                 boot.gone.clear();
             }
@@ -278,8 +292,15 @@ impl Ledger {
                 Cell::Register { value, resets, seen } => {
                     let value = Some(Bytes::copy_from_slice(value));
                     let seen = seen.clone();
-                    let base =
-                        BaseWrite { stamp, value, resets: *resets, seen, had: had(), void: false };
+                    let base = BaseWrite {
+                        stamp,
+                        value,
+                        resets: *resets,
+                        seen,
+                        had: had(),
+                        void: false,
+                        was: None,
+                    };
                     self.keys[id.0].bases.push(base);
                 }
                 Cell::Tombstone { seen } => {
@@ -291,6 +312,7 @@ impl Ledger {
                         seen,
                         had: had(),
                         void: false,
+                        was: None,
                     };
                     self.keys[id.0].bases.push(base);
                 }
@@ -299,7 +321,7 @@ impl Ledger {
                     let before = sums.insert((id, stamp.origin, *generation), *sum).unwrap_or(0);
                     let delta = sum - before;
                     growth.push((id, delta));
-                    let (generation, gone) = (*generation, false);
+                    let (generation, gone) = (*generation, None);
                     let increment = Increment { stamp, generation, delta, gone };
                     self.keys[id.0].increments.push(increment);
                     self.keys[id.0].counted = true;
@@ -391,7 +413,8 @@ impl Ledger {
             return;
         }
         let evidence = format!(
-            "host {}: key {:?} of database {} was removed by {} and came back through the older {};{}",
+            "host {}: key {:?} of database {} was removed by {} and came back through the older \
+             {};{}",
             self.boots[boot.0].host,
             String::from_utf8_lossy(key),
             db.0,
@@ -452,8 +475,9 @@ impl Ledger {
             }
         }
         for (at, (history, (db, _))) in self.keys.iter_mut().zip(&self.names).enumerate() {
-            let open =
-                |i: &Increment| !i.gone && i.stamp.time <= horizon && reached.covers(i.stamp);
+            let open = |i: &Increment| {
+                i.gone.is_none() && i.stamp.time <= horizon && reached.covers(i.stamp)
+            };
             if !history.increments.iter().any(open) {
                 continue;
             }
@@ -467,6 +491,7 @@ impl Ledger {
             if flushed || base.stamp.time > horizon {
                 continue;
             }
+            let stamp = base.stamp;
             let gone: Vec<bool> = history
                 .increments
                 .iter()
@@ -478,7 +503,7 @@ impl Ledger {
                 })
                 .collect();
             for (increment, gone) in history.increments.iter_mut().zip(gone) {
-                increment.gone |= gone;
+                increment.gone = increment.gone.or(gone.then_some(stamp));
             }
         }
     }

@@ -117,8 +117,12 @@ impl Coverage {
     }
 
     /// The part of a key's history that counts.
-    fn part(&self, id: KeyId, history: &KeyHistory) -> KeyHistory {
+    fn part(&self, id: KeyId, history: &KeyHistory, uncounted: &[Stamp]) -> KeyHistory {
         let kept = |stamp: Stamp, kind: Kind| self.cell(id, stamp, kind);
+        // (One that is not on record has been moved, or was overwritten by its own writer.)
+        let has = |stamp: Stamp| {
+            kept(stamp, Kind::Base) || !history.bases.iter().any(|base| base.stamp == stamp)
+        };
         KeyHistory {
             bases: history
                 .bases
@@ -135,12 +139,13 @@ impl Coverage {
                 .increments
                 .iter()
                 .filter(|i| self.increment(id, i))
-                .copied()
+                .map(|i| Increment { gone: i.gone.filter(|&base| has(base)), ..*i })
                 .collect(),
             floors: history.floors.iter().filter(|f| kept(f.0, Kind::Floor)).copied().collect(),
             mortal: history.mortal,
             blurred: history.blurred,
             counted: history.counted,
+            uncounted: uncounted.to_vec(),
         }
     }
 }
@@ -181,7 +186,9 @@ impl Expected {
         let mut flushed = BTreeMap::new();
         for (name, id) in ledger.sorted_keys().filter(|(_, id)| !ledger.keys[id.0].blurred) {
             let flushed = flushed.entry(name.0).or_insert_with(|| coverage.flushes(ledger, name.0));
-            let part = coverage.part(id, &ledger.keys[id.0]);
+            let all = ledger.flushes.iter().filter(|flush| flush.0 == name.0).map(|flush| flush.1);
+            let uncounted: Vec<Stamp> = all.filter(|flush| !flushed.contains(flush)).collect();
+            let part = coverage.part(id, &ledger.keys[id.0], &uncounted);
             if let Some(resolved) = part.resolve(flushed) {
                 if part.mortal && part.counted {
                     after.insert(id, part.after_expiries(flushed));
@@ -255,7 +262,8 @@ impl Expected {
         let property = if counter { Property::Counters } else { Property::ReferenceMerge };
         let written = history.map_or(String::new(), KeyHistory::describe);
         let evidence = format!(
-            "{} shows {shows} for key {name:?}, the writes make {wanted}; expiry clock {}..{}; written:{written}",
+            "{} shows {shows} for key {name:?}, the writes make {wanted}; expiry clock {}..{}; \
+             written:{written}",
             view.name, view.clock.0.0, view.clock.1.0
         );
         Violation { property, evidence }
@@ -333,7 +341,7 @@ fn forgotten<'a>(
         reaches(i.stamp)
             // Another node may have made it, before one of the two went on under another origin.
             && !ledger.shared.contains(&i.stamp.origin)
-            && !i.gone
+            && i.gone.is_none()
             && base.listed_last(i).is_none_or(|last| last < i.stamp.time)
             && i.stamp.time > base.seen.horizon
             && !seen_before(i)

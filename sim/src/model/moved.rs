@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate::base::ids::{DbIndex, Origin};
 use quorate::base::stamp::Stamp;
-use quorate::base::unit::{Cell, Change, Seen};
+use quorate::base::unit::{Cell, Change, Seen, Unit};
 use quorate::base::vector::Vector;
 
 use super::key::{Increment, KeyHistory};
@@ -146,35 +146,83 @@ impl Ledger {
                 return;
             }
             // Without damage since nobody can have: the record was to be on the device before.
-            if is_damaged && self.is_known_elsewhere(host, last) {
+            let news = last.times.iter().map(|&(_, new)| Stamp::new(new, last.to));
+            if is_damaged && self.is_known_elsewhere(host, &news.collect()) {
                 return;
             }
             let Some(made) = self.boots[before].moves.pop() else { return };
-            let back: Vec<(u64, u64)> = made.times.iter().map(|&(old, new)| (new, old)).collect();
-            let map = Moved { from: made.to, to: made.from, times: &back, horizon: 0 };
-            let mut own = BTreeSet::new();
-            for (at, dot) in made.units {
-                own.insert(std::mem::replace(&mut self.units[at].dot, dot));
-            }
-            for (id, before) in made.before {
-                let history = &mut self.keys[id.0];
-                history.leave_out(&own);
-                map.later(history);
-                history.add(before);
-            }
-            self.flushes.retain(|flush| !own.contains(&flush.1));
-            self.flushes.extend(made.flushes);
+            let dots = made.units.iter().map(|unit| unit.1).collect();
+            let back = self.turn(made, |_| true);
+            self.undone.push(Undone { boot: BootId(before), dots, back });
         }
     }
 
-    /// Whether another host has had anything under the new stamps of a move.
-    fn is_known_elsewhere(&self, host: u16, made: &Move) -> bool {
-        let Some(&(_, oldest)) = made.times.first() else { return false };
-        let is_new = |stamp: Stamp| made.times.iter().any(|t| Stamp::new(t.1, made.to) == stamp);
-        let mut others = self.boots.iter().filter(|boot| boot.host != host);
-        let mut adopted = self.adopted.iter().flat_map(|unit| &unit.changes);
-        others.any(|boot| boot.reached.get(made.to) >= oldest)
-            || adopted.any(|change| change.stamp.is_some_and(is_new))
+    /// Moves that were taken back hold after all if another host comes to have something under the new stamps: it was on its way
+    /// when the node that had made them ended.
+    pub(super) fn redo_moves(&mut self) {
+        while let Some(Undone { boot, dots, back }) = self.undone.last() {
+            let boot = *boot;
+            let news = back.times.iter().map(|&(new, _)| Stamp::new(new, back.from));
+            let mut now = back.units.iter().map(|unit| self.units[unit.0].dot);
+            if !dots.iter().all(|&dot| now.next() == Some(dot)) {
+                // They have been moved once more since.
+                self.undone.pop();
+                continue;
+            }
+            if !self.is_known_elsewhere(self.boots[boot.0].host, &news.collect()) {
+                return;
+            }
+            let Some(Undone { back, .. }) = self.undone.pop() else { return };
+            // What a later life has named of them it has named as they are in the older image.
+            let of = self.units.iter().filter(|unit| unit.boot == boot).map(|unit| unit.dot);
+            let of: BTreeSet<Stamp> = of.collect();
+            let made = self.turn(back, |stamp| of.contains(&stamp));
+            self.boots[boot.0].moves.push(made);
+        }
+    }
+
+    /// Turns a move back; gives the one that turns it again. Names of what was moved change in what `later` says.
+    fn turn(&mut self, made: Move, later: impl Fn(Stamp) -> bool) -> Move {
+        let times: Vec<(u64, u64)> = made.times.iter().map(|&(old, new)| (new, old)).collect();
+        let map = Moved { from: made.to, to: made.from, times: &times, horizon: 0 };
+        let (mut own, mut units, mut was) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
+        for (at, dot) in made.units {
+            let now = std::mem::replace(&mut self.units[at].dot, dot);
+            own.insert(now);
+            units.push((at, now));
+            was.insert(dot, now);
+        }
+        let mut parts = BTreeMap::new();
+        for (id, mut before) in made.before {
+            for base in &mut before.bases {
+                base.was = was.get(&base.stamp).copied();
+            }
+            let history = &mut self.keys[id.0];
+            parts.insert(id, history.only(&own));
+            history.leave_out(&own);
+            map.later(history, &later);
+            history.add(before);
+        }
+        let (flushes, rest): (Vec<_>, Vec<_>) =
+            self.flushes.iter().copied().partition(|flush| own.contains(&flush.1));
+        self.flushes = rest;
+        self.flushes.extend(made.flushes);
+        let (from, to) = (made.to, made.from);
+        Move { from, to, times, units, before: parts, flushes }
+    }
+
+    /// Whether another host has anything under the new stamps of a move (all of one origin); or, where nothing runs on it, has
+    /// ever had.
+    fn is_known_elsewhere(&self, host: u16, news: &BTreeSet<Stamp>) -> bool {
+        let Some(oldest) = news.first() else { return false };
+        let alive = |host: u16| self.boots.iter().any(|boot| boot.host == host && boot.alive);
+        let counts = |boot: &&Boot| boot.host != host && (boot.alive || !alive(boot.host));
+        let others: Vec<&Boot> = self.boots.iter().filter(counts).collect();
+        let has = |unit: &&Unit| others.iter().any(|boot| boot.reached.covers(unit.dot));
+        let mut adopted = self.adopted.iter().filter(has).flat_map(|unit| &unit.changes);
+        let newest = |boot: &Boot| boot.reached.get(oldest.origin).max(boot.met.get(oldest.origin));
+        others.iter().any(|boot| newest(boot) >= oldest.time)
+            || adopted.any(|change| change.stamp.is_some_and(|stamp| news.contains(&stamp)))
     }
 
     /// The writes of an epoch that nobody else had were given new stamps, everywhere they occur.
@@ -273,6 +321,16 @@ pub(super) struct Move {
     pub units: Vec<(usize, Stamp)>,
     pub before: BTreeMap<KeyId, KeyHistory>,
     pub flushes: Vec<(DbIndex, Stamp)>,
+}
+
+/// A move that was taken back.
+#[derive(Clone, Debug)]
+pub(super) struct Undone {
+    pub boot: BootId,
+    /// What its units have been given back.
+    pub dots: Vec<Stamp>,
+    /// Turns it again.
+    pub back: Move,
 }
 
 impl Move {
@@ -388,8 +446,9 @@ impl Moved<'_> {
     }
 
     /// Renames in what was written later what it names of that: contributions that were moved.
-    fn later(&self, history: &mut KeyHistory) {
-        for seen in history.bases.iter_mut().flat_map(|base| &mut base.seen.list) {
+    fn later(&self, history: &mut KeyHistory, of: impl Fn(Stamp) -> bool) {
+        let bases = history.bases.iter_mut().filter(|base| of(base.stamp));
+        for seen in bases.flat_map(|base| &mut base.seen.list) {
             if seen.origin == self.from && self.is_listed(seen.generation) {
                 self.time(seen.origin, &mut seen.generation);
                 if self.is_listed(seen.last) {
@@ -398,7 +457,7 @@ impl Moved<'_> {
                 seen.origin = self.to;
             }
         }
-        for increment in &mut history.increments {
+        for increment in history.increments.iter_mut().filter(|i| of(i.stamp)) {
             if increment.stamp.origin == self.from && self.is_listed(increment.generation) {
                 self.time(increment.stamp.origin, &mut increment.generation);
             }

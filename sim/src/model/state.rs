@@ -20,6 +20,7 @@ impl Ledger {
             names: _,
             ids: _,
             flushes,
+            undone,
             adopted,
             writers,
             shared,
@@ -35,6 +36,7 @@ impl Ledger {
             write_key(&keys[at], out);
         }
         sorted(flushes.iter().map(|flush| format!("{flush:?}")), out);
+        sorted(undone.iter().map(|undone| format!("{undone:?}")), out);
         sorted(adopted.iter().map(|unit| format!("{unit:?}")), out);
         sorted(writers.iter().map(|writer| format!("{writer:?}")), out);
         sorted(shared.iter().map(|origin| format!("{origin:?}")), out);
@@ -53,6 +55,7 @@ impl Ledger {
             alone,
             alone_until,
             reached,
+            met,
             now,
             last_dot,
             gone,
@@ -60,7 +63,8 @@ impl Ledger {
         } = boot;
         let _ = write!(
             out,
-            "\n{host} {alive} {read_log:?} {moves:?} {spoilt_at:?} {ended:?} {dropped} {alone} {alone_until} {reached:?} {now:?} {last_dot:?}"
+            "\n{host} {alive} {read_log:?} {moves:?} {spoilt_at:?} {ended:?} {dropped} {alone} \
+             {alone_until} {reached:?} {met:?} {now:?} {last_dot:?}"
         );
         sorted(gone.iter().map(|(id, stamp)| format!("{:?} {stamp:?}", self.name(*id))), out);
         let sum = |((id, origin, generation), sum): (&(KeyId, Origin, u64), &i128)| {
@@ -78,7 +82,9 @@ impl Ledger {
 }
 
 fn write_key(key: &KeyHistory, out: &mut String) {
-    let KeyHistory { bases, expiries, increments, floors, mortal, blurred, counted } = key;
+    // (What does not count is known of parts only.)
+    let KeyHistory { bases, expiries, increments, floors, mortal, blurred, counted, uncounted: _ } =
+        key;
     let _ = write!(out, " {mortal} {blurred} {counted}");
     sorted(bases.iter().map(|base| format!("{base:?}")), out);
     sorted(expiries.iter().map(|expiry| format!("{expiry:?}")), out);

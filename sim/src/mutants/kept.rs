@@ -10,8 +10,10 @@ const BUILT_IN: &str = include_str!("../../mutants.seeds");
 /// How the list begins.
 const HEAD: &str = "\
 # MUTANT PROFILE SEED PROPERTY: seeds that find a deliberate fault, and hold without it.
-# Written by `cargo sim mutants --write-seeds sim/mutants.seeds`, and to be written again when a change of the
-# protocol or of plans has made them others; `cargo sim mutants --quick` and the tests look through it.
+# Written by `cargo sim mutants --write-seeds sim/mutants.seeds`, and to be written again \
+when a change of the
+# protocol or of plans has made them others; `cargo sim mutants --quick` and the tests look \
+through it.
 ";
 
 /// A line of the list; what follows the seed is for people.

@@ -64,7 +64,7 @@ fn profiles_of(mutant: Mutant) -> &'static [Profile] {
         | Area::Stream
         | Area::Vectors
         | Area::Sessions
-        | Area::Horizon => &Profile::ALL,
+        | Area::Horizon => &[Profile::Smoke, Profile::Active, Profile::Durability],
     }
 }
 

@@ -72,11 +72,14 @@ impl Draw {
 impl Plan {
     /// The plan of a seed; the same for ever as long as this file and the workload's stay.
     pub fn generate(profile: Profile, seed: u64) -> Plan {
+        if profile == Profile::Strong {
+            return super::strong::generate(seed);
+        }
         let mut draw = Draw::new(seed, "cluster");
         let (shape, mut nodes) = cluster(profile, seed, &mut draw);
         let limits = match profile {
             Profile::Smoke => LimitsPlan::Short,
-            Profile::Active | Profile::Durability => {
+            Profile::Active | Profile::Durability | Profile::Strong => {
                 draw.pick(&[LimitsPlan::Production, LimitsPlan::Tiny])
             }
         };
@@ -91,7 +94,7 @@ impl Plan {
         network.regions = regions(profile, seed, nodes.len() as u16);
         let load_ms = match profile {
             Profile::Smoke => draw.between(250, 750),
-            Profile::Active | Profile::Durability => draw.between(6000, 30_000),
+            Profile::Active | Profile::Durability | Profile::Strong => draw.between(6000, 30_000),
         };
         let clients = clients(profile, seed, &nodes, load_ms);
         let mut faults = faults(profile, seed, &nodes, load_ms);
@@ -120,6 +123,7 @@ impl Plan {
             heal,
             bound_ms: 0,
             mutant: None,
+            strong: None,
         };
         plan.bound_ms = 60_000 + 2 * plan.offset_max_ms() + plan.steps_ms();
         plan
@@ -129,7 +133,7 @@ impl Plan {
 fn cluster(profile: Profile, seed: u64, draw: &mut Draw) -> (Shape, Vec<NodePlan>) {
     let count = match profile {
         Profile::Smoke => 3,
-        Profile::Active | Profile::Durability => draw.between(2, 5),
+        Profile::Active | Profile::Durability | Profile::Strong => draw.between(2, 5),
     } as u16;
     let shape = draw.pick(&[Shape::Mesh, Shape::Mesh, Shape::Ring, Shape::Chain, Shape::Star]);
     let replica = profile != Profile::Smoke && draw.percent(25);

@@ -30,7 +30,7 @@ pub(super) fn clients(
     let count = hosts + draw.below(hosts + 1);
     let total = match profile {
         Profile::Smoke => 80,
-        Profile::Active | Profile::Durability => draw.between(80, 400),
+        Profile::Active | Profile::Durability | Profile::Strong => draw.between(80, 400),
     };
     let each = total / count;
     let mix = mix(&mut draw, total, each, load_ms);

@@ -5,6 +5,7 @@
 mod disks;
 mod generate;
 mod load;
+pub mod strong;
 mod words;
 
 use quorate::base::limits::Limits;
@@ -23,6 +24,8 @@ pub enum Profile {
     Active,
     /// The same, each node with a log; processes are killed and hosts lose power often.
     Durability,
+    /// Three to seven nodes of a strong cluster.
+    Strong,
 }
 
 /// Everything a run does.
@@ -45,6 +48,9 @@ pub struct Plan {
     pub bound_ms: u64,
     /// The deliberate fault in every node, by name.
     pub mutant: Option<String>,
+    /// Of profile `strong`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strong: Option<strong::StrongPlan>,
 }
 
 /// Who follows whom.
@@ -373,13 +379,15 @@ pub enum Rest {
 }
 
 impl Profile {
-    pub const ALL: [Profile; 3] = [Profile::Smoke, Profile::Active, Profile::Durability];
+    pub const ALL: [Profile; 4] =
+        [Profile::Smoke, Profile::Active, Profile::Durability, Profile::Strong];
 
     pub fn name(self) -> &'static str {
         match self {
             Profile::Smoke => "smoke",
             Profile::Active => "active",
             Profile::Durability => "durability",
+            Profile::Strong => "strong",
         }
     }
 
@@ -457,7 +465,9 @@ impl Plan {
     }
 
     pub fn commands(&self) -> usize {
-        self.clients.iter().map(|c| c.steps.len()).sum()
+        let of_strong = self.strong.iter().flat_map(|strong| &strong.clients);
+        self.clients.iter().map(|c| c.steps.len()).sum::<usize>()
+            + of_strong.map(|client| client.steps.len()).sum::<usize>()
     }
 }
 

@@ -41,7 +41,8 @@ impl Player<'_> {
                 let from = ip_of(from);
                 let share = f64::from(permille) / 1000.0;
                 let rule = format!(
-                    "{edit} INPUT -s {from} -m statistic --mode random --probability {share} -j DROP"
+                    "{edit} INPUT -s {from} -m statistic --mode random --probability {share} -j \
+                     DROP"
                 );
                 self.iptables(at, rule);
             }

@@ -6,7 +6,7 @@ pub mod deeds;
 pub mod faults;
 pub mod group;
 pub(crate) mod judge;
-mod labels;
+pub(crate) mod labels;
 mod links;
 mod members;
 pub mod ordered;

@@ -11,6 +11,7 @@ use super::player::Player;
 use crate::check::{Property, Verdict, Violation};
 use crate::decide::Decisions;
 use crate::plan::{FaultClass, LimitsPlan, Plan};
+use crate::strong;
 use crate::time::Time;
 use crate::trace::Recorder;
 use crate::workload::history;
@@ -41,6 +42,11 @@ pub fn run_plan(plan: &Plan, options: Options) -> Played {
 
 /// The same, written down on a tape for whoever wants to look at it; nothing else is different.
 pub fn run_taped(plan: &Plan, options: Options, tape: Option<&Recorder>) -> Played {
+    if plan.strong.is_some() {
+        let decisions = Decisions::from_seed(plan.seed);
+        let played = strong::play(plan, options.traced, options.until, decisions);
+        return Played { outcome: played.outcome, trace: played.trace };
+    }
     let mut player = Player::new(plan, options.traced, tape, Decisions::from_seed(plan.seed));
     let outcome = run_player(&mut player, options);
     if let Some(tape) = tape {

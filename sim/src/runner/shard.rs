@@ -109,7 +109,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shards_share_a_range_out(from in 0..u64::MAX, length in 0u64..u64::MAX, count in 1u64..70) {
+        fn shards_share_a_range_out(
+            from in 0..u64::MAX,
+            length in 0u64..u64::MAX,
+            count in 1u64..70,
+        ) {
             let seeds = from..from.saturating_add(length);
             let mut at = seeds.start;
             for index in 0..count {

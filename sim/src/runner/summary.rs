@@ -124,7 +124,8 @@ impl Summary {
         let mut out = String::new();
         let _ = writeln!(
             out,
-            "{} seeds of profile {} in {secs:.1} s: {:.0} seeds/s ({:.0} per CPU-second), {:.2} M deliveries/s; {} run twice",
+            "{} seeds of profile {} in {secs:.1} s: {:.0} seeds/s ({:.0} per CPU-second), {:.2} M \
+             deliveries/s; {} run twice",
             self.seeds,
             profile.name(),
             self.seeds as f64 / secs.max(1e-9),
@@ -134,7 +135,10 @@ impl Summary {
         );
         let _ = writeln!(
             out,
-            "per seed: {:.1} s simulated, {:.0} deliveries, {:.1} commands, {:.1} sendings ({:.1} answered, {:.2} refused, {:.2} in doubt), {:.1} units, {:.1} operations per key, {:.1} conflicts, {:.2} crashes, {:.2} resyncs ({:.2} broken off), {:.2} adoptions, {:.2} moves",
+            "per seed: {:.1} s simulated, {:.0} deliveries, {:.1} commands, {:.1} sendings ({:.1} \
+             answered, {:.2} refused, {:.2} in doubt), {:.1} units, {:.1} operations per key, \
+             {:.1} conflicts, {:.2} crashes, {:.2} resyncs ({:.2} broken off), {:.2} adoptions, \
+             {:.2} moves",
             each(c.simulated_ms) / 1000.0,
             each(c.deliveries),
             each(c.commands),
@@ -153,7 +157,8 @@ impl Summary {
         );
         let _ = writeln!(
             out,
-            "seeds that lost or delayed a peer's byte {:.1} %, wrote one key concurrently {:.1} %, healed everything {:.1} %",
+            "seeds that lost or delayed a peer's byte {:.1} %, wrote one key concurrently \
+             {:.1} %, healed everything {:.1} %",
             share(c.peer_bytes_hit),
             share(c.concurrent_writes),
             share(c.whole_healed)

@@ -365,7 +365,8 @@ impl Client {
         } = self;
         let _ = write!(
             out,
-            "\n{index} {state:?} {session:?} {next} {due} {again:?} {failures} {stopped} {inbox:?} {actions:?}"
+            "\n{index} {state:?} {session:?} {next} {due} {again:?} {failures} {stopped} \
+             {inbox:?} {actions:?}"
         );
         for UnderWay { step, attempt: _, sent, replies } in under_way {
             let _ = write!(out, " {step} {sent} {replies}");

@@ -274,7 +274,8 @@ mod tests {
         command.encode(&mut out);
         assert_eq!(
             &out[..],
-            b"*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$7\r\nFLUSHDB\r\n*1\r\n$4\r\nEXEC\r\n"
+            b"*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$7\r\nFLUSHDB\r\n*1\r\n\
+              $4\r\nEXEC\r\n"
         );
         assert_eq!(command.replies(), 4);
         assert!(command.writes());

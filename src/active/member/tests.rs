@@ -97,8 +97,10 @@ fn a_past_tells_of_no_horizon_that_waits_for_the_life_it_is_told_to() {
             wall: crate::base::time::Wall(0),
             clock: 50,
             vector: Vector::new(),
+            strays: Vec::new(),
             horizon_bound: 50,
             horizon_needs: needs.to_vec(),
+            holds: Vec::new(),
             members: vec![record],
         };
         Members::new(silent(2), &Past::default()).joining_bound(&hello)

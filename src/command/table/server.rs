@@ -146,7 +146,31 @@ const QUORATE: &[Command] = &[
         "O(1)",
         "The subcommands and what they do",
     ),
+    Command::session("quorate|mesh", 3, LINK, SessionCommand::QuorateMesh)
+        .docs(
+            Group::Server,
+            "0.1.0",
+            "O(1)",
+            "Turns the connection into one between nodes of a strong cluster",
+        )
+        .args(&[Arg::integer("version")]),
     Command::session("quorate|peer", -2, LINK, SessionCommand::QuoratePeer)
         .docs(Group::Server, "0.1.0", "O(1)", "Turns the connection into one between nodes")
         .args(&[Arg::string("arg").optional().multiple()]),
+    Command::session("quorate|pmap", 2, EVER, SessionCommand::QuoratePmap).docs(
+        Group::Server,
+        "0.1.0",
+        "O(N), N keys",
+        "What this node is to the partitions of its cluster, and which records it holds",
+    ),
+    Command::session(
+        "quorate|recluster",
+        2,
+        Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_MULTI),
+        SessionCommand::QuorateRecluster,
+    )
+    .docs(Group::Server, "0.1.0", "O(1)", "Begins a cluster with the roster that is staged"),
+    Command::session("quorate|roster", -3, ADMIN, SessionCommand::QuorateRoster)
+        .docs(Group::Server, "0.1.0", "O(1)", "Shows the roster, or stages another")
+        .args(&[Arg::string("arg").multiple()]),
 ];

@@ -17,7 +17,7 @@ fn config_get_knows_every_directive_and_globs() {
     let expected = [bulk("maxclients"), bulk("77"), bulk("timeout"), bulk("0")].concat();
     assert_eq!(reply, format!("*4\r\n{expected}"));
     let all = driver.ask(conn, "CONFIG GET *");
-    for directive in super::super::directive::DIRECTIVES {
+    for directive in super::super::directive::all() {
         assert!(all.contains(&bulk(directive.name)), "{}", directive.name);
     }
     driver.ask(conn, "HELLO 3");

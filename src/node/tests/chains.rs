@@ -226,7 +226,9 @@ fn hello(number: u128, origin: Origin, wall: Wall, vector: Vector) -> Frame {
         clock: 0,
         vector,
         horizon_bound: 0,
+        strays: Vec::new(),
         horizon_needs: Vec::new(),
+        holds: Vec::new(),
         members: vec![record],
     }))
 }

@@ -44,13 +44,13 @@ impl Driver {
         true
     }
 
-    fn dumped(&mut self) -> Vec<u8> {
+    pub fn dumped(&mut self) -> Vec<u8> {
         while self.dump_step() {}
         self.dump.file.clone().expect("a dump")
     }
 }
 
-fn config(directives: &str, node: u128, epoch: u32) -> Config {
+pub fn config(directives: &str, node: u128, epoch: u32) -> Config {
     let mut config = configured(directives);
     config.identity.node_id = NodeId(node);
     config.identity.epoch = Epoch(epoch);
@@ -63,7 +63,7 @@ fn of_dump(directives: &str, node: u128, epoch: u32, file: &[u8]) -> Driver {
 }
 
 /// The same at a later time.
-fn begun_with(config: Config, now: Option<Now>, file: &[u8]) -> Driver {
+pub fn begun_with(config: Config, now: Option<Now>, file: &[u8]) -> Driver {
     let identity = config.identity.clone();
     let epoch = identity.epoch;
     let databases = config.databases;
@@ -95,8 +95,9 @@ fn begun_with(config: Config, now: Option<Now>, file: &[u8]) -> Driver {
     driver
 }
 
-const STEPS: &str = "SET k v|SET e x PX 500000|INCRBY n 5|SET n 7|INCR n|SET gone 1|DEL gone|SET c 1|INCR c|\
-                     SELECT 3|SET k three|PEXPIRE k 70000|SELECT 0|APPEND k 2|SET past x PX 100";
+const STEPS: &str = "SET k v|SET e x PX 500000|INCRBY n 5|SET n 7|INCR n|SET gone 1|DEL gone|\
+                     SET c 1|INCR c|SELECT 3|SET k three|PEXPIRE k 70000|SELECT 0|APPEND k 2|\
+                     SET past x PX 100";
 
 fn filled(directives: &str) -> Driver {
     let mut driver = Driver::with(config(directives, 1, 1), 7);

@@ -116,7 +116,7 @@ impl Driver {
         driver
     }
 
-    fn read(&mut self, log: &[u8]) {
+    pub fn read(&mut self, log: &[u8]) {
         self.read_from(Lsn(1), log);
     }
 

@@ -3,6 +3,7 @@
 
 mod admin;
 mod chains;
+mod clusters;
 mod connections;
 mod dumps;
 mod durability;

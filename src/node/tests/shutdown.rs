@@ -1,9 +1,10 @@
 //! The end in good order: what replicas still lack, writes that wait, second thoughts.
 
-use crate::base::io::Input;
+use crate::base::io::{DiskError, Input};
+use crate::base::time::Span;
 
-use super::bulk;
 use super::pairs::Pair;
+use super::{Driver, bulk};
 
 const MASTER: &str = "active-replica yes";
 
@@ -128,4 +129,101 @@ fn transaction_of_writes_is_not_executed_during_a_shutdown() {
     assert_eq!(pair.master.ask(other, "GET n"), "$-1\r\n");
     pair.master.feed(other, b"MULTI\r\nGET n\r\nEXEC\r\n");
     assert_eq!(pair.master.take(other), "+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n", "reads only");
+}
+
+/// A node whose log has no room for its last write.
+fn full(directives: &str) -> Driver {
+    let directives = format!("appendonly yes\nappendfsync everysec\n{directives}");
+    let mut driver = Driver::restarted(&directives, 1, 1, b"");
+    let conn = driver.open();
+    driver.sync();
+    driver.ask(conn, "SET k v");
+    driver.input(Input::DiskFailed { why: DiskError::Full });
+    driver
+}
+
+#[test]
+fn a_shutdown_that_finds_the_log_full_fails_and_the_server_goes_on() {
+    for word in ["SHUTDOWN", "SHUTDOWN SAVE", "SHUTDOWN NOW"] {
+        let mut driver = full("");
+        let (a, b) = (driver.open(), driver.open());
+        let answer = driver.ask(a, word);
+        assert!(answer.starts_with("-ERR Errors trying to SHUTDOWN: the log's device"), "{answer}");
+        assert_eq!(driver.ask(a, "GET k"), bulk("v"));
+        driver.input(Input::DiskRoom);
+        driver.sync();
+        assert_eq!(driver.ask(b, "SET k w"), "+OK\r\n");
+        assert_eq!(driver.ask(a, word), "");
+        driver.sync();
+        if word == "SHUTDOWN SAVE" {
+            driver.dumped();
+            driver.sync();
+        }
+        assert_eq!(driver.halted, Some(0), "{word}");
+    }
+}
+
+#[test]
+fn a_shutdown_that_is_told_so_ends_without_what_the_log_has_no_room_for() {
+    for word in ["SHUTDOWN NOSAVE", "SHUTDOWN FORCE", "SHUTDOWN NOW NOSAVE"] {
+        let mut driver = full("");
+        let conn = driver.open();
+        assert_eq!(driver.ask(conn, word), "");
+        assert_eq!(driver.halted, Some(1), "{word}");
+    }
+}
+
+#[test]
+fn a_signal_waits_for_room_in_the_log_while_reads_go_on() {
+    let mut driver = full("save 900 1");
+    let conn = driver.open();
+    driver.input(Input::Shutdown { save: None });
+    driver.pass(Span::from_secs(60));
+    assert_eq!(driver.halted, None);
+    assert_eq!(driver.ask(conn, "GET k"), bulk("v"));
+    let log = driver.log.join("\n");
+    assert!(log.contains("the server ends when there is room"), "{log}");
+    assert_eq!(log.matches("the server ends when there is room").count(), 1);
+    driver.input(Input::DiskRoom);
+    driver.sync();
+    driver.dumped();
+    driver.sync();
+    assert_eq!(driver.halted, Some(0));
+    // It can be called off, told not to wait, and insisted on.
+    let mut driver = full("");
+    let conn = driver.open();
+    driver.input(Input::Shutdown { save: None });
+    assert_eq!(driver.ask(conn, "SHUTDOWN ABORT"), "+OK\r\n");
+    driver.input(Input::DiskRoom);
+    driver.sync();
+    assert_eq!(driver.halted, None);
+    let mut driver = full("save 900 1");
+    let conn = driver.open();
+    driver.input(Input::Shutdown { save: None });
+    driver.ask(conn, "SHUTDOWN NOSAVE");
+    assert_eq!(driver.halted, Some(1));
+    let mut driver = full("");
+    for ends in [None, Some(1)] {
+        driver.input(Input::Shutdown { save: None });
+        assert_eq!(driver.halted, ends);
+    }
+}
+
+#[test]
+fn a_log_that_fills_up_while_replicas_are_waited_for_is_told_to_who_asked() {
+    let mut pair = Pair::new(&format!("{MASTER}\nappendonly yes\nshutdown-timeout 4"));
+    for driver in [&mut pair.master, &mut pair.replica] {
+        driver.disk.at_once = true;
+        driver.read(b"");
+    }
+    pair.pass(3000);
+    pair.cut = true;
+    let conn = pair.master.open();
+    assert_eq!(pair.master.ask(conn, "SET k v"), "+OK\r\n");
+    assert_eq!(pair.master.ask(conn, "SHUTDOWN"), "");
+    pair.master.input(Input::DiskFailed { why: DiskError::Full });
+    pair.pass(5000);
+    let answer = pair.master.take(conn);
+    assert!(answer.starts_with("-ERR Errors trying to SHUTDOWN: the log's device"), "{answer}");
+    assert_eq!(pair.master.halted, None);
 }

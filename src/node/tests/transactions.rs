@@ -54,6 +54,7 @@ fn commands_of_nobody_become_one_unit_too() {
         clock: &mut clock,
         wall: UnixMs(1000),
         expiry_clock: UnixMs(1000),
+        sight: UnixMs(1000),
         facts: &mut facts,
         gather: true,
     };

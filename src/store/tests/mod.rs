@@ -59,6 +59,7 @@ impl Side {
             clock: &mut self.clock,
             wall: self.now,
             expiry_clock: self.now,
+            sight: self.now,
             facts: &mut self.facts,
             gather: self.gather,
         };

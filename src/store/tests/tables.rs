@@ -201,6 +201,7 @@ fn a_hundred_thousand_keys_take_about_as_many_bytes_as_a_million_would() {
         clock: &mut side.clock,
         wall: side.now,
         expiry_clock: side.now,
+        sight: side.now,
         facts: &mut side.facts,
         gather: false,
     };

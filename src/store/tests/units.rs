@@ -204,7 +204,8 @@ proptest! {
     /// hidden what has expired and others have not.
     #[test]
     fn who_has_collected_and_who_has_not_still_converge(
-        rounds in proptest::collection::vec((steps(), any::<[bool; 3]>(), any::<[bool; 3]>()), 1..6),
+        rounds in
+            proptest::collection::vec((steps(), any::<[bool; 3]>(), any::<[bool; 3]>()), 1..6),
     ) {
         let mut sides = [Side::new(1), Side::new(2), Side::new(3)];
         for (steps, collects, expires) in rounds {

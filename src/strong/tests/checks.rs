@@ -153,6 +153,7 @@ impl World {
             }
             Durable::Start { .. }
             | Durable::Amnesiac
+            | Durable::Stopped
             | Durable::Seen { .. }
             | Durable::SeenMore { .. }
             | Durable::Roster { .. }

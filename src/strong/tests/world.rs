@@ -208,10 +208,10 @@ impl World {
         host.life += 1;
         host.held = Held::default();
         let mut strong = Strong::new(config, host.voter, rng);
-        for record in host.disk.clone() {
-            strong.recover(record, &mut host.held);
+        for (lsn, record) in (1..).map(Lsn).zip(host.disk.clone()) {
+            strong.recover(record, lsn, &mut host.held);
         }
-        strong.begin(lost, Mono(self.now));
+        strong.begin(lost, self.shape.always, Mono(self.now));
         host.strong = Some(strong);
         self.checks.new_life(at);
         self.after(at);
@@ -370,9 +370,9 @@ impl World {
         if write {
             let key = Bytes::from(format!("k{}", ticket % 3));
             let state = Some(KeyState { value: ticket.to_string().into(), deadline: None });
-            strong.write(of, vec![KeyChange { key, state }], Ticket(ticket), now);
+            strong.write(of, vec![KeyChange { key, state }], Some(Ticket(ticket)), now);
         } else {
-            strong.read(of, Ticket(ticket), now);
+            strong.read(of, Ticket(ticket), true, now);
         }
         let history = strong.at(of).tail.history().clone();
         let place = history.last();

@@ -209,14 +209,14 @@ impl DumpLoader {
                     self.found.stamped = true;
                     self.begin();
                 }
-                Piece::Head(_) | Piece::Chunk { .. } | Piece::Tail { .. } => return Err(Malformed),
+                Piece::Head(_)
+                | Piece::Chunk { .. }
+                | Piece::Tail { .. }
+                | Piece::Strong { .. } => return Err(Malformed),
             },
             field::CELLS if self.head.is_some() => self.cells = Some(value),
             field::TRACES if self.head.is_some() => self.on_traces(&value)?,
-            field::TAIL if self.head.is_some() => match Piece::read(&value)? {
-                Piece::Tail { .. } => self.has_tail = true,
-                Piece::Head(_) | Piece::Chunk { .. } => return Err(Malformed),
-            },
+            field::TAIL if self.head.is_some() => self.has_tail = true,
             // Of other servers, or of another version of this one.
             _ => {}
         }
@@ -245,6 +245,7 @@ impl DumpLoader {
                     first_epoch: epoch,
                     lives: vec![stamp.origin],
                     has_met: false,
+                    unmet: vec![(epoch, stamp.origin)],
                     has_strays: false,
                     alone: true,
                 }
@@ -331,13 +332,15 @@ fn head_of(head: &Head, own: bool, epoch: Epoch) -> Head {
     let first_epoch = Epoch(epoch.0.max(2));
     let inherited = if head.alone { 0 } else { head.collected.max(head.inherited) };
     let unseen = own && !head.has_met;
+    let lives = if unseen { head.lives.clone() } else { Vec::new() };
     Head {
         lsn: Lsn(1),
         vector: if unseen { head.vector.clone() } else { Vector::new() },
         collected: 0,
         inherited,
         first_epoch,
-        lives: if unseen { head.lives.clone() } else { Vec::new() },
+        unmet: lives.iter().map(|&origin| (first_epoch, origin)).collect(),
+        lives,
         has_met: head.has_met,
         has_strays: !unseen,
         alone: head.alone,

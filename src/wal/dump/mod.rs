@@ -7,12 +7,13 @@
 //! quorate-head     before the first key: a snapshot's head (see `snapshot`)
 //! quorate-cells    before a key: its cells with their stamps
 //! quorate-traces   anywhere between keys: what no client sees: a deleted or expired key's cells, a flush
-//! quorate-tail     behind the last key: a snapshot's tail
+//! quorate-tail     behind the last key: all of them are there
 //! ```
 //!
 //! A dump is fuzzy as a snapshot is: each row of partitions as it stood when it was written. Nothing stands behind a
 //! dump that would make up for that, and nothing tells what happened after it, so it never claims that its writer had
-//! seen what it does not show. Loading one yields a snapshot's pieces again.
+//! seen what it does not show. Loading one yields a snapshot's pieces again. Of what the writer had collected the head
+//! alone tells, as it was at the beginning: the cluster has gone on since in any case, and says how far when it is met.
 
 mod load;
 mod save;

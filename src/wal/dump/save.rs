@@ -76,11 +76,9 @@ impl DumpWriter {
         self.keys += 1;
     }
 
-    /// Ends the dump; `tail` is a snapshot's.
-    pub fn finish(mut self, tail: &Piece, out: &mut BytesMut) {
-        self.scratch.clear();
-        tail.put(&mut self.scratch);
-        self.writer.aux(field::TAIL, &self.scratch, out);
+    /// Ends the dump.
+    pub fn finish(mut self, out: &mut BytesMut) {
+        self.writer.aux(field::TAIL, &[], out);
         self.writer.finish(out);
     }
 

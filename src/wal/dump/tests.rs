@@ -32,6 +32,7 @@ fn head(has_met: bool) -> Head {
         first_epoch: Epoch(1),
         lives: vec![Origin(1)],
         has_met,
+        unmet: Vec::new(),
         has_strays: false,
         alone: false,
     }
@@ -84,7 +85,7 @@ fn written(has_met: bool) -> Vec<u8> {
         let shown = shown.map(|(value, deadline)| Shown { value: value.as_bytes(), deadline });
         writer.key(&cells, shown, |_| (1, 0), &mut out);
     }
-    writer.finish(&Piece::Tail { lsn: Lsn(9), collected: 4 }, &mut out);
+    writer.finish(&mut out);
     out.to_vec()
 }
 
@@ -112,7 +113,7 @@ fn cells_in(pieces: &[Piece]) -> Vec<Change> {
     for piece in pieces {
         match piece {
             Piece::Chunk { cells, .. } => all.extend_from_slice(cells),
-            Piece::Head(_) | Piece::Tail { .. } => {}
+            Piece::Head(_) | Piece::Tail { .. } | Piece::Strong { .. } => {}
         }
     }
     all
@@ -237,7 +238,7 @@ fn a_dump_of_nothing_is_a_dump() {
     let options = WriterOptions { compression: false, checksum: false };
     let mut out = BytesMut::new();
     let writer = DumpWriter::new(options, &header, ME, head(false), &mut out);
-    writer.finish(&Piece::Tail { lsn: Lsn(9), collected: 4 }, &mut out);
+    writer.finish(&mut out);
     let (pieces, loading) = load(&out, terms(), 100).expect("a dump");
     assert_eq!((cells_in(&pieces).len(), loading.checked), (0, false));
     let empty = b"REDIS0010\xff\0\0\0\0\0\0\0\0";

@@ -80,8 +80,9 @@ impl Parser {
 
     /// After `clock`.
     pub(super) fn clock(&mut self, rest: &[Word]) -> Result<What, ParseError> {
-        const EXPECTED: &str = "`clock NAME`, then `+2s`, `-500ms`, `offset +2s`, `drift +200ppm`, `freeze` or `run`, or \
-            `monotonic` and `+2s`, `drift +200ppm`, `freeze` or `run`";
+        const EXPECTED: &str = "`clock NAME`, then `+2s`, `-500ms`, `offset +2s`, \
+                                `drift +200ppm`, `freeze` or `run`, or `monotonic` and `+2s`, \
+                                `drift +200ppm`, `freeze` or `run`";
         let step = |word: &Word| self.typed(word, "a step such as `+2s`", units::clock_step);
         let drift = |word: &Word| self.typed(word, "a drift such as `+200ppm`", units::drift);
         let [host, rest @ ..] = rest else { return Err(self.error(show_all(rest), EXPECTED)) };

@@ -6,8 +6,10 @@ use super::super::units;
 use super::super::words::Word;
 use super::{ParseError, Parser, show, show_all};
 
-pub(super) const LINK: &str = "`link A B` or `link A -> B` of hosts or regions, then `latency 40ms`, `jitter 5ms`, \
-    `tail 1% 200ms`, `loss 1%`, `reorder 1% 5ms`, `bandwidth 10mbit`, `queue 64kb`, `down`, `up` or `flap 2s 1s`";
+pub(super) const LINK: &str = "`link A B` or `link A -> B` of hosts or regions, then \
+                               `latency 40ms`, `jitter 5ms`, `tail 1% 200ms`, `loss 1%`, \
+                               `reorder 1% 5ms`, `bandwidth 10mbit`, `queue 64kb`, `down`, `up` \
+                               or `flap 2s 1s`";
 
 impl Parser {
     /// `region NAME HOST …`

@@ -545,11 +545,14 @@ const WRITES: [&str; 18] = [
     "UNLINK",
 ];
 
-const CHECKS: &str = "`NAME> COMMAND`, `every COMMAND`, `log NAME ~ PATTERN`, `ended NAME`, `converged` or `collected`";
+const CHECKS: &str = "`NAME> COMMAND`, `every COMMAND`, `log NAME ~ PATTERN`, `ended NAME`, \
+                      `converged` or `collected`";
 
-const STATEMENTS: &str = "`host`, `region`, `NAME$ quorate server`, `NAME$ proxy`, `NAME$ iptables`, `NAME> COMMAND`, `client`, \
-    `every`, `log`, `ended`, `converged`, `collected`, `within`, `async`, `await`, `load`, `stop load`, `kill`, \
-    `restart`, `pause`, `resume`, `memory`, `clock`, `link`, `at`, `sleep`, `repeat`, `end`, `limits` or `seed`";
+const STATEMENTS: &str = "`host`, `region`, `NAME$ quorate server`, `NAME$ proxy`, \
+                          `NAME$ iptables`, `NAME> COMMAND`, `client`, `every`, `log`, `ended`, \
+                          `converged`, `collected`, `within`, `async`, `await`, `load`, \
+                          `stop load`, `kill`, `restart`, `pause`, `resume`, `memory`, `clock`, \
+                          `link`, `at`, `sleep`, `repeat`, `end`, `limits` or `seed`";
 
 fn show(word: &Word) -> String {
     show_all(std::slice::from_ref(word))

@@ -12,7 +12,8 @@ use crate::world::{Blind, HostId, World, WorldConfig};
 use super::kit::ip;
 
 fn config(other: &str) -> Config {
-    let flags = "--appendonly no --multi-master yes --active-replica yes --requirepass mypass --masterauth mypass";
+    let flags = "--appendonly no --multi-master yes --active-replica yes --requirepass mypass \
+                 --masterauth mypass";
     let mut flags: Vec<String> = flags.split(' ').map(str::to_owned).collect();
     flags.extend(["--replicaof", other, "6379"].map(str::to_owned));
     Config::from_flags(&flags).expect("known flags")

@@ -1,0 +1,163 @@
+//! Plans of strong clusters: a roster, partitions, clients that know the cluster protocol, faults.
+
+use serde::{Deserialize, Serialize};
+
+use super::generate::Draw;
+use super::{
+    Fault, FaultKind, Heal, LimitsPlan, LogPlan, NetworkPlan, NodePlan, Plan, Profile, Shape,
+};
+
+/// Load and faults begin so late, ms: the cluster stands by then.
+pub const BEGIN_MS: u64 = 3000;
+
+/// What a plan of a strong cluster has beside all others.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StrongPlan {
+    pub copies: u8,
+    /// Each node's rack.
+    pub racks: Vec<u16>,
+    pub partitions: u16,
+    pub interval_ms: u64,
+    pub timeout_intervals: u64,
+    pub clients: Vec<StrongClient>,
+}
+
+/// A client that follows MOVED.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StrongClient {
+    /// It asks this node first.
+    pub host: u16,
+    /// What was lost with a connection is sent again, once.
+    pub resends: bool,
+    pub steps: Vec<StrongStep>,
+}
+
+/// One operation, so long after the one before.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StrongStep {
+    pub wait_ms: u64,
+    pub key: u16,
+    pub what: StrongOp,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StrongOp {
+    Get,
+    /// SET of a value of its own.
+    Set,
+    /// APPEND of a text of its own.
+    Append,
+    Del,
+}
+
+/// The plan of a seed of profile `strong`.
+pub(super) fn generate(seed: u64) -> Plan {
+    let mut draw = Draw::new(seed, "strong");
+    let count = draw.between(3, 7) as u16;
+    let copies = draw.between(1, 4).min(u64::from(count)) as u8;
+    let racks_count = draw.between(1, 3);
+    let racks: Vec<u16> = (0..count).map(|n| 1 + n % racks_count as u16).collect();
+    let partitions = draw.pick(&[1, 2, 4, 8, 8, 16, 64]);
+    let interval_ms = draw.pick(&[20, 50, 150]);
+    let timeout_intervals = draw.pick(&[5, 10, 10]);
+    let log = draw.pick(&[LogPlan::Always, LogPlan::Always, LogPlan::EverySec]);
+    let nodes = (0..count)
+        .map(|_| NodePlan {
+            masters: Vec::new(),
+            replica: false,
+            proxied: false,
+            offset_ms: draw.between(0, 4000) as i64 - 2000,
+            drift_ppm: draw.between(0, 200) as i32 - 100,
+            log: Some(log),
+        })
+        .collect();
+    let latency_min_us = draw.magnitude(50, 2000);
+    let network = NetworkPlan {
+        latency_min_us,
+        latency_mean_us: latency_min_us + draw.magnitude(10, 1000),
+        loss_permille: if draw.percent(20) { draw.between(1, 20) as u32 } else { 0 },
+        reorder_permille: if draw.percent(20) { draw.between(1, 50) as u32 } else { 0 },
+        regions: None,
+    };
+    let load_ms = BEGIN_MS + draw.between(3000, 15_000);
+    let keys = draw.between(1, 5) as u16;
+    let clients = (0..draw.between(2, 6))
+        .map(|_| StrongClient {
+            host: draw.below(u64::from(count)) as u16,
+            resends: draw.percent(30),
+            steps: steps(&mut draw, keys, load_ms),
+        })
+        .collect();
+    let faults = faults(seed, count, load_ms);
+    let strong = StrongPlan { copies, racks, partitions, interval_ms, timeout_intervals, clients };
+    Plan {
+        profile: Profile::Strong,
+        seed,
+        shape: Shape::Mesh,
+        nodes,
+        password: draw.percent(20).then(|| "secret".to_owned()),
+        limits: draw.pick(&[LimitsPlan::Production, LimitsPlan::Tiny]),
+        backlog_bytes: 1 << 20,
+        network,
+        clients: Vec::new(),
+        faults,
+        load_ms,
+        heal: Heal::All,
+        bound_ms: 60_000,
+        mutant: None,
+        strong: Some(strong),
+    }
+}
+
+fn steps(draw: &mut Draw, keys: u16, load_ms: u64) -> Vec<StrongStep> {
+    let gap = draw.magnitude(20, 400);
+    let (mut at, mut steps) = (0, Vec::new());
+    loop {
+        let wait_ms = draw.between(0, 2 * gap);
+        at += wait_ms;
+        if at >= load_ms - BEGIN_MS || steps.len() >= 60 {
+            return steps;
+        }
+        let what = match draw.below(20) {
+            0..=7 => StrongOp::Get,
+            8..=13 => StrongOp::Append,
+            14..=18 => StrongOp::Set,
+            _ => StrongOp::Del,
+        };
+        steps.push(StrongStep { wait_ms, key: draw.below(u64::from(keys)) as u16, what });
+    }
+}
+
+fn faults(seed: u64, count: u16, load_ms: u64) -> Vec<Fault> {
+    let mut draw = Draw::new(seed, "strong faults");
+    let host = |draw: &mut Draw| draw.below(u64::from(count)) as u16;
+    let mut faults = Vec::new();
+    // Each seed has some classes only.
+    let classes: Vec<u64> = (0..9).filter(|_| draw.percent(50)).collect();
+    for _ in 0..draw.between(1, 8) {
+        let Some(&class) = classes.get(draw.below(classes.len().max(1) as u64) as usize) else {
+            break;
+        };
+        let at_ms = draw.between(BEGIN_MS, load_ms);
+        let until_ms = at_ms + draw.magnitude(50, 8000);
+        let (a, b) = (host(&mut draw), host(&mut draw));
+        let kind = match class {
+            0 | 1 => {
+                let sides = draw.below(1 << count);
+                let (left, right) = (0..count).partition(|n| sides >> n & 1 == 1);
+                FaultKind::Split { left, right }
+            }
+            2 => FaultKind::DropIn { at: a, from: b },
+            3 => FaultKind::DropOut { at: a, to: b },
+            4 => FaultKind::Crash { host: a, power: draw.percent(50) },
+            5 => FaultKind::Pause { host: a },
+            6 => FaultKind::Step { host: a, by_ms: draw.between(0, 20_000) as i64 - 10_000 },
+            7 => FaultKind::Reset { a, b },
+            _ => FaultKind::SlowDisk { host: a, times: draw.between(2, 200) as u32 },
+        };
+        faults.push(Fault { at_ms, until_ms, kind });
+    }
+    faults.sort_by_key(|fault| fault.at_ms);
+    faults
+}

@@ -1,0 +1,302 @@
+//! `quorate admin`: looks at a strong cluster from outside, as its operator, and begins it. It asks the node it is pointed
+//! at, finds the others through that one, and asks each of them.
+
+mod client;
+mod cluster;
+mod show;
+mod table;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clap::{ArgAction, Args, Subcommand};
+
+use self::client::Address;
+use self::cluster::{Access, Question};
+use self::show::Page;
+use crate::node::strong::directives::DIRECTIVES;
+use crate::strong::RosterNode;
+
+/// How long all nodes of a first roster may take to accept it.
+const ACCEPTANCE: Duration = Duration::from_secs(10);
+
+#[derive(Args, Debug)]
+pub struct Admin {
+    /// The node to ask; it tells where the others are
+    #[arg(short = 'h', long, default_value = "127.0.0.1", global = true)]
+    host: String,
+    #[arg(short, long, default_value_t = 6379, global = true)]
+    port: u16,
+    /// The password of all nodes
+    #[arg(short = 'a', long, value_name = "PASS", global = true)]
+    pass: Option<String>,
+    /// Print JSON, one document a line
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help, global = true)]
+    help: Option<bool>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand, Debug)]
+enum Action {
+    #[command(flatten)]
+    Look(Look),
+    /// Begin a cluster
+    #[command(subcommand)]
+    Manage(Manage),
+    /// Look again and again: watch [--every 2s] info | show …
+    Watch {
+        /// The pause between two looks: 2, 2s or 500ms
+        #[arg(long, default_value = "2s", value_parser = parse_pause)]
+        every: Duration,
+        #[command(subcommand)]
+        look: Look,
+    },
+}
+
+#[derive(Subcommand, Copy, Clone, Debug)]
+enum Look {
+    /// The nodes, and the records they hold
+    Info,
+    /// One table
+    #[command(subcommand)]
+    Show(Show),
+}
+
+#[derive(Subcommand, Copy, Clone, Debug)]
+enum Show {
+    /// Of how many partitions each node is master, replica, or knows no master
+    Pmap,
+    /// The roster in force, the one staged and the nodes observed, as each node knows them
+    Roster,
+    /// The nodes of each rack
+    Racks,
+    /// Strong mode's directives on each node, and where the roster says otherwise
+    Config,
+}
+
+#[derive(Subcommand, Debug)]
+enum Manage {
+    /// Say which nodes the roster is to have
+    #[command(subcommand)]
+    Roster(ManageRoster),
+    /// Put the staged roster in force
+    Recluster,
+}
+
+#[derive(Subcommand, Debug)]
+enum ManageRoster {
+    /// Keep a roster ready on the node asked
+    #[command(subcommand)]
+    Stage(Stage),
+}
+
+#[derive(Subcommand, Debug)]
+enum Stage {
+    /// All nodes that are connected, with their racks
+    Observed,
+    /// These nodes
+    Nodes {
+        /// Such as A129@33: a node's name and its rack
+        #[arg(required = true, value_name = "NODE[@RACK]", value_parser = parse_node)]
+        nodes: Vec<RosterNode>,
+    },
+}
+
+pub const EXAMPLES: &str = "\
+Any node may be asked; one that does not answer is a row of ~~.
+
+  quorate admin -h 10.0.0.1 -p 6379 manage roster stage observed
+  quorate admin -h 10.0.0.1 -p 6379 manage recluster
+  quorate admin -h 10.0.0.1 info
+  quorate admin -h 10.0.0.1 -a SECRET --json show pmap
+  quorate admin -h 10.0.0.1 watch --every 500ms show pmap
+
+Exit codes: 0 done; 1 the node asked refused or was not reached; 2 bad usage.";
+
+/// Runs the command: 0 if it was done, 1 if the node asked has refused or was not reached.
+pub fn run(admin: &Admin) -> ExitCode {
+    let first = Address { host: admin.host.clone(), port: admin.port };
+    let access = Access { first, password: admin.pass.clone() };
+    let page = match &admin.action {
+        Action::Look(look) => look.page(&access),
+        Action::Manage(manage) => manage.run(&access),
+        Action::Watch { every, look } => return watch(*look, *every, &access, admin.json),
+    };
+    match page {
+        // Nobody is left to be told that nobody reads.
+        Ok(page) => print(&page, admin.json).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Look {
+    fn page(self, access: &Access) -> Result<Page, String> {
+        match self {
+            Look::Info => {
+                let all = [Question::Roster, Question::Pmap, Question::Config, Question::Info];
+                access.gather(&all).map(|cluster| show::info(&cluster))
+            }
+            Look::Show(Show::Pmap) => {
+                let both = [Question::Roster, Question::Pmap];
+                access.gather(&both).map(|cluster| show::pmap(&cluster))
+            }
+            Look::Show(Show::Roster) => {
+                access.gather(&[Question::Roster]).map(|cluster| show::roster(&cluster))
+            }
+            Look::Show(Show::Racks) => access.gather(&[]).map(|cluster| show::racks(&cluster)),
+            Look::Show(Show::Config) => {
+                access.gather(&[Question::Config]).map(|cluster| show::config(&cluster))
+            }
+        }
+    }
+}
+
+impl Manage {
+    fn run(&self, access: &Access) -> Result<Page, String> {
+        let done = match self {
+            Manage::Roster(ManageRoster::Stage(stage)) => {
+                let mut words = vec!["QUORATE", "ROSTER", "STAGE"];
+                let nodes: Vec<String> = match stage {
+                    Stage::Observed => vec!["OBSERVED".to_owned()],
+                    Stage::Nodes { nodes } => {
+                        let nodes = nodes.iter().map(ToString::to_string);
+                        ["NODES".to_owned()].into_iter().chain(nodes).collect()
+                    }
+                };
+                words.extend(nodes.iter().map(String::as_str));
+                access.command(&words)?;
+                "staged: 'manage recluster' on the same node puts it in force"
+            }
+            Manage::Recluster => {
+                access.command(&["QUORATE", "RECLUSTER"])?;
+                await_roster(access)?;
+                "the roster is in force"
+            }
+        };
+        let mut page = Look::Show(Show::Roster).page(access)?;
+        page.note(done.to_owned());
+        Ok(page)
+    }
+}
+
+/// A first roster is in force when all its nodes have written it down; each learns a little later that the others have.
+fn await_roster(access: &Access) -> Result<(), String> {
+    let begun = Instant::now();
+    let has = |roster: Option<&String>| roster.is_some_and(|list| !list.is_empty());
+    loop {
+        let cluster = access.gather(&[Question::Roster])?;
+        let answered = cluster.members.iter().filter(|member| member.answers.is_ok());
+        let mut rosters = answered.map(|member| member.told(Question::Roster, "roster"));
+        if rosters.all(has) {
+            return Ok(());
+        }
+        if begun.elapsed() > ACCEPTANCE {
+            return Err(format!(
+                "{}: the roster is proposed, and not in force everywhere: not all its nodes have \
+                 accepted it within {} s. They do when they can, see 'show roster'",
+                access.first,
+                ACCEPTANCE.as_secs()
+            ));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Ends when nobody reads any more. The node asked may be away for a while.
+fn watch(look: Look, every: Duration, access: &Access, json: bool) -> ExitCode {
+    loop {
+        match look.page(access) {
+            Ok(page) => {
+                if print(&page, json).is_err() {
+                    return ExitCode::FAILURE;
+                }
+            }
+            Err(why) => eprintln!("{} {why}", time()),
+        }
+        thread::sleep(every);
+    }
+}
+
+fn print(page: &Page, json: bool) -> io::Result<()> {
+    let text = if json { page.json(&time()) } else { page.print(&time()) };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Names of strong mode's directives.
+fn directives() -> impl Iterator<Item = &'static str> {
+    DIRECTIVES.iter().map(|directive| directive.name)
+}
+
+fn parse_node(text: &str) -> Result<RosterNode, String> {
+    text.parse().map_err(|error: crate::strong::roster::RosterError| error.to_string())
+}
+
+fn parse_pause(text: &str) -> Result<Duration, String> {
+    let (digits, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number = digits.parse().ok().filter(|&number: &u32| number > 0);
+    match (number, unit) {
+        (Some(number), "" | "s") => Ok(Duration::from_secs(number.into())),
+        (Some(number), "ms") => Ok(Duration::from_millis(number.into())),
+        _ => Err("expected a time such as 2, 2s or 500ms".to_owned()),
+    }
+}
+
+/// The time of day, in UTC.
+fn time() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    utc(since.as_secs())
+}
+
+/// Seconds since 1970 as a date of the Gregorian calendar and a time.
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Days from 1 March of the year 0: leap days are the last ones of their years then.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = match month {
+        0..10 => (era * 400 + year, month + 3),
+        _ => (era * 400 + year + 1, month - 9),
+    };
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calendar_is_the_gregorian_one() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(utc(1_723_455_884), "2024-08-12 09:44:44 UTC");
+        assert_eq!(utc(4_107_542_399), "2100-02-28 23:59:59 UTC");
+        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn a_pause_is_some_time() {
+        assert_eq!(parse_pause("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_pause("500ms"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "0", "s", "2m", "-1", "1.5s"] {
+            assert!(parse_pause(wrong).is_err(), "{wrong}");
+        }
+    }
+}
