@@ -10,24 +10,27 @@ use super::world::{Shape, name};
 
 /// A seed that finds it for each but two, which have scenarios of their own.
 const SEEDS: [(StrongMutant, u64); 17] = [
-    (StrongMutant::PromiseNotDurable, 405),
+    (StrongMutant::PromiseNotDurable, 176),
     (StrongMutant::QuorumOffByOne, 0),
-    (StrongMutant::ReadWithoutRound, 0),
+    (StrongMutant::ReadWithoutRound, 2),
     (StrongMutant::MemberSkipped, 0),
-    (StrongMutant::AckBeforeMembers, 0),
-    (StrongMutant::AcksAcrossRegimes, 1604),
-    (StrongMutant::LowerRegimeHeard, 209),
-    (StrongMutant::JoinUnconfirmed, 25),
+    (StrongMutant::AckBeforeMembers, 3),
+    (StrongMutant::AcksAcrossRegimes, 165),
+    (StrongMutant::LowerRegimeHeard, 421),
+    (StrongMutant::JoinUnconfirmed, 6),
     (StrongMutant::MemberByName, 1),
-    (StrongMutant::WipedVotes, 14),
+    (StrongMutant::WipedVotes, 20),
     (StrongMutant::LostTailIntact, 7),
-    (StrongMutant::OlderDiskTrusted, 5),
-    (StrongMutant::CoreOnlyEqualised, 674),
+    (StrongMutant::OlderDiskTrusted, 134),
+    (StrongMutant::CoreOnlyEqualised, 25),
     (StrongMutant::StepFiveSkipped, 1),
-    (StrongMutant::LongerTailKept, 348),
-    (StrongMutant::HandBackEarly, 31),
+    (StrongMutant::LongerTailKept, 578),
+    (StrongMutant::HandBackEarly, 96),
     (StrongMutant::FrozenDroppedEarly, 0),
 ];
+
+/// So many seeds are looked at in place of one that does not find its fault any more.
+const SEARCHED: u64 = 400;
 
 const SCENARIOS: [StrongMutant; 2] =
     [StrongMutant::PassOverCountsNewer, StrongMutant::OnlyNewestAccepted];
@@ -42,21 +45,26 @@ fn verdict(seed: u64, mutants: Mutants) -> Result<(), String> {
     })
 }
 
+/// Whether a world finds a fault, and holds without it.
+fn finds(mutant: StrongMutant, seed: u64) -> bool {
+    verdict(seed, Mutants::only_strong(mutant)).is_err() && verdict(seed, Mutants::NONE).is_ok()
+}
+
+/// By its kept seed, or, as what the core does in which order changes now and then, by one of the first.
 #[test]
 fn each_broken_rule_is_found() {
-    let missed: Vec<&str> = StrongMutant::ALL
-        .into_iter()
-        .filter(|mutant| !SCENARIOS.contains(mutant))
-        .filter(|mutant| {
-            let seeds = SEEDS.iter().filter(|(of, _)| of == mutant);
-            !seeds.map(|(_, seed)| *seed).any(|seed| {
-                let broken = verdict(seed, Mutants::only_strong(*mutant));
-                broken.is_err() && verdict(seed, Mutants::NONE).is_ok()
-            })
-        })
-        .map(StrongMutant::name)
-        .collect();
-    assert!(missed.is_empty(), "not found by their seeds: {missed:?}");
+    let mut missed = Vec::new();
+    for mutant in StrongMutant::ALL.into_iter().filter(|mutant| !SCENARIOS.contains(mutant)) {
+        let kept = SEEDS.iter().find(|(of, _)| *of == mutant).map(|(_, seed)| *seed);
+        if kept.is_some_and(|seed| finds(mutant, seed)) {
+            continue;
+        }
+        match (0..SEARCHED).find(|&seed| finds(mutant, seed)) {
+            Some(seed) => println!("{} has become seed {seed}", mutant.name()),
+            None => missed.push(mutant.name()),
+        }
+    }
+    assert!(missed.is_empty(), "not found; `search` looks for more seeds: {missed:?}");
 }
 
 /// Five nodes, of which the third and the fourth have copies: the partition's succession, and who stands where.
