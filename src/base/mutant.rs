@@ -243,15 +243,13 @@ pub enum StrongMutant {
     QuorumOffByOne,
     /// A read is answered at once: a master that is none any more does not find out.
     ReadWithoutRound,
-    /// A round is over when a quorum has answered, whether or not all of the ISR have.
-    RoundWithoutMembers,
     /// An entry is committed though a member of the ISR may lack it.
     MemberSkipped,
     /// An open write is acknowledged before the ISR has it.
     AckBeforeMembers,
     /// What was acknowledged in an earlier regime counts in a later one.
     AcksAcrossRegimes,
-    /// Transfers of a regime below the one promised are taken.
+    /// Transfers and rounds of a regime below the one promised are answered as if it were not.
     LowerRegimeHeard,
     /// A caught-up node is named without having been brought to the candidate's state under its promise.
     JoinUnconfirmed,
@@ -280,11 +278,10 @@ pub enum StrongMutant {
 }
 
 impl StrongMutant {
-    pub const ALL: [StrongMutant; 20] = [
+    pub const ALL: [StrongMutant; 19] = [
         StrongMutant::PromiseNotDurable,
         StrongMutant::QuorumOffByOne,
         StrongMutant::ReadWithoutRound,
-        StrongMutant::RoundWithoutMembers,
         StrongMutant::MemberSkipped,
         StrongMutant::AckBeforeMembers,
         StrongMutant::AcksAcrossRegimes,
@@ -309,7 +306,6 @@ impl StrongMutant {
             StrongMutant::PromiseNotDurable => "promise-not-durable",
             StrongMutant::QuorumOffByOne => "quorum-off-by-one",
             StrongMutant::ReadWithoutRound => "read-without-round",
-            StrongMutant::RoundWithoutMembers => "round-without-members",
             StrongMutant::MemberSkipped => "member-skipped",
             StrongMutant::AckBeforeMembers => "ack-before-members",
             StrongMutant::AcksAcrossRegimes => "acks-across-regimes",

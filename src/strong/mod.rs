@@ -383,7 +383,7 @@ impl Strong {
         let roster = &standing.roster;
         let place = roster.place(self.config.name).filter(|&place| self.is_named(&standing, place));
         let mutants = self.config.mutants;
-        let succession = Succession::new(roster);
+        let succession = Succession::of_first(roster, self.config.partitions);
         let in_force = InForce { succession, place, mutants, standing: standing.clone() };
         for at in 0..self.config.partitions {
             let of = Partition(at);

@@ -39,6 +39,8 @@ pub struct Part {
     pub vacant_since: Option<Mono>,
     /// Random part of that wait, drawn with it.
     pub jitter: u64,
+    /// What others had acknowledged in the last reign: nothing but a deliberate fault counts it.
+    pub acked_before: BTreeMap<NodeName, u64>,
     /// What clients wait for, in the order of its places.
     pub waits: VecDeque<Waiting>,
 }
@@ -156,6 +158,7 @@ impl Part {
             bid: None,
             vacant_since: None,
             jitter: 0,
+            acked_before: BTreeMap::new(),
             waits: VecDeque::new(),
         }
     }

@@ -53,6 +53,15 @@ impl Strong {
                 reign.followers.insert(member.name, Follower::new());
             }
         }
+        if self.has(StrongMutant::AcksAcrossRegimes) {
+            let last = self.at(of).tail.last().index;
+            let part = self.part(of);
+            for (name, acked) in core::mem::take(&mut part.acked_before) {
+                if let Some(follower) = reign.followers.get_mut(&name) {
+                    (follower.acked, follower.exact) = (acked, acked == last);
+                }
+            }
+        }
         let part = self.part(of);
         part.reign = Some(reign);
         part.vacant_since = None;
@@ -98,6 +107,8 @@ impl Strong {
         if part.waits.iter().any(|wait| wait.write) {
             desk.facts.sometimes("a regime ended with a write in flight");
         }
+        let acked = reign.followers.iter().map(|(&name, follower)| (name, follower.acked));
+        part.acked_before = acked.collect();
         let regime = reign.config.regime;
         if part.serving == Some((me, regime)) {
             part.serving = None;
@@ -243,11 +254,9 @@ impl Strong {
         if reign.and_then(|r| r.config.member(from)).is_some_and(|m| !self.is_linked(m)) {
             return;
         }
-        let any = self.has(StrongMutant::AcksAcrossRegimes);
         let part = self.part(of);
         let end = part.tail.last().index;
-        let reign = part.reign.as_mut().filter(|r| r.config.regime == regime || any);
-        let Some(reign) = reign else { return };
+        let Some(reign) = part.reign.as_mut().filter(|r| r.config.regime == regime) else { return };
         let Some(follower) = reign.followers.get_mut(&from) else { return };
         follower.mode = Mode::Stream;
         follower.acked = follower.acked.max(last);
@@ -271,13 +280,13 @@ impl Strong {
         regime: Regime,
         log: &LogState,
     ) {
-        let Some(sender) = self.peers.get(&from).map(|peer| peer.member(from)) else { return };
-        let part = self.part(of);
-        let Some(reign) = part.reign.as_mut().filter(|r| r.config.regime == regime) else { return };
+        let reign = self.at(of).reign.as_ref();
         // (What has started anew since may have lost its tail: a regime without it is on its way.)
-        if reign.config.member(from).is_some_and(|member| *member != sender) {
+        if reign.and_then(|r| r.config.member(from)).is_some_and(|m| !self.is_linked(m)) {
             return;
         }
+        let part = self.part(of);
+        let Some(reign) = part.reign.as_mut().filter(|r| r.config.regime == regime) else { return };
         let Some(follower) = reign.followers.get_mut(&from) else { return };
         let common = part.tail.history().common(&log.history);
         let at_hand = log.committed <= common.index && part.tail.after(common.index, 1).is_some();

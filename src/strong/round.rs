@@ -76,10 +76,11 @@ impl Strong {
         if self.votes().is_none() {
             return;
         }
+        let heard = self.has(StrongMutant::LowerRegimeHeard);
         let known = asked.into_iter().filter(|(of, _)| of.0 < self.config.partitions);
         let refused = known
             .map(|(of, regime)| (of, regime, self.at(of).promised))
-            .filter(|(_, regime, promised)| promised > regime)
+            .filter(|(_, regime, promised)| promised > regime && !heard)
             .map(|(of, _, promised)| (of, promised))
             .collect();
         self.say(from, Item::RoundAnswer { id, refused });
@@ -132,7 +133,6 @@ impl Strong {
         };
         let live = |m: &Member| m.name == self.config.name || self.is_linked(m);
         let all = reign.config.isr.iter().all(|member| has(member.name) && live(member));
-        let all = all || self.has(StrongMutant::RoundWithoutMembers);
         if !all || !roster.may_decide(answered, of) {
             return;
         }

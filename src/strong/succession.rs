@@ -27,10 +27,15 @@ impl Succession {
     /// 2. every node is followed equally often, give or take one, by each node of another rack (with one rack: by each other);
     /// 3. the first RF are on distinct racks, as far as there are racks.
     pub fn new(roster: &Roster) -> Succession {
+        Succession::of_first(roster, PARTITION_COUNT)
+    }
+
+    /// Of the first partitions only, for worlds that have no others.
+    pub fn of_first(roster: &Roster, partitions: u16) -> Succession {
         let nodes = roster.nodes();
         let mut left = quotas(roster);
-        let mut orders = Vec::with_capacity(PARTITIONS * nodes.len());
-        for partition in 0..PARTITION_COUNT {
+        let mut orders = Vec::with_capacity(usize::from(partitions) * nodes.len());
+        for partition in 0..partitions {
             let hashed = by_hash(nodes, partition);
             let pair = hashed.iter().find_map(|&first| {
                 let second = hashed.iter().find(|&&second| left[first][second] > 0)?;

@@ -1,6 +1,6 @@
 //! What has to hold in a world: after each step, for each answer, and in the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::message::Durable;
 use super::super::regime::{Report, base_of, core_of};
@@ -21,17 +21,28 @@ pub struct Checks {
     began: BTreeMap<Partition, BTreeMap<Regime, Place>>,
     /// The regime of each committed entry.
     committed: BTreeMap<(Partition, u64), Regime>,
-    /// Those that a node has committed, and tells nobody before so many of its records are synced.
-    untold: BTreeMap<usize, Vec<(usize, (Partition, u64), Regime)>>,
+    /// What a node has found, and tells nobody before so many of its records are synced.
+    untold: BTreeMap<usize, VecDeque<(usize, Told)>>,
+    /// The last regime in which each node has served in this life.
+    reigns: BTreeMap<(usize, Partition), Regime>,
     /// How far each node has committed in this life.
     ends: BTreeMap<(usize, Partition), u64>,
     /// Whose disk was put back to an older state.
     pub older: Option<usize>,
 }
 
+/// What a node may tell others once its records are synced.
+enum Told {
+    Chosen(Partition, Configuration),
+    /// In this life of the node a regime begins to serve, with this as the last entry.
+    Serves(Partition, Regime, u64, Place),
+    Committed(Partition, Place),
+}
+
 impl Checks {
     pub fn new_life(&mut self, at: usize) {
         self.ends.retain(|(host, _), _| *host != at);
+        self.reigns.retain(|(host, _), _| *host != at);
         self.untold.remove(&at);
     }
 
@@ -69,26 +80,77 @@ impl World {
     /// After each step of a node, which has written down what stands on its disk from `from` on.
     pub fn check_step(&mut self, at: usize, from: usize) {
         for record in from..self.hosts[at].disk.len() {
-            self.one_configuration_per_number(at, record);
+            self.look_at_record(at, record);
         }
         for of in (0..self.shape.partitions).map(Partition) {
-            self.one_serving_master_per_regime(at, of);
+            self.look_at_reign(at, of);
             self.committed_never_shrinks(at, of);
             self.members_have_what_is_committed(at, of);
         }
-        self.committed_entries_are_one(at);
+        self.check_told(at);
         self.nobody_forgets_for_nothing(at);
     }
 
-    fn one_configuration_per_number(&mut self, at: usize, record: usize) {
-        let seed = self.seed;
+    /// What may be told by now, after a step or a sync.
+    pub fn check_told(&mut self, at: usize) {
+        let synced = self.hosts[at].synced;
+        let Some(mut untold) = self.checks.untold.remove(&at) else { return };
+        while untold.front().is_some_and(|(needs, _)| *needs <= synced) {
+            match untold.pop_front().expect("there is one").1 {
+                Told::Chosen(of, config) => self.one_configuration_per_number(of, &config),
+                Told::Serves(of, regime, life, last) => {
+                    self.one_serving_master_per_regime(of, regime, (at, life), last);
+                }
+                Told::Committed(of, place) => self.committed_entries_are_one(of, place),
+            }
+        }
+        self.checks.untold.insert(at, untold);
+    }
+
+    fn tell(&mut self, at: usize, told: Told) {
+        let needs = self.hosts[at].wanted;
+        self.checks.untold.entry(at).or_default().push_back((needs, told));
+    }
+
+    fn one_configuration_per_number(&mut self, of: Partition, config: &Configuration) {
+        let key = (of, config.regime);
+        let known = self.checks.chosen.entry(key).or_insert_with(|| config.clone());
+        assert_eq!(known, config, "seed {}: one configuration per number", self.seed);
+    }
+
+    fn one_serving_master_per_regime(
+        &mut self,
+        of: Partition,
+        regime: Regime,
+        me: (usize, u64),
+        last: Place,
+    ) {
+        self.checks.began.entry(of).or_default().entry(regime).or_insert(last);
+        let who = *self.checks.served.entry((of, regime)).or_insert(me);
+        assert_eq!(who, me, "seed {}: one master of {of:?} in {regime:?}", self.seed);
+    }
+
+    /// An entry that was absent from the state with which a later regime began to serve does not get committed, either.
+    fn committed_entries_are_one(&mut self, of: Partition, place: Place) {
+        let (seed, Place { regime, index }) = (self.seed, place);
+        let known = *self.checks.committed.entry((of, index)).or_insert(regime);
+        assert_eq!(known, regime, "seed {seed}: entry {index} of {of:?}");
+        let later = self.checks.began.entry(of).or_default();
+        let without = later.range(regime.next()..).find(|(_, last)| last.index < index);
+        assert_eq!(without, None, "seed {seed}: {index} of {of:?} {regime:?} comes back");
+    }
+
+    fn look_at_record(&mut self, at: usize, record: usize) {
         match &self.hosts[at].disk[record] {
             Durable::Chosen { of, config } => {
-                let key = (*of, config.regime);
-                let known = self.checks.chosen.entry(key).or_insert_with(|| config.clone());
-                assert_eq!(known, config, "seed {seed}: one configuration per number");
+                let told = Told::Chosen(*of, config.clone());
+                self.tell(at, told);
             }
-            Durable::Dropped { of } => drop(self.checks.ends.remove(&(at, *of))),
+            Durable::Dropped { of } => {
+                let of = *of;
+                self.checks.ends.remove(&(at, of));
+                self.what_is_dropped_is_not_needed(at, of);
+            }
             Durable::Start { .. }
             | Durable::Amnesiac
             | Durable::Stopped
@@ -106,51 +168,35 @@ impl World {
         }
     }
 
-    fn one_serving_master_per_regime(&mut self, at: usize, of: Partition) {
+    fn what_is_dropped_is_not_needed(&self, at: usize, of: Partition) {
+        let Some(strong) = &self.hosts[at].strong else { return };
+        let chosen = &strong.at(of).chosen;
+        let is_named = chosen.member(strong.config.name).is_some();
+        assert!(!is_named, "seed {}: {at} drops {of:?}, {chosen:?} names it", self.seed);
+    }
+
+    fn look_at_reign(&mut self, at: usize, of: Partition) {
         let host = &self.hosts[at];
-        if std::env::var("STRONG_TRACE").is_ok() {
-            // TRACE
-            self.trace(at, of);
-        }
         let Some(strong) = &host.strong else { return };
         let part = strong.at(of);
         let Some(reign) = part.reign.as_ref().filter(|reign| reign.serves) else { return };
-        let (regime, me) = (reign.config.regime, (at, host.life));
-        let last = part.tail.last();
-        let who = *self.checks.served.entry((of, regime)).or_insert_with(|| {
-            self.checks.began.entry(of).or_default().insert(regime, last);
-            me
-        });
-        assert_eq!(who, me, "seed {}: one master of {of:?} in {regime:?}", self.seed);
+        let (regime, life, last) = (reign.config.regime, host.life, part.tail.last());
+        if self.checks.reigns.insert((at, of), regime) != Some(regime) {
+            self.tell(at, Told::Serves(of, regime, life, last));
+        }
     }
 
     fn committed_never_shrinks(&mut self, at: usize, of: Partition) {
         let seed = self.seed;
-        let told = if self.shape.always { self.hosts[at].disk.len() } else { 0 };
         let Some(strong) = &self.hosts[at].strong else { return };
         let tail = &strong.at(of).tail;
+        let history = tail.history().clone();
         let before = self.checks.ends.insert((at, of), tail.committed()).unwrap_or(0);
         let end = tail.committed();
         assert!(end >= before, "seed {seed}: {of:?} had {before} committed at {at}, now {end}");
         for index in before + 1..=end {
-            let regime = tail.history().place(index).expect("what is committed is there").regime;
-            let untold = self.checks.untold.entry(at).or_default();
-            untold.push((told, (of, index), regime));
-        }
-    }
-
-    /// An entry that was absent from the state with which a later regime began to serve does not get committed, either.
-    fn committed_entries_are_one(&mut self, at: usize) {
-        let seed = self.seed;
-        let Some(untold) = self.checks.untold.get_mut(&at) else { return };
-        let synced = self.hosts[at].synced;
-        let told = untold.iter().take_while(|(needs, _, _)| *needs <= synced).count();
-        for (_, (of, index), regime) in untold.drain(..told) {
-            let known = *self.checks.committed.entry((of, index)).or_insert(regime);
-            assert_eq!(known, regime, "seed {seed}: entry {index} of {of:?} at {at}");
-            let later = self.checks.began.entry(of).or_default();
-            let without = later.range(regime.next()..).find(|(_, last)| last.index < index);
-            assert_eq!(without, None, "seed {seed}: {of:?} {regime:?} {index} comes back at {at}");
+            let place = history.place(index).expect("what is committed is there");
+            self.tell(at, Told::Committed(of, place));
         }
     }
 
@@ -167,51 +213,6 @@ impl World {
                 assert!(has, "seed {}: {member:?} of {of:?} lacks {end:?}", self.seed);
             }
         }
-    }
-
-    fn trace(&self, at: usize, of: Partition) {
-        use std::cell::RefCell;
-        thread_local!(static LAST: RefCell<BTreeMap<(usize, Partition), String>> = RefCell::default());
-        let host = &self.hosts[at];
-        let Some(s) = &host.strong else { return };
-        let p = s.at(of);
-        let text = format!(
-            "start {:?} amn {} prom {:?} chosen {:?} {:?} acc {:?} intact {:?} serves {:?} bid {:?}",
-            s.start.0,
-            s.is_amnesiac(),
-            p.promised.0,
-            p.chosen.regime.0,
-            p.chosen.isr.iter().map(|m| format!("{:?}/{}", m.name, m.start.0)).collect::<Vec<_>>(),
-            p.accepted
-                .iter()
-                .map(|a| (
-                    a.config.regime.0,
-                    a.config.master,
-                    a.config
-                        .isr
-                        .iter()
-                        .map(|m| format!("{:?}/{}", m.name, m.start.0))
-                        .collect::<Vec<_>>()
-                ))
-                .collect::<Vec<_>>(),
-            p.intact,
-            p.reign.as_ref().map(|r| (r.config.regime.0, r.serves)),
-            p.bid.as_ref().map(|b| b.regime.0)
-        );
-        LAST.with(|last| {
-            let mut last = last.borrow_mut();
-            let key = (at, of);
-            if last.get(&key) != Some(&text) {
-                eprintln!(
-                    "T {:.1} {of:?} {:?} {text} log {:?} c{}",
-                    self.now as f64 / 1e6,
-                    s.config.name,
-                    p.tail.history(),
-                    p.tail.committed()
-                );
-                last.insert(key, text);
-            }
-        });
     }
 
     fn nobody_forgets_for_nothing(&self, at: usize) {
@@ -276,6 +277,8 @@ impl World {
         let is = |right: bool, what: &str| {
             if right { Ok(()) } else { Err(format!("{what}: {config:?}, wanted {wanted:?}")) }
         };
+        let is_there = |m: &Member| voters.iter().any(|(_, strong)| strong.myself() == *m);
+        is(config.isr.iter().all(is_there), "names one that is not there")?;
         is(isr.is_superset(&wanted), "lacks a copy")?;
         is(!replicas.iter().all(there) || isr == replicas, "has a copy too many")?;
         is(!there(&order[0]) || config.master == Some(order[0]), "was not handed back")?;

@@ -1,28 +1,37 @@
 //! Random histories of worlds: what clients ask for, what goes wrong, and how it ends.
 
+use super::super::regime::VoterId;
+use super::super::{Partition, Strong};
 use super::world::{Disks, MS, Shape, World};
-use crate::strong::regime::VoterId;
 
 /// A history that ends with the nodes being well that are to be there; all checks but the last are made on the way.
 pub fn history_of_a_world(seed: u64, shape: Shape) -> World {
     let mut world = World::new(seed, shape);
     let faults = world.rng.below(30);
     for _ in 0..faults {
-        world.ask();
+        if world.rng.below(2) == 0 {
+            world.ask();
+        }
         world.fault();
-        let pause = world.rng.below(600 * MS);
-        world.run(world.now + pause);
+        let until = world.now + world.rng.below(shape.pause);
+        while world.rng.below(8) > 0 && world.now < until {
+            let pause = world.rng.below(shape.pause / 4);
+            world.run(until.min(world.now + pause));
+            let write = world.rng.below(2) == 0;
+            world.ask_all(|at| (at % 2 == 0) == write);
+        }
+        world.run(until);
     }
     world.heal();
     if shape.heals_some {
         world.leave_some();
     }
-    world.run(world.now + 2500 * MS);
+    world.run(world.now + 1600 * MS);
     for at in 0..20 {
         world.request(at % 2 == 0);
         world.run(world.now + 5 * MS);
     }
-    world.run(world.now + 800 * MS);
+    world.run(world.now + 400 * MS);
     world
 }
 
@@ -43,7 +52,7 @@ impl World {
     fn fault(&mut self) {
         let count = self.hosts.len() as u64;
         let at = self.rng.below(count) as usize;
-        let kinds = if self.shape.disks == Disks::Stay { 8 } else { 9 };
+        let kinds = if self.shape.disks == Disks::Stay { 13 } else { 14 };
         match self.rng.below(kinds) {
             0 | 1 => {
                 self.cut.clear();
@@ -71,9 +80,49 @@ impl World {
             6 => {
                 self.hosts[at].paused_until = self.now + self.rng.below(1000) * MS;
             }
+            12 => self.deafen(at),
             7 => {
                 let other = self.rng.below(count) as usize;
                 self.unlink(at, other);
+            }
+            8 => {
+                for a in 0..self.hosts.len() {
+                    for b in 0..self.hosts.len() {
+                        if self.rng.below(4) == 0 {
+                            self.cut.insert((a, b));
+                        }
+                    }
+                }
+            }
+            9 => {
+                self.slow.clear();
+                for a in 0..self.hosts.len() {
+                    for b in 0..self.hosts.len() {
+                        if self.rng.below(4) == 0 {
+                            self.slow.insert((a, b), self.rng.below(300 * MS));
+                        }
+                    }
+                }
+            }
+            10 => {
+                self.until_something_changes();
+                self.kill(at);
+                if self.rng.below(2) == 0 {
+                    let pause = self.rng.below(30 * MS);
+                    self.run(self.now + pause);
+                    self.begin(at, !self.shape.always);
+                }
+            }
+            11 => {
+                self.until_something_changes();
+                for other in 0..self.hosts.len() {
+                    if self.rng.below(2) == 0 {
+                        self.cut.insert((at, other));
+                    }
+                    if self.rng.below(2) == 0 {
+                        self.cut.insert((other, at));
+                    }
+                }
             }
             _ => match self.shape.disks {
                 Disks::Stay => {}
@@ -81,6 +130,52 @@ impl World {
                 Disks::Older => self.put_back(at),
             },
         }
+    }
+
+    /// Nobody hears a node, and it hears others late, until they do without it; then clients ask it.
+    fn deafen(&mut self, at: usize) {
+        self.heal();
+        self.run(self.now + 400 * MS);
+        for other in 0..self.hosts.len() {
+            self.cut.insert((at, other));
+            self.slow.insert((other, at), 80 * MS + self.rng.below(100 * MS));
+        }
+        for _ in 0..22 + self.rng.below(15) {
+            self.run(self.now + 10 * MS);
+            // (A read waits for the open writes before it.)
+            self.ask_all(|other| other != at);
+        }
+        self.cut.retain(|(from, _)| *from != at);
+        let replaces = self.rng.below(2) == 0;
+        for other in (0..self.hosts.len()).filter(|_| replaces) {
+            self.unlink(at, other);
+        }
+        for _ in 0..self.rng.below(20) {
+            self.ask_all(|_| false);
+            self.run(self.now + 5 * MS);
+        }
+        self.slow.clear();
+    }
+
+    /// Goes on until a regime is being changed, and a little further, if one is soon.
+    fn until_something_changes(&mut self) {
+        let partitions = (0..self.shape.partitions).map(Partition);
+        for _ in 0..200 {
+            let strongs: Vec<&Strong> =
+                self.hosts.iter().filter_map(|host| host.strong.as_ref()).collect();
+            let changes = |of: Partition| {
+                strongs.iter().any(|strong| {
+                    let part = strong.at(of);
+                    part.bid.is_some() || part.reign.as_ref().is_some_and(|reign| !reign.serves)
+                })
+            };
+            if partitions.clone().any(changes) {
+                break;
+            }
+            self.run(self.now + MS);
+        }
+        let further = self.rng.below(15 * MS);
+        self.run(self.now + further);
     }
 
     /// The node comes back with nothing, as another voter.
@@ -120,6 +215,7 @@ impl World {
 
     fn heal(&mut self) {
         self.cut.clear();
+        self.slow.clear();
         for at in 0..self.hosts.len() {
             self.hosts[at].paused_until = 0;
             if self.hosts[at].strong.is_none() {

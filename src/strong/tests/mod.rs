@@ -35,6 +35,9 @@ fn random_histories_keep_what_was_acknowledged() {
         if let Err(why) = world.settled() {
             panic!("{why}");
         }
+        if (seed + 1) % 1000 == 0 {
+            println!("{} held", seed + 1);
+        }
     }
     println!("{writes} writes, {reads} reads; {sometimes:#?}");
     assert!(count < 40 || writes.min(reads) > 10 * count, "{writes} writes, {reads} reads");

@@ -34,6 +34,8 @@ pub struct Shape {
     /// Many writes in flight.
     pub heavy: bool,
     pub disks: Disks,
+    /// Faults follow each other within so much time.
+    pub pause: u64,
     /// Only some nodes are there in the end.
     pub heals_some: bool,
     pub mutants: Mutants,
@@ -52,7 +54,8 @@ impl Shape {
         };
         let partitions = if heavy { 1 } else { 4 };
         let (always, heals_some) = (rng.below(2) == 0, rng.below(2) == 0);
-        Shape { hosts, copies, partitions, always, heavy, disks, heals_some, mutants }
+        let pause = [60, 200, 600][rng.below(3) as usize] * MS;
+        Shape { hosts, copies, partitions, always, heavy, disks, pause, heals_some, mutants }
     }
 }
 
@@ -122,8 +125,10 @@ pub struct World {
     pub now: u64,
     pub hosts: Vec<Host>,
     /// By sender and receiver.
-    links: BTreeMap<(usize, usize), VecDeque<Message>>,
+    links: Vec<VecDeque<Message>>,
     pub cut: BTreeSet<(usize, usize)>,
+    /// Links that take so much longer.
+    pub slow: BTreeMap<(usize, usize), u64>,
     up: BTreeSet<(usize, usize)>,
     connect_at: u64,
     pub clients: BTreeMap<u64, Client>,
@@ -145,8 +150,9 @@ impl World {
             shape,
             now: 1000 * MS,
             hosts: Vec::new(),
-            links: BTreeMap::new(),
+            links: (0..shape.hosts * shape.hosts).map(|_| VecDeque::new()).collect(),
             cut: BTreeSet::new(),
+            slow: BTreeMap::new(),
             up: BTreeSet::new(),
             connect_at: 0,
             clients: BTreeMap::new(),
@@ -184,7 +190,7 @@ impl World {
         let strong = world.hosts[0].strong.as_mut().expect("it runs");
         strong.found(roster, now).expect("all are heard");
         world.after(0);
-        world.run(world.now + 1000 * MS);
+        world.run(world.now + 300 * MS);
         world
     }
 
@@ -236,9 +242,13 @@ impl World {
         }
     }
 
+    fn link(&mut self, from: usize, to: usize) -> &mut VecDeque<Message> {
+        &mut self.links[from * self.shape.hosts + to]
+    }
+
     pub fn unlink(&mut self, a: usize, b: usize) {
         for (from, to) in [(a, b), (b, a)] {
-            self.links.remove(&(from, to));
+            self.link(from, to).clear();
             if self.up.remove(&(from, to))
                 && let Some(strong) = &mut self.hosts[to].strong
             {
@@ -298,9 +308,11 @@ impl World {
             let to = (to.0 - 0xa1) as usize;
             if self.up.contains(&(at, to)) {
                 let lives = (self.hosts[at].life, self.hosts[to].life);
-                let delay = MS / 10 + self.rng.below(2 * MS);
-                let queue = self.links.entry((at, to)).or_default();
-                let when = queue.back().map_or(0, |last| last.0).max(self.now + delay);
+                let slow = self.slow.get(&(at, to)).copied().unwrap_or(0);
+                let delay = MS / 10 + slow + self.rng.below(2 * MS);
+                let now = self.now;
+                let queue = self.link(at, to);
+                let when = queue.back().map_or(0, |last| last.0).max(now + delay);
                 queue.push_back((when, lives, items));
             }
         }
@@ -331,6 +343,19 @@ impl World {
     pub fn request(&mut self, write: bool) {
         let at = self.rng.below(self.hosts.len() as u64) as usize;
         let of = Partition(self.rng.below(u64::from(self.shape.partitions)) as u16);
+        self.request_at(at, of, write);
+    }
+
+    /// Whoever believes to be a master is asked.
+    pub fn ask_all(&mut self, writes: impl Fn(usize) -> bool) {
+        for at in 0..self.hosts.len() {
+            for of in (0..self.shape.partitions).map(Partition) {
+                self.request_at(at, of, writes(at));
+            }
+        }
+    }
+
+    fn request_at(&mut self, at: usize, of: Partition, write: bool) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let now = Mono(self.now);
@@ -400,8 +425,10 @@ impl World {
             }
             next = host.sync_at.map_or(next, |when| next.min(wakes(when)));
         }
-        for (&(from, to), queue) in &self.links {
+        for (place, queue) in self.links.iter().enumerate() {
+            let (from, to) = (place / self.hosts.len(), place % self.hosts.len());
             if let Some((when, _, _)) = queue.front()
+                && *when < next
                 && !self.cut.contains(&(from, to))
             {
                 next = next.min((*when).max(self.hosts[to].paused_until));
@@ -426,6 +453,7 @@ impl World {
                     let host = &mut self.hosts[at];
                     host.sync_at = None;
                     host.synced = host.disk.len();
+                    self.check_told(at);
                     self.release(at);
                 }
                 let due =
@@ -441,12 +469,14 @@ impl World {
     }
 
     fn deliver(&mut self, from: usize, to: usize) {
-        while !self.cut.contains(&(from, to)) {
-            let Some(queue) = self.links.get_mut(&(from, to)) else { return };
-            if queue.front().is_none_or(|(when, _, _)| *when > self.now) {
+        loop {
+            let now = self.now;
+            if self.link(from, to).front().is_none_or(|(when, _, _)| *when > now)
+                || self.cut.contains(&(from, to))
+            {
                 return;
             }
-            let Some((_, lives, items)) = queue.pop_front() else { return };
+            let Some((_, lives, items)) = self.link(from, to).pop_front() else { return };
             if lives == (self.hosts[from].life, self.hosts[to].life) {
                 self.with(to, |strong, desk| strong.on_items(name(from), items, desk));
             }
