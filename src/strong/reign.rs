@@ -83,7 +83,8 @@ impl Strong {
         if reign.serves || !(at_once || reign.equalised.iter().all(|name| ready(*name))) {
             return;
         }
-        let regime = reign.config.regime;
+        let config = reign.config.clone();
+        let regime = config.regime;
         let me = self.config.name;
         let part = self.part(of);
         part.serving = Some((me, regime));
@@ -95,6 +96,8 @@ impl Strong {
         self.commit_to(of, last, desk);
         self.resolve(of);
         self.say_to_all(&Item::Serving { of, regime });
+        // Its candidate was another node, perhaps, without a link to all that have a copy.
+        self.say_to_all(&Item::Chosen { of, config });
         self.news = true;
         self.busy.insert(of);
     }
