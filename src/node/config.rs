@@ -207,6 +207,8 @@ struct Reader {
     config: Config,
     /// `replica-read-only yes` was written somewhere.
     read_only_asked: bool,
+    /// `appendfsync` was written somewhere.
+    sync_asked: bool,
 }
 
 impl Reader {
@@ -272,6 +274,7 @@ impl Reader {
             found: values.to_vec(),
             why,
         })?;
+        self.sync_asked |= found.name == Directive::APPENDFSYNC;
         if found.name == Directive::REPLICA_READ_ONLY {
             self.read_only_asked = self.config.replica_read_only;
         }
@@ -298,6 +301,10 @@ impl Reader {
                 return Err(whole(Problem::ActiveReadOnly));
             }
             config.replica_read_only = false;
+        }
+        if config.strong.on && !self.sync_asked {
+            // Otherwise what was acknowledged could be lost by all copies at once, and no copy would be trusted any more.
+            config.appendfsync = SyncPolicy::Always;
         }
         if let Some(wanted) = config.strong.on.then(|| strong_needs(config)).flatten() {
             return Err(whole(Problem::Strong { wanted }));
@@ -548,6 +555,24 @@ mod tests {
         let text = error(flags("--port=1"));
         assert!(text.contains("'port=1' is unknown, expected a blank between"), "{text}");
         assert!(error(flags("--port --dir a")).contains("'port': found nothing, expected exactly"));
+    }
+
+    #[test]
+    fn strong_mode_says_what_it_needs_and_syncs_before_it_answers() {
+        let needs = |line: &str| error(flags(line));
+        assert!(needs("--strong-consistency yes").contains("'node-id'"));
+        let named = "--strong-consistency yes --node-id A1 --cluster-name c";
+        assert_eq!(flags(named).expect("complete").appendfsync, SyncPolicy::Always);
+        let asked = format!("{named} --appendfsync everysec");
+        assert_eq!(flags(&asked).expect("as asked").appendfsync, SyncPolicy::EverySec);
+        for (more, told) in [
+            ("--appendonly no", "'appendonly yes'"),
+            ("--replicaof other 6379", "'replicaof'"),
+            ("--save 900 1", "'save'"),
+        ] {
+            let told_now = needs(&format!("{named} {more}"));
+            assert!(told_now.contains(told), "{more}: {told_now}");
+        }
     }
 
     #[test]

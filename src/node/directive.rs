@@ -60,6 +60,7 @@ use Refusal::Count;
 
 impl Directive {
     pub const REPLICA_READ_ONLY: &'static str = "replica-read-only";
+    pub const APPENDFSYNC: &'static str = "appendfsync";
     pub const SAVE: &'static str = "save";
 
     pub fn set(&self, config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
@@ -117,7 +118,7 @@ static DIRECTIVES: &[Directive] = &[
         |c| show_yes_no(c.active_replica),
     ),
     only!("allow-write-during-load", "yes"),
-    Directive::at_run_time("appendfsync", set_sync_policy, |c| {
+    Directive::at_run_time(Directive::APPENDFSYNC, set_sync_policy, |c| {
         sync_policy_name(c.appendfsync).to_owned()
     }),
     Directive::at_start(

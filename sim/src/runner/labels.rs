@@ -3,7 +3,7 @@
 use crate::plan::Profile;
 
 /// Every label in the library and in what drives it here, sorted; a test compares this list with the sources.
-pub const KNOWN: [&str; 81] = [
+pub const KNOWN: [&str; 83] = [
     "WAIT had to wait",
     "a barrier was met during a resync",
     "a barrier was not covered",
@@ -26,11 +26,13 @@ pub const KNOWN: [&str; 81] = [
     "a log was damaged before its end",
     "a master that hears no quorum stopped",
     "a new epoch began, because the old one was taken",
+    "a node has found that its disk is an older one",
     "a node with a past came to another cluster",
     "a partition was handed back",
     "a paused origin overran the bound of what is held",
     "a paused origin went on",
     "a peer sent bytes that are no frame",
+    "a peer was found on an older disk",
     "a plain replica became a master or the reverse",
     "a plain replica came to need everything in a handshake",
     "a plain replica dropped its data and its own replicas' links",
@@ -99,14 +101,16 @@ const OF_LOGS: [&str; 7] = [
 ];
 
 /// Paths of strong mode.
-const OF_STRONG: [&str; 13] = [
+const OF_STRONG: [&str; 15] = [
     "a bid was refused",
     "a candidate was outside the core",
     "a copy is brought up to date",
     "a copy that had caught up joined",
     "a frozen copy was dropped",
     "a master that hears no quorum stopped",
+    "a node has found that its disk is an older one",
     "a partition was handed back",
+    "a peer was found on an older disk",
     "a regime ended with a write in flight",
     "a regime follows one that may have been chosen",
     "a round met a higher promise",
