@@ -8,9 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::time::Mono;
-
 use crate::base::mutant::StrongMutant;
+use crate::base::time::Mono;
 
 use super::message::{Durable, Item};
 use super::regime::{Member, Start, VoterId};

@@ -127,7 +127,7 @@ fn what_was_accepted_before_is_remembered() {
     let (first, second) = (alone(1, 2), alone(2, 2));
     let (before, after) = (proposal(&first, &[]), proposal(&second, &[&first]));
     let reports: [(usize, &[Proposal]); 4] =
-        [(0, &[before.clone()]), (2, &[before, after]), (3, &[]), (4, &[])];
+        [(0, core::slice::from_ref(&before)), (2, &[before.clone(), after]), (3, &[]), (4, &[])];
     assert_eq!(base(&reports, Mutants::NONE, Mutants::NONE).regime, Regime(1));
     let mutant = Mutants::only_strong(StrongMutant::OnlyNewestAccepted);
     assert_eq!(base(&reports, Mutants::NONE, mutant).regime, Regime(0));
