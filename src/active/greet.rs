@@ -128,6 +128,7 @@ impl Active {
 
     fn hello(&mut self, core: &mut Core<'_>) -> Hello {
         self.promise(core);
+        self.members.note_collected(core.store.collected());
         let plain = self.is_plain();
         let whole = plain && self.needs_whole;
         Hello {

@@ -184,6 +184,14 @@ impl Members {
         self.news = true;
     }
 
+    /// The own record says how far this node has collected, in this life or an earlier one: before anybody hears of it first.
+    pub fn note_collected(&mut self, collected: u64) {
+        if self.me.collected != collected {
+            self.me.collected = collected;
+            self.me.seq += 1;
+        }
+    }
+
     /// Renews the own record, and makes the next announcement of `present`: vector, expiry clock, and whether the node has
     /// all that others may have collected. `None`: it has to wait. These move only while every member lists every
     /// member and all have met their masters and the members of their last lives; else they stand still, so that no

@@ -70,6 +70,8 @@ pub enum Mutant {
     VectorPersistedAhead,
     /// A node that starts from its log goes on under the origin it had.
     EpochNotRenewed,
+    /// A rule of strong mode's protocol.
+    Strong(StrongMutant),
 }
 
 /// What a broken rule is part of.
@@ -87,10 +89,12 @@ pub enum Area {
     Horizon,
     /// What a log and its snapshots give back.
     Durability,
+    /// Strong mode.
+    Strong,
 }
 
 impl Area {
-    pub const ALL: [Area; 8] = [
+    pub const ALL: [Area; 9] = [
         Area::Merge,
         Area::Clock,
         Area::Tombstones,
@@ -99,6 +103,7 @@ impl Area {
         Area::Sessions,
         Area::Horizon,
         Area::Durability,
+        Area::Strong,
     ];
 
     pub fn name(self) -> &'static str {
@@ -111,13 +116,29 @@ impl Area {
             Area::Sessions => "sessions",
             Area::Horizon => "horizon",
             Area::Durability => "durability",
+            Area::Strong => "strong",
         }
     }
 }
 
 impl Mutant {
-    /// All of them, in the order of the table that `quorate-sim mutants` prints.
-    pub const ALL: [Mutant; 33] = [
+    /// All of them, in the order of the table that `quorate-sim mutants` prints: of strong mode's those that its campaigns
+    /// can find.
+    pub const ALL: [Mutant; Mutant::OF_ACTIVE.len() + StrongMutant::IN_CAMPAIGNS.len()] = {
+        let mut all =
+            [Mutant::TieKeepsHeld; Mutant::OF_ACTIVE.len() + StrongMutant::IN_CAMPAIGNS.len()];
+        let mut at = 0usize;
+        while at < all.len() {
+            all[at] = match at.checked_sub(Mutant::OF_ACTIVE.len()) {
+                None => Mutant::OF_ACTIVE[at],
+                Some(nth) => Mutant::Strong(StrongMutant::IN_CAMPAIGNS[nth]),
+            };
+            at += 1;
+        }
+        all
+    };
+
+    const OF_ACTIVE: [Mutant; 33] = [
         Mutant::TieKeepsHeld,
         Mutant::LaterDeadlineWins,
         Mutant::FlushRemovesNewer,
@@ -189,6 +210,7 @@ impl Mutant {
             Mutant::TailNotTruncated => "tail-not-truncated",
             Mutant::VectorPersistedAhead => "vector-persisted-ahead",
             Mutant::EpochNotRenewed => "epoch-not-renewed",
+            Mutant::Strong(mutant) => mutant.name(),
         }
     }
 
@@ -225,16 +247,17 @@ impl Mutant {
             | Mutant::TailNotTruncated
             | Mutant::VectorPersistedAhead
             | Mutant::EpochNotRenewed => Area::Durability,
+            Mutant::Strong(_) => Area::Strong,
         }
     }
 
     pub fn from_name(name: &str) -> Option<Mutant> {
-        Mutant::ALL.into_iter().find(|m| m.name() == name)
+        let strong = StrongMutant::ALL.into_iter().map(Mutant::Strong);
+        Mutant::OF_ACTIVE.into_iter().chain(strong).find(|m| m.name() == name)
     }
 }
 
-/// One rule of strong mode's protocol, broken. The campaign over [`Mutant::ALL`] does not know them: its profiles do not
-/// run strong mode; the worlds beside the protocol's core find them.
+/// One rule of strong mode's protocol, broken. The worlds beside the protocol's core find them all.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum StrongMutant {
     /// A promise is not durable before it is told.
@@ -278,6 +301,9 @@ pub enum StrongMutant {
 }
 
 impl StrongMutant {
+    /// Those that runs of profile `strong` can find.
+    pub const IN_CAMPAIGNS: [StrongMutant; 19] = StrongMutant::ALL;
+
     pub const ALL: [StrongMutant; 19] = [
         StrongMutant::PromiseNotDurable,
         StrongMutant::QuorumOffByOne,
@@ -324,10 +350,6 @@ impl StrongMutant {
             StrongMutant::FrozenDroppedEarly => "frozen-dropped-early",
         }
     }
-
-    pub fn from_name(name: &str) -> Option<StrongMutant> {
-        StrongMutant::ALL.into_iter().find(|m| m.name() == name)
-    }
 }
 
 /// The fault switched on in one node, if any. Without the feature `mutants` always none, and the
@@ -336,26 +358,22 @@ impl StrongMutant {
 pub struct Mutants {
     #[cfg(feature = "mutants")]
     on: Option<Mutant>,
-    #[cfg(feature = "mutants")]
-    strong: Option<StrongMutant>,
 }
 
 impl Mutants {
     pub const NONE: Mutants = Mutants {
         #[cfg(feature = "mutants")]
         on: None,
-        #[cfg(feature = "mutants")]
-        strong: None,
     };
 
     #[cfg(feature = "mutants")]
     pub fn only(mutant: Mutant) -> Mutants {
-        Mutants { on: Some(mutant), strong: None }
+        Mutants { on: Some(mutant) }
     }
 
     #[cfg(feature = "mutants")]
     pub fn only_strong(mutant: StrongMutant) -> Mutants {
-        Mutants { on: None, strong: Some(mutant) }
+        Mutants::only(Mutant::Strong(mutant))
     }
 
     #[inline]
@@ -371,13 +389,7 @@ impl Mutants {
 
     #[inline]
     pub fn has_strong(self, mutant: StrongMutant) -> bool {
-        #[cfg(feature = "mutants")]
-        return self.strong == Some(mutant);
-        #[cfg(not(feature = "mutants"))]
-        {
-            let _ = mutant;
-            false
-        }
+        self.has(Mutant::Strong(mutant))
     }
 
     /// Whether this build of the library contains deliberate faults.

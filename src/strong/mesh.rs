@@ -12,12 +12,14 @@ use crate::base::io::{Effect, Effects, HostPort};
 use crate::base::time::{Mono, Span};
 
 use super::frame::{Frame, Hello, MESH_VERSION};
+use super::message::Item;
 use super::roster::{NodeName, RackId};
 use super::{Copies, Desk, Strong};
 
 /// Dials of the mesh are counted from here.
 const DIALS_FROM: u64 = 1 << 40;
 const ANSWER_BYTES_MAX: usize = 4096;
+const FRAME_BYTES_WANTED: usize = 4 << 20;
 /// The longest pause between attempts to connect.
 const BACKOFF_MAX: Span = Span::from_ms(1000);
 
@@ -476,7 +478,7 @@ impl Mesh {
             if let Stage::Up { name } = link.stage
                 && let Some(items) = items.remove(&name)
             {
-                Frame::Items(items).encode(&mut link.unsent);
+                put_items(items, &mut link.unsent);
             }
             if !link.unsent.is_empty() {
                 let bytes = core::mem::take(&mut link.unsent).into();
@@ -530,6 +532,22 @@ impl Target {
         if self.seed && self.name.is_some() {
             self.backoff = BACKOFF_MAX;
         }
+    }
+}
+
+/// Items in their order, in frames that are not much longer than [`FRAME_BYTES_WANTED`] unless one item is.
+fn put_items(items: Vec<Item>, out: &mut Vec<u8>) {
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    for item in items {
+        bytes += item.bytes();
+        some.push(item);
+        if bytes >= FRAME_BYTES_WANTED {
+            Frame::Items(core::mem::take(&mut some)).encode(out);
+            bytes = 0;
+        }
+    }
+    if !some.is_empty() {
+        Frame::Items(some).encode(out);
     }
 }
 

@@ -229,6 +229,28 @@ pub enum Durable {
     },
 }
 
+impl Item {
+    /// About how long it is, bytes: keys and values.
+    pub fn bytes(&self) -> usize {
+        let mut bytes = ITEM_BYTES;
+        if let Item::Sync { entries, .. } = self {
+            bytes += entries.iter().map(|entry| bytes_of(&entry.changes)).sum::<usize>();
+        }
+        if let Item::Whole { records, .. } = self {
+            bytes += bytes_of(records);
+        }
+        bytes
+    }
+}
+
+/// An item, or a key, without what is in it, about.
+const ITEM_BYTES: usize = 32;
+
+pub fn bytes_of(changes: &[KeyChange]) -> usize {
+    let value = |change: &KeyChange| change.state.as_ref().map_or(0, |state| state.value.len());
+    changes.iter().map(|change| ITEM_BYTES + change.key.len() + value(change)).sum()
+}
+
 impl Durable {
     /// Whether nothing that is said later may leave before it is durable.
     pub fn comes_first(&self) -> bool {

@@ -143,7 +143,7 @@ pub struct Strong {
     rounds: BTreeMap<u64, Round>,
     next_round: u64,
     /// Whole copies on their way, by receiver.
-    wholes: BTreeMap<NodeName, u32>,
+    wholes: BTreeMap<NodeName, BTreeSet<Partition>>,
     heard: Vec<Member>,
     next_beat: Mono,
     next_tick: Mono,

@@ -1,10 +1,12 @@
 //! The master's side: bringing the others to its state, writes, catching up, and when to change the regime.
 
+use crate::base::fact::LogLevel;
 use crate::base::ids::Partition;
 use crate::base::mutant::StrongMutant;
 use crate::base::time::{Mono, Span};
 
-use super::message::{Item, Stage};
+use super::frame::FRAME_BYTES_MAX;
+use super::message::{Item, Stage, bytes_of};
 use super::part::{Follower, Mode, Reign};
 use super::regime::{Configuration, Regime};
 use super::roster::NodeName;
@@ -14,7 +16,7 @@ use super::{Desk, Outcome, Strong};
 /// Entries of one transfer.
 const ENTRIES_MAX: usize = 1024;
 /// Whole copies on their way to one node.
-const WHOLES_MAX: u32 = 16;
+const WHOLES_MAX: usize = 16;
 /// A follower that lacks no more entries than this is about to be caught up.
 const NEARLY: u64 = 32;
 
@@ -81,7 +83,8 @@ impl Strong {
         if reign.serves || !(at_once || reign.equalised.iter().all(|name| ready(*name))) {
             return;
         }
-        let regime = reign.config.regime;
+        let config = reign.config.clone();
+        let regime = config.regime;
         let me = self.config.name;
         let part = self.part(of);
         part.serving = Some((me, regime));
@@ -93,6 +96,8 @@ impl Strong {
         self.commit_to(of, last, desk);
         self.resolve(of);
         self.say_to_all(&Item::Serving { of, regime });
+        // Its candidate was another node, perhaps, without a link to all that have a copy.
+        self.say_to_all(&Item::Chosen { of, config });
         self.news = true;
         self.busy.insert(of);
     }
@@ -172,14 +177,20 @@ impl Strong {
         match follower.mode {
             Mode::WholeSent => return,
             Mode::NeedsWhole => {
-                let on_way = self.wholes.entry(to).or_default();
-                if *on_way >= WHOLES_MAX {
+                if self.wholes_on_way(to) >= WHOLES_MAX {
                     self.busy.insert(of);
                     return;
                 }
-                *on_way += 1;
                 let history = self.at(of).tail.history().until(committed);
                 let records = desk.copies.read(of);
+                if bytes_of(&records) > FRAME_BYTES_MAX / 2 {
+                    let text = format!("Partition {} is too large to be copied to {to}", of.0);
+                    desk.facts.log(LogLevel::Warning, text);
+                    follower.sent_at = desk.now;
+                    follower.mode = Mode::WholeSent;
+                    return;
+                }
+                self.wholes.entry(to).or_default().insert(of);
                 follower.mode = Mode::WholeSent;
                 follower.next = committed + 1;
                 follower.sent_at = desk.now;
@@ -216,6 +227,18 @@ impl Strong {
         }
     }
 
+    /// Whole copies sent to a node and not yet confirmed, by masters that still wait for that.
+    fn wholes_on_way(&mut self, to: NodeName) -> usize {
+        let Some(sent) = self.wholes.get_mut(&to) else { return 0 };
+        let parts = &self.parts;
+        sent.retain(|of| {
+            let reign = parts[usize::from(of.0)].reign.as_ref();
+            let follower = reign.and_then(|reign| reign.followers.get(&to));
+            follower.is_some_and(|follower| follower.mode == Mode::WholeSent)
+        });
+        sent.len()
+    }
+
     pub(super) fn on_synced(
         &mut self,
         from: NodeName,
@@ -238,15 +261,11 @@ impl Strong {
         let end = part.tail.last().index;
         let Some(reign) = part.reign.as_mut().filter(|r| r.config.regime == regime) else { return };
         let Some(follower) = reign.followers.get_mut(&from) else { return };
-        let arrived = follower.mode == Mode::WholeSent;
         follower.mode = Mode::Stream;
         follower.acked = follower.acked.max(last);
         follower.next = follower.next.max(last + 1);
         follower.exact |= exact && last == end;
         let serves = reign.serves;
-        if arrived && let Some(on_way) = self.wholes.get_mut(&from) {
-            *on_way = on_way.saturating_sub(1);
-        }
         if serves {
             self.dirty.insert(of);
         } else {

@@ -67,10 +67,12 @@ impl Strong {
                 } else {
                     reign.followers.remove(&name);
                 }
-                let (regime, serves) = (reign.config.regime, reign.serves);
+                let (config, serves) = (reign.config.clone(), reign.serves);
                 if serves {
-                    self.say(name, Item::Serving { of, regime });
+                    self.say(name, Item::Serving { of, regime: config.regime });
                 }
+                // It may have missed that, and may keep a copy for a configuration that is past.
+                self.say(name, Item::Chosen { of, config });
                 self.dirty.insert(of);
             }
         }

@@ -58,6 +58,7 @@ pub fn search(mutant: Mutant, jobs: usize, progress: bool) -> Option<Found> {
 fn profiles_of(mutant: Mutant) -> &'static [Profile] {
     match mutant.area() {
         Area::Durability => &[Profile::Durability],
+        Area::Strong => &[Profile::Strong],
         Area::Merge
         | Area::Clock
         | Area::Tombstones

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::generate::Draw;
 use super::{
-    Fault, FaultKind, Heal, LimitsPlan, LogPlan, NetworkPlan, NodePlan, Plan, Profile, Shape,
+    Fault, FaultKind, Heal, LimitsPlan, LogPlan, NetworkPlan, NodePlan, Plan, Profile, Remedy,
+    Shape,
 };
 
 /// Load and faults begin so late, ms: the cluster stands by then.
@@ -158,6 +159,15 @@ fn faults(seed: u64, count: u16, load_ms: u64) -> Vec<Fault> {
         };
         faults.push(Fault { at_ms, until_ms, kind });
     }
+    // A disk that is lost, or put back to what it was: of one node at most, since that is one copy less for good.
+    let (host, at_ms) = (host(&mut draw), draw.between(BEGIN_MS, load_ms));
+    let until_ms = at_ms + draw.magnitude(50, 8000);
+    let kind = match draw.below(100) {
+        0..8 => Some(FaultKind::OlderImage { host }),
+        8..16 => Some(FaultKind::Rot { host, bits: 1, remedy: Remedy::Wipe }),
+        _ => None,
+    };
+    faults.extend(kind.map(|kind| Fault { at_ms, until_ms, kind }));
     faults.sort_by_key(|fault| fault.at_ms);
     faults
 }

@@ -1,16 +1,29 @@
 //! What faults do to a world of a strong cluster.
 
+use std::collections::BTreeMap;
+
+use quorate::base::ids::NodeId;
 use quorate::node::Node;
+use quorate::node::config::Identity;
 
 use super::player::{config_of, ip_of};
 use crate::clock::ClockChange;
 use crate::disk::DiskFaults;
 use crate::ids::HostId;
 use crate::plan::{FaultKind, Plan};
-use crate::world::World;
+use crate::world::{Backup, World};
+
+/// What disks held when a fault began that brings it back.
+pub type Backups = BTreeMap<u16, Backup>;
 
 /// The fault begins, or ends.
-pub fn fault(world: &mut World<Node>, plan: &Plan, kind: &FaultKind, begins: bool) {
+pub fn fault(
+    world: &mut World<Node>,
+    plan: &Plan,
+    backups: &mut Backups,
+    kind: &FaultKind,
+    begins: bool,
+) {
     let edit = if begins { "-A" } else { "-D" };
     match *kind {
         FaultKind::DropIn { at, from } => {
@@ -60,6 +73,28 @@ pub fn fault(world: &mut World<Node>, plan: &Plan, kind: &FaultKind, begins: boo
             };
             world.set_disk_faults(HostId(host), faults);
         }
+        FaultKind::OlderImage { host } => {
+            let at = HostId(host);
+            if begins {
+                backups.insert(host, world.backup(at));
+            } else if let Some(backup) = backups.remove(&host) {
+                world.kill(at);
+                world.restore(at, &backup);
+                start(world, plan, host);
+            }
+        }
+        // The directory is moved away: the node comes back with a new voter id.
+        FaultKind::Rot { host, .. } => {
+            let at = HostId(host);
+            if begins {
+                world.kill(at);
+                world.wipe_log(at);
+                let node_id = NodeId(!world.identity(at).node_id.0);
+                world.set_identity(at, Identity { node_id, ..world.identity(at) });
+            } else {
+                start(world, plan, host);
+            }
+        }
         FaultKind::Reject { .. }
         | FaultKind::Lossy { .. }
         | FaultKind::Slow { .. }
@@ -71,9 +106,7 @@ pub fn fault(world: &mut World<Node>, plan: &Plan, kind: &FaultKind, begins: boo
         | FaultKind::Memory { .. }
         | FaultKind::Garbage { .. }
         | FaultKind::Full { .. }
-        | FaultKind::SyncFails { .. }
-        | FaultKind::Rot { .. }
-        | FaultKind::OlderImage { .. } => unreachable!("no plan of a strong cluster has it"),
+        | FaultKind::SyncFails { .. } => unreachable!("no plan of a strong cluster has it"),
     }
 }
 

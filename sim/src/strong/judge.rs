@@ -35,6 +35,13 @@ pub fn linearizable(history: &History) -> Verdict {
     }
 }
 
+/// Whether a node has lost its disk, or was given an older one: it does not vote any more, and is not re-admitted yet.
+pub fn lacks_a_disk(plan: &Plan) -> bool {
+    plan.faults
+        .iter()
+        .any(|fault| matches!(fault.kind.class(), FaultClass::Rot | FaultClass::OlderImage))
+}
+
 /// With all nodes back every partition is served by its roster-master, and all its roster-replicas are in sync.
 ///
 /// Where the end of a log may be lost with its process nobody may be left with everything that was acknowledged: such a

@@ -13,6 +13,7 @@ use quorate::strong::{NodeName, RackId};
 use quorate::wal::SyncPolicy;
 
 use super::client::{Action, Book, Client};
+use super::faults::Backups;
 use super::{faults, judge};
 use crate::check::{Property, Verdict, Violation};
 use crate::clock::ClockChange;
@@ -78,6 +79,7 @@ struct Player<'p> {
     alarms: Vec<u64>,
     broken: Option<Violation>,
     crashes: u64,
+    backups: Backups,
 }
 
 #[derive(Copy, Clone)]
@@ -170,6 +172,7 @@ impl<'p> Player<'p> {
             alarms: Vec::new(),
             broken: None,
             crashes: 0,
+            backups: Backups::new(),
         };
         for client in &strong.clients {
             player.add_client(client.clone(), BEGIN_MS);
@@ -202,6 +205,12 @@ impl<'p> Player<'p> {
         loop {
             if let Some(verdict) = self.early(until) {
                 return verdict;
+            }
+            if judge::lacks_a_disk(self.plan) {
+                // What is left of it need not be enough for everything: it has some time.
+                let last = (self.world.now() + Span::from_ms(LAST_MS)).min(until);
+                self.run(last);
+                break;
             }
             let found = judge::available(&self.world, self.plan);
             match found {
@@ -293,7 +302,7 @@ impl<'p> Player<'p> {
         if begins && kind.class() == FaultClass::Crash {
             self.crashes += 1;
         }
-        faults::fault(&mut self.world, self.plan, kind, begins);
+        faults::fault(&mut self.world, self.plan, &mut self.backups, kind, begins);
     }
 
     /// The operator begins the cluster once all nodes are there.

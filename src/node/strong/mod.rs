@@ -15,6 +15,7 @@ use crate::base::checksum::partition_of;
 use crate::base::clock::HybridClock;
 use crate::base::ids::{ConnId, DialId, Lsn, Partition};
 use crate::base::io::{Effect, Effects};
+use crate::base::mutant::StrongMutant;
 use crate::base::rng::Rng;
 use crate::base::time::{Mono, Now, Span};
 use crate::store::Store;
@@ -298,7 +299,9 @@ impl Node {
         self.with_mesh(now, out, |mesh, env| mesh.work(env));
         let Some(strong) = self.server.strong.as_deref_mut() else { return };
         for record in strong.mesh.strong.take_records() {
-            let first = record.comes_first();
+            let forgets = self.server.config.mutants.has_strong(StrongMutant::PromiseNotDurable)
+                && matches!(record, Durable::Promise { .. });
+            let first = record.comes_first() && !forgets;
             self.data.journal.put(&Record::Strong(record.to_bytes()));
             if first {
                 self.data.journal.barrier();

@@ -6,6 +6,8 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 const CONNECT: Duration = Duration::from_secs(2);
+/// A node that hangs still accepts connections.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// A node that holds many records takes a while to count them.
 const ANSWER: Duration = Duration::from_secs(10);
 const BYTES_MAX: usize = 16 << 20;
@@ -72,7 +74,7 @@ impl Client {
             match TcpStream::connect_timeout(&address, CONNECT) {
                 Ok(stream) => {
                     let timed = stream
-                        .set_read_timeout(Some(ANSWER))
+                        .set_read_timeout(Some(FIRST_ANSWER))
                         .and_then(|()| stream.set_write_timeout(Some(ANSWER)));
                     timed.map_err(|e| e.to_string())?;
                     let mut client = Client { reader: BufReader::new(stream) };
@@ -97,10 +99,9 @@ impl Client {
             request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
         self.reader.get_mut().write_all(request.as_bytes()).map_err(|e| describe(&e))?;
-        match self.value(DEPTH_MAX).map_err(|e| describe(&e))? {
-            Value::Error(text) => Err(text),
-            other => Ok(other),
-        }
+        let answer = self.value(DEPTH_MAX).map_err(|e| describe(&e))?;
+        self.reader.get_ref().set_read_timeout(Some(ANSWER)).map_err(|e| describe(&e))?;
+        if let Value::Error(text) = answer { Err(text) } else { Ok(answer) }
     }
 
     fn value(&mut self, depth: u8) -> io::Result<Value> {
