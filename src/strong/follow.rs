@@ -1,7 +1,6 @@
 //! A copy that takes another's state: the master's, or under a promise the candidate's.
 
 use crate::base::ids::Partition;
-
 use crate::base::mutant::StrongMutant;
 
 use super::message::{Durable, Item, Stage};

@@ -44,7 +44,7 @@ pub enum Item {
     Remembered {
         mark: Option<Mark>,
     },
-    /// This voter, the receiver's, was found on an older disk.
+    /// This voter, the receiver's or the sender's, was found on an older disk.
     Forgot {
         voter: VoterId,
     },

@@ -8,9 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::time::Mono;
-
 use crate::base::mutant::StrongMutant;
+use crate::base::time::Mono;
 
 use super::message::{Durable, Item};
 use super::regime::{Member, Start, VoterId};
@@ -119,6 +118,9 @@ impl Strong {
         if known.is_some_and(|known| known.amnesiac) {
             self.say(to, Item::Forgot { voter });
         }
+        if self.amnesiac {
+            self.say(to, Item::Forgot { voter: self.voter });
+        }
     }
 
     /// Tells where this node's disk stands, unless the peer knows.
@@ -188,10 +190,13 @@ impl Strong {
         self.compare_with_all(desk.now);
     }
 
-    /// A peer says that this voter has forgotten what it said.
-    pub(super) fn on_forgot(&mut self, voter: VoterId, desk: &mut Desk<'_>) {
+    /// A peer says that this voter, or itself, has forgotten what it said. (Who has not found out by itself would go on
+    /// wanting a copy there, and change the regime for it again and again.)
+    pub(super) fn on_forgot(&mut self, from: NodeName, voter: VoterId, desk: &mut Desk<'_>) {
         if voter == self.voter {
             self.become_amnesiac(desk);
+        } else if self.peers.get(&from).is_some_and(|peer| peer.voter == voter) {
+            self.find_amnesiac(from, desk);
         }
     }
 
@@ -224,6 +229,7 @@ impl Strong {
             self.part(of).bid = None;
             self.abdicate(of, desk);
         }
+        self.say_to_all(&Item::Forgot { voter: self.voter });
     }
 
     /// Also when the record of it is read again.

@@ -117,7 +117,7 @@ impl Strong {
             }
             Item::Mark { mark } => self.on_mark(from, mark, desk),
             Item::Remembered { mark } => self.on_remembered(from, mark, desk),
-            Item::Forgot { voter } => self.on_forgot(voter, desk),
+            Item::Forgot { voter } => self.on_forgot(from, voter, desk),
             Item::Roster { standing } => {
                 if self.roster.is_none() && self.proposed.is_none() {
                     self.accept_roster(standing);

@@ -1,7 +1,6 @@
 //! The voter's side of a change of regime: promises, acceptances, what is chosen.
 
 use crate::base::ids::Partition;
-
 use crate::base::mutant::StrongMutant;
 
 use super::message::{Durable, Item};

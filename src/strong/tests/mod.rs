@@ -5,6 +5,7 @@ mod checks;
 mod history;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod scenarios;
 mod world;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,14 @@ use self::world::Shape;
 use crate::base::mutant::Mutants;
 
 /// Seeds that have found something, with what it was.
-const KEPT: [(u64, &str); 0] = [];
+const KEPT: [(u64, &str); 3] = [
+    (1127, "an older disk's node was held for serving as its later life had"),
+    (
+        34986,
+        "a master that did not know of a node's amnesia changed the regime for its copy for ever",
+    ),
+    (36074, "whole copies that nobody waited for any more kept a node from getting one"),
+];
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
