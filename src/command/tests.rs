@@ -52,6 +52,7 @@ impl Bench {
             wall: self.now,
             expiry_clock: self.now,
             sight: self.now,
+            shown: None,
             facts: &mut self.facts,
             gather: true,
         };

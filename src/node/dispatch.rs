@@ -299,13 +299,16 @@ impl Turn<'_> {
     #[inline]
     fn run_alone(&mut self, command: (&'static Command, DataHandler), args: Args<'_>) {
         let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
+        let shown = self.server.strong.as_ref().map(|strong| strong.served());
+        let sight = if shown.is_some() { UnixMs(0) } else { self.expiry_clock };
         let mut txn = Txn {
             gather: self.gathers(),
             store: &mut self.data.store,
             clock: &mut self.data.clock,
             wall: self.wall,
             expiry_clock: self.expiry_clock,
-            sight: self.expiry_clock,
+            sight,
+            shown: shown.as_ref(),
             facts: &mut self.out.facts,
         };
         let db = self.session.db;

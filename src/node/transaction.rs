@@ -99,6 +99,7 @@ impl Turn<'_> {
             wall: self.wall,
             expiry_clock: self.expiry_clock,
             sight: if strong { UnixMs(0) } else { self.expiry_clock },
+            shown: None,
             facts: &mut self.out.facts,
         };
         for (command, args) in &transaction.queued {

@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 
+use crate::base::checksum::partition_of;
 use crate::base::clock::HybridClock;
 use crate::base::fact::Facts;
-use crate::base::ids::DbIndex;
+use crate::base::ids::{DbIndex, PARTITION_COUNT, Partition};
 use crate::base::mutant::Mutant;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
@@ -44,6 +45,24 @@ pub enum Ttl {
     At(UnixMs),
 }
 
+/// Some of the partitions.
+#[derive(Clone, Debug)]
+pub struct Partitions([u64; PARTITION_COUNT as usize / 64]);
+
+impl Partitions {
+    pub fn of(which: impl Fn(Partition) -> bool) -> Partitions {
+        let mut set = [0; PARTITION_COUNT as usize / 64];
+        for at in (0..PARTITION_COUNT).filter(|&at| which(Partition(at))) {
+            set[usize::from(at) / 64] |= 1 << (at % 64);
+        }
+        Partitions(set)
+    }
+
+    pub fn has(&self, partition: Partition) -> bool {
+        self.0[usize::from(partition.0) / 64] >> (partition.0 % 64) & 1 == 1
+    }
+}
+
 /// What the store remembers of the unit in the making.
 #[derive(Debug, Default)]
 pub struct OpenUnit {
@@ -75,6 +94,8 @@ pub struct Txn<'a> {
     pub expiry_clock: UnixMs,
     /// Keys whose deadline is past by this are hidden: the expiry clock, or 0 where nothing is hidden.
     pub sight: UnixMs,
+    /// Whoever asks for all keys is shown these partitions' only; `None`: all.
+    pub shown: Option<&'a Partitions>,
     pub facts: &'a mut Facts,
     /// Whether anybody will take the unit: off, no changes are gathered.
     pub gather: bool,
@@ -171,7 +192,7 @@ impl<'a> Txn<'a> {
     }
 
     pub fn len(&self, db: DbIndex) -> u64 {
-        self.store.len(db)
+        self.shown.map_or_else(|| self.store.len(db), |shown| self.store.len_of(db, shown))
     }
 
     pub fn is_empty(&self, db: DbIndex) -> bool {
@@ -180,14 +201,26 @@ impl<'a> Txn<'a> {
 
     /// Calls `each` with every live key of `db`.
     pub fn keys(&self, db: DbIndex, each: &mut dyn FnMut(&[u8])) {
-        self.store.keys(db, self.sight, each);
+        self.store.keys(db, self.sight, &mut |key| {
+            if self.shows(key) {
+                each(key);
+            }
+        });
     }
 
     /// One SCAN step: at least `count` keys looked at (fewer only at the end), live ones handed to
     /// `each`; returns the next cursor, 0 at the end. Keys present from the first to the last step
     /// are met at least once.
     pub fn scan(&self, db: DbIndex, cursor: u64, count: usize, each: &mut dyn FnMut(&[u8])) -> u64 {
-        self.store.scan(db, cursor, count, self.sight, each)
+        self.store.scan(db, cursor, count, self.sight, &mut |key| {
+            if self.shows(key) {
+                each(key);
+            }
+        })
+    }
+
+    fn shows(&self, key: &[u8]) -> bool {
+        self.shown.is_none_or(|shown| shown.has(partition_of(key)))
     }
 
     /// Ends the unit. `None` if nothing was written. With `gather` off the unit has a dot but no

@@ -13,6 +13,7 @@ use super::commit::view_of;
 use super::db::Place;
 use super::entry::Entry;
 use super::state::View;
+use super::txn::Partitions;
 use super::{LiveKey, Store, WalkPosition, value_of};
 
 /// Bits of a hash in a SCAN cursor: with the partition that makes 53, which clients that read
@@ -48,6 +49,13 @@ impl Store {
                 });
             }
         }
+    }
+
+    /// Keys of these partitions, expired ones included: of a store that nobody else has a copy of.
+    pub fn len_of(&self, db: DbIndex, of: &Partitions) -> u64 {
+        let Some(tables) = self.db(db.0) else { return 0 };
+        let shown = (0..PARTITION_COUNT).filter(|&at| of.has(Partition(at)));
+        shown.map(|at| tables.table(at).len() as u64).sum()
     }
 
     /// Calls `each` with every key of a partition of database 0, expired ones included.

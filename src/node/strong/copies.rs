@@ -73,6 +73,7 @@ pub fn put(store: &mut Store, clock: &mut HybridClock, key: &[u8], state: Option
         wall: UnixMs(0),
         expiry_clock: UnixMs(0),
         sight: UnixMs(0),
+        shown: None,
         facts: &mut facts,
         gather: false,
     };

@@ -216,6 +216,7 @@ impl Turn<'_> {
                 wall: turn.wall,
                 expiry_clock: turn.expiry_clock,
                 sight: UnixMs(0),
+                shown: None,
                 facts: &mut turn.out.facts,
             };
             let reply = turn.session.reply();

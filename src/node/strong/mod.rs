@@ -19,6 +19,7 @@ use crate::base::mutant::StrongMutant;
 use crate::base::rng::Rng;
 use crate::base::time::{Mono, Now, Span};
 use crate::store::Store;
+use crate::store::txn::Partitions;
 use crate::strong::frame::BadFrame;
 use crate::strong::image::Image;
 use crate::strong::mesh::{Env, Mesh, MeshConfig};
@@ -117,6 +118,11 @@ impl StrongNode {
     pub fn partition(&self, of: Partition) -> Partition {
         let each = crate::base::ids::PARTITION_COUNT / self.mesh.strong.partition_count();
         Partition(of.0 / each)
+    }
+
+    /// The store's partitions that this node serves.
+    pub fn served(&self) -> Partitions {
+        Partitions::of(|of| self.mesh.strong.serves(self.partition(of)))
     }
 
     fn ticket(&mut self) -> Ticket {

@@ -55,6 +55,7 @@ fn commands_of_nobody_become_one_unit_too() {
         wall: UnixMs(1000),
         expiry_clock: UnixMs(1000),
         sight: UnixMs(1000),
+        shown: None,
         facts: &mut facts,
         gather: true,
     };

@@ -60,6 +60,7 @@ impl Side {
             wall: self.now,
             expiry_clock: self.now,
             sight: self.now,
+            shown: None,
             facts: &mut self.facts,
             gather: self.gather,
         };

@@ -202,6 +202,7 @@ fn a_hundred_thousand_keys_take_about_as_many_bytes_as_a_million_would() {
         wall: side.now,
         expiry_clock: side.now,
         sight: side.now,
+        shown: None,
         facts: &mut side.facts,
         gather: false,
     };
