@@ -1,5 +1,6 @@
 //! Any bytes from an authenticated peer are frames or a refusal: a frame that is read is written again
-//! the same, the node never panics, keeps its invariants and goes on serving its other clients.
+//! the same, the node never panics, keeps its invariants and goes on serving its other clients. Frames of a strong
+//! cluster are read and written again, too.
 
 #![no_main]
 
@@ -13,6 +14,7 @@ use quorate::base::time::{Mono, Now, Wall};
 use quorate::node::config::{Config, Identity};
 use quorate::node::io::{ConnOrigin, Effect, Effects, Input, Past};
 use quorate::node::{Node, Scope};
+use quorate::strong::frame;
 use quorate::wire::frame::Frame;
 
 const PEER: ConnId = ConnId(1);
@@ -44,6 +46,13 @@ fuzz_target!(|data: &[u8]| {
     while let Ok(Some(frame)) = Frame::decode(&mut buf, 1 << 16) {
         let mut again = BytesMut::from(&frame.to_bytes()[..]);
         assert_eq!(Frame::decode(&mut again, 1 << 20), Ok(Some(frame)));
+    }
+
+    let mut buf = BytesMut::from(data);
+    while let Ok(Some(frame)) = frame::Frame::decode(&mut buf) {
+        let mut again = Vec::new();
+        frame.encode(&mut again);
+        assert_eq!(frame::Frame::decode(&mut BytesMut::from(&again[..])), Ok(Some(frame)));
     }
 
     let identity = Identity { node_id: NodeId(7), epoch: Epoch(1), past: Past::default() };
