@@ -38,13 +38,16 @@ impl Moves<'_> {
         Stamp::new(self.time(stamp.time), self.to)
     }
 
+    /// Within one origin its generation keeps its name: a copy of it from before the move (from a log that has lost the move's
+    /// record) is the same contribution, and does not count beside it.
     fn contribution(self, held: SeenContribution) -> SeenContribution {
         if held.origin != self.from {
             return held;
         }
+        let renamed = self.from != self.to;
         SeenContribution {
             origin: self.to,
-            generation: self.time(held.generation),
+            generation: if renamed { self.time(held.generation) } else { held.generation },
             last: self.time(held.last),
             sum: held.sum,
         }

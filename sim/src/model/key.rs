@@ -33,9 +33,18 @@ pub struct Increment {
     pub stamp: Stamp,
     pub generation: u64,
     pub delta: i128,
+    /// Its time before a move of stamps that left it in its contribution: a copy of that may have outlived the move's record.
+    pub was: Option<u64>,
     /// Collected together with this base write, which had seen it: a later one that never heard of it does not bring it back, as
     /// long as anybody has this one.
     pub gone: Option<Stamp>,
+}
+
+impl Increment {
+    /// Whether a copy of its contribution that reaches up to `last` includes it.
+    pub(super) fn is_within(&self, last: u64) -> bool {
+        self.stamp.time <= last || self.was.is_some_and(|was| was <= last)
+    }
 }
 
 /// Every cell ever written to one key, as far as it counts.
@@ -72,7 +81,7 @@ impl BaseWrite {
         if last <= self.seen.horizon {
             return true;
         }
-        if self.listed_last(increment).is_some_and(|last| increment.stamp.time <= last) {
+        if self.listed_last(increment).is_some_and(|last| increment.is_within(last)) {
             return true;
         }
         // An increment in the very unit that (re)creates the key comes after its tombstone.
@@ -152,11 +161,21 @@ impl KeyHistory {
                 last >= flushed && last.time > floor
             })
             .filter(|i| i.gone.is_none())
-            .filter(|i| {
-                !base.is_some_and(|b| self.has_seen(b, i) && !self.was_forgotten(b, i, flushes))
+            .filter_map(|i| match base {
+                Some(b) if self.has_seen(b, i) && !self.was_forgotten(b, i, flushes) => {
+                    self.is_renewed(b, i).then_some(Increment { delta: 0, ..*i })
+                }
+                Some(_) | None => Some(*i),
             })
-            .copied()
             .collect()
+    }
+
+    /// Whether `base` had seen the increment only as it was before its stamp was moved: its contribution has a newer stamp than the
+    /// one listed, and is live, though with nothing.
+    fn is_renewed(&self, base: &BaseWrite, increment: &Increment) -> bool {
+        let last = self.last_of(increment.stamp.origin, increment.generation).time;
+        let listed = base.listed_last(increment);
+        last > base.seen.horizon && listed.is_some_and(|listed| listed < increment.stamp.time)
     }
 
     /// Whether `base` had seen the increment.
@@ -181,12 +200,15 @@ impl KeyHistory {
     }
 
     pub(super) fn last_of(&self, origin: Origin, generation: u64) -> Stamp {
+        self.newest_of(origin, generation).map_or(Stamp::ZERO, |newest| newest.stamp)
+    }
+
+    /// The newest increment of a contribution.
+    pub(super) fn newest_of(&self, origin: Origin, generation: u64) -> Option<&Increment> {
         self.increments
             .iter()
             .filter(|i| i.stamp.origin == origin && i.generation == generation)
-            .map(|i| i.stamp)
-            .max()
-            .unwrap_or(Stamp::ZERO)
+            .max_by_key(|i| i.stamp)
     }
 
     /// Highest floor of any key cell.
@@ -348,7 +370,7 @@ mod tests {
     }
 
     fn incr(stamp: Stamp, generation: u64, delta: i128) -> Increment {
-        Increment { stamp, generation, delta, gone: None }
+        Increment { stamp, generation, delta, was: None, gone: None }
     }
 
     fn listing(origin: u32, generation: u64, last: u64, sum: i128) -> Seen {
@@ -383,6 +405,18 @@ mod tests {
         assert_eq!(value(&history), None);
         history.increments.push(incr(at(8, 1), 4, 2));
         assert_eq!(value(&history).as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn increment_seen_before_its_stamp_was_moved_counts_once_and_shows() {
+        let mut history = KeyHistory::default();
+        history.increments.push(Increment { was: Some(4), ..incr(at(9, 1), 4, 3) });
+        history.bases.push(set(at(12, 2), "100", listing(1, 4, 4, 3)));
+        assert_eq!(value(&history).as_deref(), Some("100"));
+        history.bases.push(delete(at(13, 2), listing(1, 4, 4, 3)));
+        assert_eq!(value(&history).as_deref(), Some("0"));
+        history.bases.push(delete(at(14, 2), listing(1, 4, 9, 3)));
+        assert_eq!(value(&history), None);
     }
 
     #[test]

@@ -321,8 +321,8 @@ impl Ledger {
                     let before = sums.insert((id, stamp.origin, *generation), *sum).unwrap_or(0);
                     let delta = sum - before;
                     growth.push((id, delta));
-                    let (generation, gone) = (*generation, None);
-                    let increment = Increment { stamp, generation, delta, gone };
+                    let (generation, was, gone) = (*generation, None, None);
+                    let increment = Increment { stamp, generation, delta, was, gone };
                     self.keys[id.0].increments.push(increment);
                     self.keys[id.0].counted = true;
                 }
@@ -497,9 +497,9 @@ impl Ledger {
                 .iter()
                 .map(|i| {
                     // A contribution goes as a whole.
-                    let last = history.last_of(i.stamp.origin, i.generation);
-                    let newest = Increment { stamp: last, ..*i };
-                    open(i) && last.time <= horizon && history.has_seen(base, &newest)
+                    let newest = history.newest_of(i.stamp.origin, i.generation).unwrap_or(i);
+                    let last = newest.stamp.time;
+                    open(i) && last <= horizon && base.has_seen(newest, last)
                 })
                 .collect();
             for (increment, gone) in history.increments.iter_mut().zip(gone) {

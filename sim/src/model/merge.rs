@@ -89,7 +89,7 @@ impl Coverage {
             || self
                 .reach
                 .get(&(id, increment.stamp.origin, increment.generation))
-                .is_some_and(|&reach| increment.stamp.time <= reach)
+                .is_some_and(|&reach| increment.is_within(reach))
     }
 
     /// The flushes of a database that count.
@@ -310,7 +310,7 @@ fn wrong_sum(ledger: &Ledger, history: &KeyHistory, base: &BaseWrite) -> Option<
         let of = history.increments.iter().filter(|i| {
             i.stamp.origin == seen.origin
                 && i.generation == seen.generation
-                && i.stamp.time <= seen.last
+                && i.is_within(seen.last)
         });
         let sum: i128 = of.map(|i| i.delta).sum();
         (sum != seen.sum).then(|| {
@@ -342,7 +342,7 @@ fn forgotten<'a>(
             // Another node may have made it, before one of the two went on under another origin.
             && !ledger.shared.contains(&i.stamp.origin)
             && i.gone.is_none()
-            && base.listed_last(i).is_none_or(|last| last < i.stamp.time)
+            && base.listed_last(i).is_none_or(|last| !i.is_within(last))
             && i.stamp.time > base.seen.horizon
             && !seen_before(i)
             // A floor or a flush may have come within a resync, before the vector covered it.

@@ -276,7 +276,7 @@ impl Ledger {
                     let mut moved = *stamp;
                     map.stamp(&mut moved);
                     if let Cell::Contribution { generation, .. } = &mut change.cell {
-                        map.time(stamp.origin, generation);
+                        map.generation(stamp.origin, generation);
                     }
                     *stamp = moved;
                 }
@@ -288,7 +288,7 @@ impl Ledger {
         }
         let sums = std::mem::take(&mut boot.sums);
         for ((key, origin, mut generation), sum) in sums {
-            map.time(origin, &mut generation);
+            map.generation(origin, &mut generation);
             let origin = if origin == from { to } else { origin };
             boot.sums.insert((key, origin, generation), sum);
         }
@@ -433,6 +433,13 @@ impl Moved<'_> {
         }
     }
 
+    /// Renames a contribution's generation, but for one that stays with its origin: that is the same one before and after.
+    fn generation(&self, origin: Origin, generation: &mut u64) {
+        if self.from != self.to {
+            self.time(origin, generation);
+        }
+    }
+
     /// Renames a stamp; false if no cell bears it any more.
     fn stamp(&self, stamp: &mut Stamp) -> bool {
         if stamp.origin != self.from {
@@ -448,9 +455,11 @@ impl Moved<'_> {
     /// Renames in what was written later what it names of that: contributions that were moved.
     fn later(&self, history: &mut KeyHistory, of: impl Fn(Stamp) -> bool) {
         let bases = history.bases.iter_mut().filter(|base| of(base.stamp));
+        // (One that keeps its generation is known by the newest stamp alone.)
+        let kept = self.from == self.to;
         for seen in bases.flat_map(|base| &mut base.seen.list) {
-            if seen.origin == self.from && self.is_listed(seen.generation) {
-                self.time(seen.origin, &mut seen.generation);
+            if seen.origin == self.from && (kept || self.is_listed(seen.generation)) {
+                self.generation(seen.origin, &mut seen.generation);
                 if self.is_listed(seen.last) {
                     self.time(seen.origin, &mut seen.last);
                 }
@@ -459,7 +468,7 @@ impl Moved<'_> {
         }
         for increment in history.increments.iter_mut().filter(|i| of(i.stamp)) {
             if increment.stamp.origin == self.from && self.is_listed(increment.generation) {
-                self.time(increment.stamp.origin, &mut increment.generation);
+                self.generation(increment.stamp.origin, &mut increment.generation);
             }
         }
     }
@@ -468,7 +477,7 @@ impl Moved<'_> {
     fn history(&self, history: &mut KeyHistory, own: &BTreeSet<Stamp>) {
         for base in history.bases.iter_mut().filter(|base| own.contains(&base.stamp)) {
             for seen in &mut base.seen.list {
-                self.time(seen.origin, &mut seen.generation);
+                self.generation(seen.origin, &mut seen.generation);
                 self.time(seen.origin, &mut seen.last);
                 if seen.origin == self.from {
                     seen.origin = self.to;
@@ -486,7 +495,10 @@ impl Moved<'_> {
             }
             let origin = increment.stamp.origin;
             let held = self.is_listed(increment.generation);
-            self.time(origin, &mut increment.generation);
+            self.generation(origin, &mut increment.generation);
+            // (Of another origin's nothing keeps its name.)
+            let kept = (self.from == self.to).then_some(increment.stamp.time);
+            increment.was = kept;
             self.stamp(&mut increment.stamp);
             held
         });
