@@ -10,6 +10,9 @@ use super::db::Place;
 use super::merge::Draft;
 use super::state::View;
 
+/// How many contributions of a key wait for the horizon to pass their base.
+const WAITING_MAX: usize = 32;
+
 impl View<'_> {
     /// The smallest horizon at which something of a visible key can be dropped.
     pub fn next_droppable(&self) -> Option<u64> {
@@ -19,7 +22,7 @@ impl View<'_> {
             .iter()
             .enumerate()
             .filter(|(_, c)| self.live_part(c).is_none())
-            .map(|(at, c)| if self.is_closed(at) { c.last } else { c.last.max(base_time) })
+            .map(|(at, c)| if self.is_needless(at) { c.last } else { c.last.max(base_time) })
             .min();
         let dead = self.base.filter(|base| !base.live && !self.affects_any()).map(|_| base_time);
         let implied = super::state::implied_expiry(self.base.as_ref());
@@ -30,11 +33,13 @@ impl View<'_> {
         [covered, dead, persisted].into_iter().flatten().min()
     }
 
-    /// Whether the contribution will never grow again: its origin has begun a newer generation. (One that has not may
-    /// not have seen the base yet, and go on with a sum that includes what the base has taken away.)
-    fn is_closed(&self, at: usize) -> bool {
+    /// Whether a covered contribution does not wait for the base's horizon: where there are many, and it will never grow again,
+    /// since its origin has begun a newer generation. (One that has not may not have seen the base yet, and go on with a sum that
+    /// includes what the base has taken away.)
+    fn is_needless(&self, at: usize) -> bool {
         let list = self.contributions();
-        list.get(at + 1).is_some_and(|next| next.origin == list[at].origin)
+        list.len() > WAITING_MAX
+            && list.get(at + 1).is_some_and(|next| next.origin == list[at].origin)
     }
 
     /// Whether the base takes anything away from a contribution held.
@@ -100,8 +105,9 @@ impl Draft<'_, '_> {
         }
     }
 
-    /// Contributions at or below `horizon` that the base covers, if it lies there too. One that is closed does not wait for
-    /// that: whoever writes a base from now on has it, and lists it or counts it as seen by its horizon.
+    /// Contributions at or below `horizon` that the base covers, if it lies there too. Where the base is renewed faster than the
+    /// horizon moves, they would pile up: of many those that are closed do not wait for that. Whoever writes a base from now on
+    /// has them, and lists them or counts them as seen by its horizon, unless it goes back to an older log.
     fn drop_covered(&mut self, horizon: u64) {
         let view = self.view();
         let Some(base) = view.base else { return };
@@ -111,7 +117,9 @@ impl Draft<'_, '_> {
             .iter()
             .enumerate()
             .map(|(at, c)| {
-                c.last <= horizon && (settled || view.is_closed(at)) && view.live_part(c).is_none()
+                c.last <= horizon
+                    && (settled || view.is_needless(at))
+                    && view.live_part(c).is_none()
             })
             .collect();
         if let Some(side) = self.side_if_any() {

@@ -98,6 +98,26 @@ fn covered_contributions_go_and_the_value_stays() {
 }
 
 #[test]
+fn covered_contributions_wait_for_their_base_but_do_not_pile_up() {
+    let mut side = Side::new(1);
+    let mut most = 0;
+    for round in 0..100 {
+        side.unit(|txn| assert!(txn.add(DB, b"n", 1).is_ok()));
+        side.run(|txn| txn.set(DB, b"n", b"7", SetExpiry::Clear));
+        let before = side.store.stats().contributions;
+        // The horizon never reaches the base.
+        side.collect(side.now.0 - 1);
+        let held = side.store.stats().contributions;
+        assert!(round >= 30 || held == before, "{before} contributions, then {held}");
+        most = most.max(held);
+    }
+    assert!(most < 40, "{most} contributions wait");
+    assert_eq!(side.text("n").as_deref(), Some("7"));
+    side.collect(side.now.0);
+    assert_eq!(side.store.stats().contributions, 0);
+}
+
+#[test]
 fn a_delete_and_new_increments_leave_the_new_contribution_alone() {
     let mut side = Side::new(1);
     side.unit(|txn| assert!(txn.add(DB, b"n", 5).is_ok()));
