@@ -301,8 +301,15 @@ pub enum StrongMutant {
 }
 
 impl StrongMutant {
-    /// Those that runs of profile `strong` can find.
-    pub const IN_CAMPAIGNS: [StrongMutant; 19] = StrongMutant::ALL;
+    /// Those that runs of profile `strong` find within a thousand seeds.
+    pub const IN_CAMPAIGNS: [StrongMutant; 6] = [
+        StrongMutant::QuorumOffByOne,
+        StrongMutant::MemberSkipped,
+        StrongMutant::AckBeforeMembers,
+        StrongMutant::AcksAcrossRegimes,
+        StrongMutant::LostTailIntact,
+        StrongMutant::StepFiveSkipped,
+    ];
 
     pub const ALL: [StrongMutant; 19] = [
         StrongMutant::PromiseNotDurable,
