@@ -360,6 +360,16 @@ impl Node {
         Node::list(&mut self.listed, session);
     }
 
+    /// The process ends: whoever waits for a write is told that its fate is not known, and gets no closed connection in
+    /// place of an answer, after which client libraries would send it again.
+    pub(super) fn doubt_all(&mut self, now: Now) {
+        let Some(strong) = self.server.strong.as_deref_mut() else { return };
+        let tickets: Vec<Ticket> = strong.pending.keys().copied().collect();
+        for ticket in tickets {
+            self.on_outcome(now, Outcome::InDoubt(ticket));
+        }
+    }
+
     /// Sessions whose command waited for a change of regime try again.
     fn unpark(&mut self, out: &mut Effects) {
         let Some(strong) = self.server.strong.as_deref_mut() else { return };

@@ -11,6 +11,7 @@ mod limits;
 mod pairs;
 mod pipelines;
 mod shutdown;
+mod strong;
 mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
