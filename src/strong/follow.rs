@@ -45,7 +45,9 @@ impl Strong {
                 exact
             }
         };
-        let Some(end) = self.take_entries(of, prev, entries) else {
+        let end = self.take_entries(of, prev, entries);
+        let kept = self.at(of).tail.committed();
+        let Some(end) = end.filter(|&end| !exact || end >= kept) else {
             let log = self.at(of).tail.state();
             return self.say(from, Item::Mismatch { of, regime, log });
         };
@@ -86,6 +88,10 @@ impl Strong {
             if entry.index <= tail.last().index {
                 self.truncate(of, entry.index - 1);
             }
+            if entry.regime < self.at(of).tail.last().regime {
+                // No master has made that.
+                return None;
+            }
             self.write_down(Durable::Entry { of, entry: entry.clone() });
             self.part(of).tail.push(entry);
         }
@@ -122,7 +128,8 @@ impl Strong {
         }
         let config = &part.chosen;
         let is_member = config.member(self.config.name) == Some(&self.myself());
-        if config.regime != regime || config.master != Some(from) || is_member {
+        let is_none = config.regime != regime || config.master != Some(from);
+        if is_none || is_member || !history.is_sane() {
             return;
         }
         desk.facts.sometimes("a whole copy was taken");

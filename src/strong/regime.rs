@@ -66,7 +66,7 @@ pub struct Report {
 
 impl Regime {
     pub fn next(self) -> Regime {
-        Regime(self.0 + 1)
+        Regime(self.0.saturating_add(1))
     }
 }
 

@@ -113,6 +113,13 @@ impl History {
         history
     }
 
+    /// Whether regimes and indexes rise, from 1 on, and up to the last.
+    pub fn is_sane(&self) -> bool {
+        let begins = self.firsts.first().map_or(self.last == 0, |first| first.1 == 1);
+        let rises = self.firsts.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1);
+        begins && rises && self.firsts.last().is_none_or(|first| first.1 <= self.last)
+    }
+
     fn push(&mut self, place: Place) {
         assert_eq!(place.index, self.last + 1, "an entry follows another");
         if self.firsts.last().is_none_or(|first| first.0 < place.regime) {
