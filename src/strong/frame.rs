@@ -35,6 +35,8 @@ pub struct Hello {
     pub port: u16,
     /// The address at which it sees the other side.
     pub seen_at: Option<IpAddr>,
+    /// Counts the connections that a dialing node has made, from 1: which of two is the later one. 0 of an accepting node.
+    pub number: u64,
     /// Others, and where they are reached.
     pub contacts: Vec<(NodeName, String, u16)>,
 }

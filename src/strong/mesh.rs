@@ -13,6 +13,7 @@ use crate::base::time::{Mono, Span};
 
 use super::frame::{Frame, Hello, MESH_VERSION};
 use super::message::Item;
+use super::regime::Start;
 use super::roster::{NodeName, RackId};
 use super::{Copies, Desk, Strong};
 
@@ -68,6 +69,8 @@ enum Attempt {
 struct Link {
     /// Where it was dialed; an accepted one's address.
     dialed: Option<HostPort>,
+    /// As the dialing side counts its connections.
+    number: u64,
     ip: Option<IpAddr>,
     stage: Stage,
     since: Mono,
@@ -95,6 +98,8 @@ pub struct Mesh {
     targets: BTreeMap<HostPort, Target>,
     links: BTreeMap<ConnId, Link>,
     contacts: BTreeMap<NodeName, Contact>,
+    /// The latest connection with each node: the dialing side's start, and its number. An earlier one may show up later.
+    latest: BTreeMap<NodeName, (Start, u64)>,
     /// The address at which others see this node.
     seen_at: Option<IpAddr>,
     next_dial: u64,
@@ -133,6 +138,7 @@ impl Mesh {
             targets,
             links: BTreeMap::new(),
             contacts: BTreeMap::new(),
+            latest: BTreeMap::new(),
             seen_at: None,
             next_dial: DIALS_FROM,
             begun: false,
@@ -170,13 +176,14 @@ impl Mesh {
         }
         let mut link = Link {
             dialed: None,
+            number: 0,
             ip: Some(ip),
             stage: Stage::Hello,
             since: now,
             unsent: Vec::new(),
         };
         link.unsent.extend_from_slice(b"+MESH\r\n");
-        let hello = self.hello(Some(ip));
+        let hello = self.hello(Some(ip), 0);
         hello.encode(&mut link.unsent);
         self.links.insert(conn, link);
         Ok(())
@@ -201,7 +208,8 @@ impl Mesh {
         }
         put_command(&mut text, &["QUORATE", "MESH", &MESH_VERSION.to_string()]);
         let stage = Stage::Greeting { lines };
-        let link = Link { dialed, ip: None, stage, since: env.now, unsent: text };
+        let number = dial.0 - DIALS_FROM + 1;
+        let link = Link { dialed, number, ip: None, stage, since: env.now, unsent: text };
         self.links.insert(conn, link);
         true
     }
@@ -233,7 +241,8 @@ impl Mesh {
                 link.stage =
                     if lines > 1 { Stage::Greeting { lines: lines - 1 } } else { Stage::Hello };
                 if lines == 1 {
-                    let hello = self.hello(None);
+                    let number = link.number;
+                    let hello = self.hello(None, number);
                     if let Some(link) = self.links.get_mut(&conn) {
                         hello.encode(&mut link.unsent);
                     }
@@ -256,7 +265,7 @@ impl Mesh {
         }
     }
 
-    fn hello(&self, seen_at: Option<IpAddr>) -> Frame {
+    fn hello(&self, seen_at: Option<IpAddr>, number: u64) -> Frame {
         let (voter, start) = (self.strong.voter, self.strong.start);
         let contacts = self.contacts.iter();
         Frame::Hello(Box::new(Hello {
@@ -271,6 +280,7 @@ impl Mesh {
             at: self.seen_at,
             port: self.config.announce_port,
             seen_at,
+            number,
             contacts: contacts.map(|(&name, c)| (name, c.host.clone(), c.port)).collect(),
         }))
     }
@@ -331,6 +341,17 @@ impl Mesh {
             return;
         }
         let name = hello.name;
+        let (start, number) = match self.links.get(&conn) {
+            Some(link) if link.dialed.is_some() => (self.strong.start, link.number),
+            Some(_) | None => (hello.start, hello.number),
+        };
+        let latest = self.latest.entry(name).or_default();
+        if (start, number) < *latest {
+            // An earlier connection, whose hello was longer on its way. What was said over it since is known.
+            env.out.facts.sometimes("a connection of the mesh came behind a later one");
+            return self.close(conn, env);
+        }
+        *latest = (start, number);
         let earlier = self.links.iter().find(|(_, link)| link.stage == Stage::Up { name });
         if let Some((&earlier, _)) = earlier {
             self.close(earlier, env);

@@ -90,7 +90,7 @@ pub(super) fn generate(seed: u64) -> Plan {
             steps: steps(&mut draw, keys, load_ms),
         })
         .collect();
-    let faults = faults(seed, count, load_ms);
+    let faults = faults(seed, count, copies, load_ms);
     let strong = StrongPlan { copies, racks, partitions, interval_ms, timeout_intervals, clients };
     Plan {
         profile: Profile::Strong,
@@ -130,7 +130,7 @@ fn steps(draw: &mut Draw, keys: u16, load_ms: u64) -> Vec<StrongStep> {
     }
 }
 
-fn faults(seed: u64, count: u16, load_ms: u64) -> Vec<Fault> {
+fn faults(seed: u64, count: u16, copies: u8, load_ms: u64) -> Vec<Fault> {
     let mut draw = Draw::new(seed, "strong faults");
     let host = |draw: &mut Draw| draw.below(u64::from(count)) as u16;
     let mut faults = Vec::new();
@@ -163,7 +163,8 @@ fn faults(seed: u64, count: u16, load_ms: u64) -> Vec<Fault> {
     let (host, at_ms) = (host(&mut draw), draw.between(BEGIN_MS, load_ms));
     let until_ms = at_ms + draw.magnitude(50, 8000);
     let kind = match draw.below(100) {
-        0..8 => Some(FaultKind::OlderImage { host }),
+        // (What the only copy has acknowledged since its last heartbeat nobody else can know: no older image of that.)
+        0..8 if copies > 1 => Some(FaultKind::OlderImage { host }),
         8..16 => Some(FaultKind::Rot { host, bits: 1, remedy: Remedy::Wipe }),
         _ => None,
     };

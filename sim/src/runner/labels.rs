@@ -3,7 +3,7 @@
 use crate::plan::Profile;
 
 /// Every label in the library and in what drives it here, sorted; a test compares this list with the sources.
-pub const KNOWN: [&str; 83] = [
+pub const KNOWN: [&str; 84] = [
     "WAIT had to wait",
     "a barrier was met during a resync",
     "a barrier was not covered",
@@ -11,6 +11,7 @@ pub const KNOWN: [&str; 83] = [
     "a candidate was outside the core",
     "a cell arrived that had been collected here",
     "a cell went because the sender no longer had it",
+    "a connection of the mesh came behind a later one",
     "a copy is brought up to date",
     "a copy that had caught up joined",
     "a frozen copy was dropped",
@@ -101,9 +102,10 @@ const OF_LOGS: [&str; 7] = [
 ];
 
 /// Paths of strong mode.
-const OF_STRONG: [&str; 15] = [
+const OF_STRONG: [&str; 16] = [
     "a bid was refused",
     "a candidate was outside the core",
+    "a connection of the mesh came behind a later one",
     "a copy is brought up to date",
     "a copy that had caught up joined",
     "a frozen copy was dropped",
