@@ -18,6 +18,8 @@ use quorate::node::io::{
 };
 use quorate::node::{Node, Scope};
 
+/// How far a clock is off at most.
+const SKEW_MAX_US: i64 = 25_000_000;
 const COMMANDS: [&str; 16] = [
     "SET a 1",
     "SET a x",
@@ -247,7 +249,11 @@ impl World {
             11 => self.pass(u64::from(how) * 10),
             12 => self.cut = how & 1 == 1,
             13 if how & 7 == 0 => self.reset_all(),
-            14 => self.hosts[at].skew += (i64::from(how) - 128) * 20_000,
+            14 => {
+                // What is written under a clock far ahead waits for the time it was written at: not longer than the end lasts.
+                let skew = self.hosts[at].skew + (i64::from(how) - 128) * 20_000;
+                self.hosts[at].skew = skew.clamp(-SKEW_MAX_US, SKEW_MAX_US);
+            }
             15 => match self.dials.pop() {
                 Some((at, dial)) => {
                     self.input(at, Input::DialFailed { dial, why: DialError::Refused });
