@@ -28,9 +28,9 @@ use crate::workload::client::{Action, Client};
 use crate::workload::history::{History, SessionId};
 use crate::world::{ClientEvent, Notice, OUT_OF_MEMORY, ProcessState, World, WorldConfig};
 
-pub(super) const PORT: u16 = 6379;
+pub(crate) const PORT: u16 = 6379;
 /// Clients keep out of the way of the servers' firewalls: they have a host of their own.
-pub(super) const CLIENTS_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
+pub(crate) const CLIENTS_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
 /// The host of the proxy, if there is one.
 const PROXY: &str = "proxy";
 const PROXY_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 1);
@@ -471,7 +471,7 @@ pub fn name_of(host: u16) -> String {
     format!("node{}", host + 1)
 }
 
-pub(super) fn ip_of(host: u16) -> Ipv4Addr {
+pub(crate) fn ip_of(host: u16) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, host as u8 + 1)
 }
 
@@ -487,7 +487,7 @@ pub(super) fn link_between(plan: &Plan, a: u16, b: u16) -> LinkConfig {
 }
 
 /// A link within a region.
-fn link_of(plan: &Plan) -> LinkConfig {
+pub(crate) fn link_of(plan: &Plan) -> LinkConfig {
     let network = &plan.network;
     let base = Span(network.latency_min_us * 1000);
     let tail = Span(20 * (network.latency_mean_us - network.latency_min_us) * 1000);

@@ -6,11 +6,12 @@ use quorate::base::ids::NodeId;
 use quorate::node::Node;
 use quorate::node::config::Identity;
 
-use super::player::{config_of, ip_of};
+use super::player::config_of;
 use crate::clock::ClockChange;
 use crate::disk::DiskFaults;
 use crate::ids::HostId;
 use crate::plan::{FaultKind, Plan};
+use crate::runner::player::ip_of;
 use crate::world::{Backup, World};
 
 /// What disks held when a fault began that brings it back.

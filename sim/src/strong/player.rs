@@ -1,7 +1,5 @@
 //! Plays a plan of a strong cluster in a world, to its verdict.
 
-use std::net::Ipv4Addr;
-
 use quorate::base::fact::Fact;
 use quorate::base::io::HostPort;
 use quorate::base::mutant::{Mutant, Mutants};
@@ -20,17 +18,16 @@ use crate::clock::ClockChange;
 use crate::decide::Decisions;
 use crate::ids::{ClientConn, HostId};
 use crate::linear::history::History;
-use crate::link::{Latency, LinkConfig};
+use crate::link::LinkConfig;
 use crate::plan::strong::{BEGIN_MS, StrongClient, StrongOp, StrongPlan, StrongStep};
 use crate::plan::{FaultClass, LogPlan, Plan};
 use crate::runner::book::Line;
 use crate::runner::labels::LabelSet;
 use crate::runner::outcome::{Counts, Outcome};
+use crate::runner::player::{CLIENTS_IP, PORT, ip_of, link_of, name_of};
 use crate::time::Time;
 use crate::world::{ClientEvent, Notice, Observer, World, WorldConfig};
 
-const PORT: u16 = 6379;
-const CLIENTS_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
 /// Events after which a run is given up as undecided.
 const EVENTS_MAX: u64 = 30_000_000;
 /// How often the operator tries to begin the cluster, ms.
@@ -419,30 +416,9 @@ impl<'p> Player<'p> {
     }
 }
 
-pub fn name_of(host: u16) -> String {
-    format!("node{}", host + 1)
-}
-
-pub fn ip_of(host: u16) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, host as u8 + 1)
-}
-
 /// A node's name in the roster.
 pub fn node_name(host: u16) -> NodeName {
     NodeName(0xa1 + u32::from(host))
-}
-
-fn link_of(plan: &Plan) -> LinkConfig {
-    let network = &plan.network;
-    let base = Span(network.latency_min_us * 1000);
-    let tail = Span(20 * (network.latency_mean_us - network.latency_min_us) * 1000);
-    LinkConfig {
-        latency: Latency { base, jitter: Span(base.0 / 4), tail_ppm: 50_000, tail },
-        loss_ppm: network.loss_permille * 1000,
-        reorder_ppm: network.reorder_permille * 1000,
-        reorder_by: base,
-        ..LinkConfig::lan()
-    }
 }
 
 /// What a node is told at its start.

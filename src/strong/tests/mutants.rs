@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::super::regime::{Member, Proposal, Report, base_of};
 use super::super::*;
 use super::history::history_of_a_world;
-use super::number;
 use super::world::{Shape, name};
 
 /// A seed that finds it for each but two, which have scenarios of their own.
@@ -131,27 +130,4 @@ fn what_was_accepted_before_is_remembered() {
     assert_eq!(base(&reports, Mutants::NONE, Mutants::NONE).regime, Regime(1));
     let mutant = Mutants::only_strong(StrongMutant::OnlyNewestAccepted);
     assert_eq!(base(&reports, Mutants::NONE, mutant).regime, Regime(0));
-}
-
-/// Prints the first seed, at most `STRONG_SEEDS`, that finds each, or `STRONG_MUTANT` alone.
-#[test]
-#[ignore = "a search"]
-fn search() {
-    let only = std::env::var("STRONG_MUTANT").ok();
-    std::panic::set_hook(Box::new(|_| {}));
-    for mutant in StrongMutant::ALL {
-        if only.as_ref().is_some_and(|only| only != mutant.name()) {
-            continue;
-        }
-        let (from, count) = (number("STRONG_FROM", 0), number("STRONG_SEEDS", 500));
-        let found = (from..from + count)
-            .find_map(|seed| Some((seed, verdict(seed, Mutants::only_strong(mutant)).err()?)));
-        match found {
-            Some((seed, why)) => {
-                let why: String = why.chars().take(150).collect();
-                println!("{:<24} {seed:>6} {}", mutant.name(), why.replace('\n', " "));
-            }
-            None => println!("{:<24} not found", mutant.name()),
-        }
-    }
 }
