@@ -16,6 +16,7 @@ use quorate::node::io::{ConnOrigin, Effect, Effects, Input, Past};
 use quorate::node::{Node, Scope};
 use quorate::strong::frame;
 use quorate::wire::frame::Frame;
+use quorate::wire::news::Heard;
 
 const PEER: ConnId = ConnId(1);
 const CLIENT: ConnId = ConnId(2);
@@ -43,9 +44,10 @@ fn answers(out: &mut Effects, conn: ConnId) -> Vec<u8> {
 
 fuzz_target!(|data: &[u8]| {
     let mut buf = BytesMut::from(data);
-    while let Ok(Some(frame)) = Frame::decode(&mut buf, 1 << 16) {
+    let mut heard = Heard::default();
+    while let Ok(Some(frame)) = Frame::decode(&mut buf, 1 << 16, &mut heard) {
         let mut again = BytesMut::from(&frame.to_bytes()[..]);
-        assert_eq!(Frame::decode(&mut again, 1 << 20), Ok(Some(frame)));
+        assert_eq!(Frame::decode(&mut again, 1 << 20, &mut Heard::default()), Ok(Some(frame)));
     }
 
     let mut buf = BytesMut::from(data);

@@ -36,7 +36,8 @@ use crate::base::stamp::Stamp;
 use crate::base::time::{Mono, Now, Span, UnixMs, Wall};
 use crate::base::unit::Unit;
 use crate::base::vector::Vector;
-use crate::wire::frame::{Frame, Heard, Heartbeat, News, Record};
+use crate::wire::frame::{Frame, Heartbeat, Record};
+use crate::wire::news::{News, Telling};
 
 use self::dial::Master;
 use self::durable::Durable;
@@ -95,8 +96,7 @@ pub struct Active {
     /// As many as there were at the last sweep.
     resyncs_seen: u64,
     transfers_begun: u64,
-    /// What each linked node said last.
-    heard: BTreeMap<NodeId, Heard>,
+    telling: Telling,
     /// A connection has ended since [`Active::take_loss`].
     lost: bool,
     /// Something has happened since the end of the last batch that may give links something to say.
@@ -183,7 +183,7 @@ impl Active {
             resyncs_complete: 0,
             resyncs_seen: 0,
             transfers_begun: 0,
-            heard: BTreeMap::new(),
+            telling: Telling::default(),
             lost: false,
             stirred: false,
             waits_for_room: false,
@@ -270,15 +270,7 @@ impl Active {
         let limits = &self.config.limits;
         let known = peer.node.is_some();
         let bytes_max = if known { limits.frame_bytes_max } else { limits.hello_bytes_max };
-        // Of a stranger nothing is kept.
-        let decoded = match peer.node {
-            Some(node) => {
-                let heard = self.heard.entry(node.node).or_default();
-                Frame::decode_heard(buf, bytes_max, heard)
-            }
-            None => Frame::decode(buf, bytes_max),
-        };
-        match decoded {
+        match Frame::decode(buf, bytes_max, &mut peer.heard) {
             Ok(Some(frame)) => {
                 self.on_frame(peer, frame, core);
                 true
@@ -426,7 +418,6 @@ impl Active {
             let linked = self.peers.iter().any(|p| p.node.is_some_and(|n| n.node == node.node));
             if !linked {
                 self.skew.forget(node.node);
-                self.heard.remove(&node.node);
             }
         }
         self.on_master_gone(&peer, core);

@@ -10,6 +10,7 @@ use crate::base::time::Mono;
 use crate::base::vector::Vector;
 use crate::store::WalkPosition;
 use crate::wire::frame::{Frame, Pulse};
+use crate::wire::news::{Heard, Telling};
 
 use super::inbound::Inbound;
 
@@ -83,6 +84,10 @@ pub struct Peer {
     pub last_heard: Mono,
     /// The other side's clock in its newest heartbeat, and when that came.
     pub echo: Option<(Mono, Mono)>,
+    /// The news of its newest heartbeat.
+    pub heard: Heard,
+    /// The number of the newest heartbeat to it, as [`Telling`] counts them.
+    news_told: u64,
     /// Written to the link by nobody yet.
     gathered: Vec<u8>,
     sent_bytes: u64,
@@ -187,6 +192,8 @@ impl Peer {
             gathered: Vec::new(),
             sent_bytes: 0,
             drained_bytes: 0,
+            heard: Heard::default(),
+            news_told: 0,
             closing: false,
             told: Vector::new(),
             told_bound: 0,
@@ -200,8 +207,8 @@ impl Peer {
         frame.encode(&mut self.gathered);
     }
 
-    /// A heartbeat whose news are encoded already.
-    pub fn send_heartbeat(&mut self, pulse: &Pulse, news: &[u8]) {
+    pub fn send_heartbeat(&mut self, pulse: &Pulse, telling: &mut Telling) {
+        let news = telling.written_for(&mut self.news_told);
         Frame::encode_heartbeat(pulse, news, &mut self.gathered);
     }
 

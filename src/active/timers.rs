@@ -4,7 +4,7 @@ use crate::base::fact::Fact;
 use crate::base::io::Effect;
 use crate::base::mutant::Mutant;
 use crate::base::time::{Mono, UnixMs};
-use crate::wire::frame::{Frame, Pulse};
+use crate::wire::frame::Pulse;
 
 use super::dial::Master;
 use super::peer::{Peer, Side};
@@ -36,8 +36,7 @@ impl Active {
         self.announce(core);
         let wall = self.skew.wall(core.now);
         let vector = self.members.outgoing(&self.vector);
-        let (count, records) = (self.members.len() + 1, self.members.records());
-        let news = Frame::news_bytes(&vector, count, records);
+        self.telling.renew(&vector, self.members.records());
         let log_end = self.log.end();
         for peer in self.peers.iter_mut() {
             if !peer.is_established() {
@@ -51,7 +50,8 @@ impl Active {
             if peer.unsent_bytes() < 4 * self.config.limits.link_window_bytes as u64 + 4096 {
                 let now = core.now.mono;
                 let echo = peer.echo.map(|(sent, came)| (sent, now.since(came)));
-                peer.send_heartbeat(&Pulse { wall, sent: now, echo, caught_up }, &news);
+                let pulse = Pulse { wall, sent: now, echo, caught_up };
+                peer.send_heartbeat(&pulse, &mut self.telling);
             }
         }
     }

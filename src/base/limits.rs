@@ -66,7 +66,7 @@ impl Limits {
             backoff_min: Span::from_ms(100),
             backoff_max: Span::from_secs(2),
             snapshot_log_bytes_min: 64 << 20,
-            snapshot_chunk_bytes: 64 << 10,
+            snapshot_chunk_bytes: 32 << 10,
             sweep_period: Span::from_ms(100),
             sweep_keys_max: 400,
         }

@@ -45,6 +45,32 @@ impl Vector {
         moved
     }
 
+    /// The entry of `origin` is `time` from now on; 0: there is none.
+    pub fn set(&mut self, origin: Origin, time: u64) {
+        match self.place(origin) {
+            Ok(at) if time == 0 => drop(self.entries.remove(at)),
+            Ok(at) => self.entries[at].1 = time,
+            Err(_) if time == 0 => {}
+            Err(at) => self.entries.insert(at, (origin, time)),
+        }
+    }
+
+    /// What [`Vector::set`] makes this of `old`, in the order of the origins.
+    pub fn changes_since(&self, old: &Vector) -> Vec<(Origin, u64)> {
+        let mut changes = Vec::new();
+        let mut olds = old.entries.iter().peekable();
+        for &(origin, time) in &self.entries {
+            while let Some(&(gone, _)) = olds.next_if(|o| o.0 < origin) {
+                changes.push((gone, 0));
+            }
+            if olds.next_if(|o| o.0 == origin).is_none_or(|o| o.1 != time) {
+                changes.push((origin, time));
+            }
+        }
+        changes.extend(olds.map(|&(gone, _)| (gone, 0)));
+        changes
+    }
+
     /// Drops the entry of `origin`, if there is one.
     pub fn remove(&mut self, origin: Origin) {
         self.entries.retain(|e| e.0 != origin);

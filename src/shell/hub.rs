@@ -104,12 +104,16 @@ async fn await_snap(shared: Arc<Shared>, stored: Stored, then: Snap) {
             Snap::Failed
         }
     };
+    // What has arrived meanwhile comes first: the next chunk keeps everybody waiting again.
+    tokio::task::yield_now().await;
     shared.lock().input(Input::Snap(snap));
 }
 
 /// Tells the node how the dump has got on; why not, its writer has said.
 async fn await_dump(shared: Arc<Shared>, stored: Stored, then: Snap) {
     let snap = if stored.await.is_ok() { then } else { Snap::Failed };
+    // As above.
+    tokio::task::yield_now().await;
     shared.lock().input(Input::Dump(snap));
 }
 

@@ -1,10 +1,8 @@
 //! What frames say, in the format of [`super::packed`]: the fields in their order, nothing else.
 
-use std::ops::Range;
-use std::sync::Arc;
-
-use super::frame::{Heard, Heartbeat, Hello, News, Pulse, Record, Refusal};
-use super::packed::{Malformed, Packed, Read, Reader, put_list};
+use super::frame::{Hello, Pulse, Record, Refusal};
+use super::news::News;
+use super::packed::{Malformed, Packed, Read, Reader};
 use crate::base::ids::{DbIndex, Epoch, NodeId, Origin, RunId};
 use crate::base::stamp::Stamp;
 use crate::base::time::{Mono, Span, UnixMs, Wall};
@@ -40,11 +38,6 @@ macro_rules! packed_fields {
             fn take(from: &mut Reader<'_>) -> Read<$name> {
                 Ok($name { $($field: from.take()?),* })
             }
-
-            fn retake(&mut self, from: &mut Reader<'_>) -> Read<()> {
-                $(self.$field.retake(from)?;)*
-                Ok(())
-            }
         })*
     };
 }
@@ -66,126 +59,7 @@ packed_fields! {
         horizon_bound, horizon_needs, holds, members
     }
     Pulse { wall, sent, echo, caught_up }
-}
-
-impl Packed for News {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_news(out, &self.vector, self.members.len(), self.members.iter());
-    }
-
-    fn take(from: &mut Reader<'_>) -> Read<News> {
-        Ok(News { vector: from.take()?, members: from.take()? })
-    }
-
-    fn retake(&mut self, from: &mut Reader<'_>) -> Read<()> {
-        self.vector.retake(from)?;
-        let count: u64 = from.take()?;
-        self.members.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-        let mut last = LastRead::default();
-        for record in &mut self.members {
-            last.retake_record(record, from)?;
-        }
-        for _ in self.members.len() as u64..count {
-            self.members.push(from.take()?);
-        }
-        Ok(())
-    }
-}
-
-/// Appends [`News`] of so many members.
-pub fn put_news<'a>(
-    out: &mut Vec<u8>,
-    vector: &Vector,
-    count: usize,
-    members: impl Iterator<Item = &'a Record>,
-) {
-    vector.put(out);
-    (count as u64).put(out);
-    let (mut last, mut written) = (LastPut::default(), 0);
-    for record in members {
-        last.put_record(record, out);
-        written += 1;
-    }
-    assert_eq!(written, count, "as many members as were counted");
-}
-
-/// The list of lives that was written last, and where: in a cluster at rest all lists of all records are alike, and
-/// what is written already is copied.
-#[derive(Default)]
-struct LastPut<'a> {
-    list: &'a [(NodeId, Origin)],
-    at: Range<usize>,
-}
-
-impl<'a> LastPut<'a> {
-    /// As [`Record::put`].
-    fn put_record(&mut self, record: &'a Record, out: &mut Vec<u8>) {
-        let Record { node, run, epoch, origin, seq, brings, met_all, .. } = record;
-        let Record { vector, clock, announced_to, joined, collected, lists, .. } = record;
-        node.put(out);
-        run.put(out);
-        epoch.put(out);
-        origin.put(out);
-        seq.put(out);
-        brings.put(out);
-        met_all.put(out);
-        vector.put(out);
-        clock.put(out);
-        self.put(announced_to, out);
-        joined.put(out);
-        collected.put(out);
-        self.put(lists, out);
-    }
-
-    fn put(&mut self, list: &'a [(NodeId, Origin)], out: &mut Vec<u8>) {
-        if !self.at.is_empty() && self.list == list {
-            out.extend_from_within(self.at.clone());
-        } else {
-            let start = out.len();
-            put_list(out, list.len(), list);
-            *self = LastPut { list, at: start..out.len() };
-        }
-    }
-}
-
-/// The same when reading: the bytes of the list that was read last, and what they say.
-#[derive(Default)]
-struct LastRead<'a> {
-    bytes: &'a [u8],
-    list: Vec<(NodeId, Origin)>,
-}
-
-impl<'a> LastRead<'a> {
-    /// As [`Record::retake`].
-    fn retake_record(&mut self, record: &mut Record, from: &mut Reader<'a>) -> Read<()> {
-        let Record { node, run, epoch, origin, seq, brings, met_all, .. } = record;
-        node.retake(from)?;
-        run.retake(from)?;
-        epoch.retake(from)?;
-        origin.retake(from)?;
-        seq.retake(from)?;
-        brings.retake(from)?;
-        met_all.retake(from)?;
-        let Record { vector, clock, announced_to, joined, collected, lists, .. } = record;
-        vector.retake(from)?;
-        clock.retake(from)?;
-        self.retake(announced_to, from)?;
-        joined.retake(from)?;
-        collected.retake(from)?;
-        self.retake(lists, from)
-    }
-
-    fn retake(&mut self, list: &mut Vec<(NodeId, Origin)>, from: &mut Reader<'a>) -> Read<()> {
-        if !self.bytes.is_empty() && from.skip(self.bytes) {
-            list.clone_from(&self.list);
-        } else {
-            let before = from.rest();
-            list.retake(from)?;
-            self.bytes = &before[..before.len() - from.rest().len()];
-            self.list.clone_from(list);
-        }
-        Ok(())
-    }
+    News { vector, members }
 }
 
 impl Packed for Vector {
@@ -198,13 +72,6 @@ impl Packed for Vector {
 
     fn take(from: &mut Reader<'_>) -> Read<Vector> {
         from.take().map(Vec::into)
-    }
-
-    fn retake(&mut self, from: &mut Reader<'_>) -> Read<()> {
-        let mut entries: Vec<(Origin, u64)> = core::mem::take(self).into();
-        entries.retake(from)?;
-        *self = entries.into();
-        Ok(())
     }
 }
 
@@ -283,24 +150,6 @@ impl Packed for Refusal {
             6.. => return Err(Malformed),
         })
     }
-}
-
-/// Reads a heartbeat; news that are those of `heard` to the byte are not read again.
-pub fn take_heartbeat(from: &mut Reader<'_>, heard: &mut Heard) -> Read<Heartbeat> {
-    let pulse = from.take()?;
-    let bytes = from.rest();
-    if bytes == heard.bytes {
-        from.skip_rest();
-    } else {
-        // Until all of it is read, nothing has been heard.
-        heard.bytes.clear();
-        match Arc::get_mut(&mut heard.news) {
-            Some(news) => news.retake(from)?,
-            None => heard.news = Arc::new(from.take()?),
-        }
-        heard.bytes.extend_from_slice(&bytes[..bytes.len() - from.rest().len()]);
-    }
-    Ok(Heartbeat { pulse, news: heard.news.clone() })
 }
 
 #[cfg(test)]
@@ -515,33 +364,6 @@ mod tests {
             prop_assert_eq!(by_hand::<Hello>(&body), by_postcard(&body));
             prop_assert_eq!(by_hand::<Unit>(&body), by_postcard(&body));
             prop_assert_eq!(by_hand::<Refusal>(&body), by_postcard(&body));
-        }
-
-        #[test]
-        fn what_was_heard_before_changes_nothing(
-            pulse in pulse(),
-            said in vec(news(), 1..3),
-            order in vec((any::<Index>(), any::<Index>(), any::<u8>()), 1..8),
-        ) {
-            let mut heard = Heard::default();
-            let mut kept = Vec::new();
-            for (which, at, byte) in order {
-                let mut body = written(&(pulse, which.get(&said).clone()));
-                // Every other one has a byte changed.
-                if byte % 2 == 0 {
-                    let at = at.index(body.len());
-                    body[at] = byte;
-                }
-                let mut reader = Reader::new(&body);
-                let read = take_heartbeat(&mut reader, &mut heard).ok();
-                let read = read.filter(|_| reader.rest().is_empty());
-                let both = by_postcard::<(Pulse, News)>(&body);
-                prop_assert_eq!(read.as_ref().map(|h| (h.pulse, (*h.news).clone())), both);
-                // Some are still in use when the next comes.
-                if byte % 3 == 0 {
-                    kept.push(read);
-                }
-            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::base::time::{Mono, Span, UnixMs, Wall};
 use crate::base::unit::{Change, Unit};
 use crate::base::vector::Vector;
 
-use super::body::{put_news, take_heartbeat};
+use super::news::{Heard, News, Written, take_changes};
 use super::packed::{Malformed, Packed, Read, Reader};
 use super::sane::is_sane;
 
@@ -30,12 +30,12 @@ pub const ACK_TYPE: u8 = 9;
 
 pub const HEARTBEAT_TYPE: u8 = 10;
 
+pub const CHANGES_TYPE: u8 = 11;
+
 /// A heartbeat without its news.
 const HEARTBEAT_BYTES_MAX: usize = 47;
 
-/// Bytes of news without records, of a record, and of a unit with one change, in a small cluster.
-const NEWS_BYTES: usize = 64;
-const RECORD_BYTES: usize = 320;
+/// Bytes of a unit with one change, in a small cluster.
 const UNIT_BYTES: usize = 96;
 
 /// What one node tells of itself and passes on of others.
@@ -159,21 +159,6 @@ pub struct Pulse {
     pub caught_up: bool,
 }
 
-/// What a heartbeat says on all links alike.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct News {
-    /// What the sender has; on a stream that is caught up the receiver then has it too.
-    pub vector: Vector,
-    pub members: Vec<Record>,
-}
-
-/// The news that a node said last: it says them on each of its links.
-#[derive(Debug, Default)]
-pub struct Heard {
-    pub(super) bytes: Vec<u8>,
-    pub(super) news: Arc<News>,
-}
-
 /// Why bytes are not a frame. The connection is of no use afterwards; the state is unchanged.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum FrameError {
@@ -226,23 +211,17 @@ impl Frame {
         finish(out, start);
     }
 
-    /// The end of a heartbeat: news of so many members, the same on many links.
-    pub fn news_bytes<'a>(
-        vector: &Vector,
-        count: usize,
-        members: impl Iterator<Item = &'a Record>,
-    ) -> Vec<u8> {
-        let mut news = Vec::with_capacity(NEWS_BYTES + RECORD_BYTES * count);
-        put_news(&mut news, vector, count, members);
-        news
-    }
-
-    /// A heartbeat whose news are written already, see [`Frame::news_bytes`].
-    pub fn encode_heartbeat(pulse: &Pulse, news: &[u8], out: &mut Vec<u8>) {
-        out.reserve(HEARTBEAT_BYTES_MAX + news.len());
-        let start = begin(out, HEARTBEAT_TYPE);
+    /// A heartbeat whose news are written already: all of them, or what has changed since the last heartbeat on
+    /// this connection.
+    pub fn encode_heartbeat(pulse: &Pulse, news: Written<'_>, out: &mut Vec<u8>) {
+        let (type_byte, bytes) = match news {
+            Written::Whole(bytes) => (HEARTBEAT_TYPE, bytes),
+            Written::Changes(bytes) => (CHANGES_TYPE, bytes),
+        };
+        out.reserve(HEARTBEAT_BYTES_MAX + bytes.len());
+        let start = begin(out, type_byte);
         pulse.put(out);
-        out.extend_from_slice(news);
+        out.extend_from_slice(bytes);
         finish(out, start);
     }
 
@@ -269,19 +248,13 @@ impl Frame {
         Bytes::from(out)
     }
 
-    /// Takes the first whole frame off `buf`; `None` if it has not arrived yet.
+    /// Takes the first whole frame off `buf`, of a connection on which `heard` came before; `None` if it has not
+    /// arrived yet.
     ///
     /// # Errors
-    /// The bytes are no frame, or one longer than `bytes_max`; `buf` is left as it is.
-    pub fn decode(buf: &mut BytesMut, bytes_max: usize) -> Result<Option<Frame>, FrameError> {
-        Frame::decode_heard(buf, bytes_max, &mut Heard::default())
-    }
-
-    /// [`Frame::decode`] of one node's frames: what was heard of it already is not read again.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn decode_heard(
+    /// The bytes are no frame, or one longer than `bytes_max`; `buf` is left as it is, and nothing more can be read
+    /// from this connection.
+    pub fn decode(
         buf: &mut BytesMut,
         bytes_max: usize,
         heard: &mut Heard,
@@ -332,7 +305,18 @@ impl Frame {
             }
             ACK_TYPE => Frame::Ack(take(body)?),
             HEARTBEAT_TYPE => {
-                Frame::Heartbeat(whole(body, |reader| take_heartbeat(reader, heard))?)
+                let (pulse, news) = take(body)?;
+                heard.news = Arc::new(news);
+                Frame::Heartbeat(Heartbeat { pulse, news: heard.news.clone() })
+            }
+            CHANGES_TYPE => {
+                let change = |from: &mut Reader<'_>| {
+                    let pulse = from.take()?;
+                    take_changes(from, heard)?;
+                    Ok(pulse)
+                };
+                let pulse = whole(body, change)?;
+                Frame::Heartbeat(Heartbeat { pulse, news: heard.news.clone() })
             }
             7 => return Err(FrameError::Malformed),
             other => return Err(FrameError::UnknownType(other)),
@@ -374,6 +358,11 @@ mod tests {
     use bytes::BufMut;
 
     use super::*;
+
+    fn decode(buf: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        Frame::decode(buf, 1 << 20, &mut Heard::default())
+    }
+
     use crate::base::ids::DbIndex;
     use crate::base::stamp::Stamp;
     use crate::base::unit::{Cell, Seen};
@@ -396,23 +385,23 @@ mod tests {
         let mut buf = BytesMut::new();
         for &byte in &whole[..whole.len() - 1] {
             buf.put_u8(byte);
-            assert_eq!(Frame::decode(&mut buf, 1 << 20), Ok(None));
+            assert_eq!(decode(&mut buf), Ok(None));
         }
         buf.put_u8(whole[whole.len() - 1]);
-        assert_eq!(Frame::decode(&mut buf, 1 << 20), Ok(Some(Frame::Unit(unit()))));
+        assert_eq!(decode(&mut buf), Ok(Some(Frame::Unit(unit()))));
         assert!(buf.is_empty());
     }
 
     #[test]
     fn other_versions_long_frames_and_rubbish_are_errors() {
         let mut hello = BytesMut::from(&b"\x0b\0\0\0\x01\x02\0\0\0\0\0\0\0\0\0"[..]);
-        assert_eq!(Frame::decode(&mut hello, 1 << 20), Err(FrameError::Version(2)));
+        assert_eq!(decode(&mut hello), Err(FrameError::Version(2)));
         let mut long = BytesMut::from(&b"\xff\xff\xff\x7f\x01"[..]);
         let error = FrameError::TooLong { bytes: 0x7fff_ffff, max: 1 << 20 };
-        assert_eq!(Frame::decode(&mut long, 1 << 20), Err(error));
+        assert_eq!(decode(&mut long), Err(error));
         let mut rubbish = BytesMut::from(&b"\x02\0\0\0\x63\0"[..]);
-        assert_eq!(Frame::decode(&mut rubbish, 1 << 20), Err(FrameError::UnknownType(0x63)));
+        assert_eq!(decode(&mut rubbish), Err(FrameError::UnknownType(0x63)));
         let mut cut = BytesMut::from(&b"\x02\0\0\0\x03\x09"[..]);
-        assert_eq!(Frame::decode(&mut cut, 1 << 20), Err(FrameError::Malformed));
+        assert_eq!(decode(&mut cut), Err(FrameError::Malformed));
     }
 }

@@ -4,6 +4,7 @@ pub mod args;
 mod body;
 pub mod frame;
 pub mod inline;
+pub mod news;
 pub mod packed;
 pub mod reply;
 pub mod resp;

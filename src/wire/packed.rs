@@ -31,13 +31,6 @@ pub trait Packed: Sized {
     fn put(&self, out: &mut Vec<u8>);
     /// Reads it, so that [`Packed::put`] would write the same.
     fn take(from: &mut Reader<'_>) -> Read<Self>;
-
-    /// Reads it into the memory that is there. What is there after an error is of no use.
-    #[inline]
-    fn retake(&mut self, from: &mut Reader<'_>) -> Read<()> {
-        *self = Self::take(from)?;
-        Ok(())
-    }
 }
 
 /// Reads a body from its beginning.
@@ -54,22 +47,6 @@ impl<'a> Reader<'a> {
     /// What has not been read.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
-    }
-
-    /// Passes over these bytes, if they come next.
-    pub fn skip(&mut self, bytes: &[u8]) -> bool {
-        match self.rest.strip_prefix(bytes) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Passes over the rest.
-    pub fn skip_rest(&mut self) {
-        self.rest = &[];
     }
 
     #[inline]
@@ -295,18 +272,6 @@ impl<T: Packed> Packed for Vec<T> {
             list.push(from.take()?);
         }
         Ok(list)
-    }
-
-    fn retake(&mut self, from: &mut Reader<'_>) -> Read<()> {
-        let count: u64 = from.take()?;
-        self.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-        for element in self.iter_mut() {
-            element.retake(from)?;
-        }
-        for _ in self.len() as u64..count {
-            self.push(from.take()?);
-        }
-        Ok(())
     }
 }
 

@@ -6,7 +6,8 @@ use crate::base::stamp::Stamp;
 use crate::base::unit::{Cell, Change, Seen, Unit};
 use crate::base::vector::Vector;
 
-use super::frame::{Frame, Hello, News, Record, Refusal};
+use super::frame::{Frame, Hello, Record, Refusal};
+use super::news::News;
 
 /// No stamp time reaches this: it stands for a moment more than two thousand years ahead.
 pub const TIME_MAX: u64 = 1 << 62;

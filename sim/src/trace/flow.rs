@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use quorate::base::limits::Limits;
-use quorate::wire::frame::{ACK_TYPE, Frame, HEARTBEAT_TYPE, UNIT_TYPE};
+use quorate::wire::frame::{ACK_TYPE, CHANGES_TYPE, Frame, HEARTBEAT_TYPE, UNIT_TYPE};
+use quorate::wire::news::Heard;
 
 use super::MessageKind;
 use super::words::{Names, frame_words, short};
@@ -50,6 +51,7 @@ struct Way {
     said: BTreeMap<u64, Said>,
     /// The bytes make no sense any more.
     lost: bool,
+    heard: Heard,
 }
 
 impl Flow {
@@ -107,7 +109,7 @@ impl Flow {
         }
         let frames = self.upgraded && (by_dialler || self.replies >= self.commands);
         let read = if frames {
-            read_frame(&mut way.buf, names)
+            read_frame(&mut way.buf, &mut way.heard, names)
         } else if by_dialler {
             let command = read_command(&mut way.buf);
             if let Ok(Some(words)) = &command {
@@ -151,9 +153,13 @@ fn command_words(words: &[Bytes]) -> Said {
     Said { keys, ..said(MessageKind::Client, command_text(words)) }
 }
 
-fn read_frame(buf: &mut BytesMut, names: &Names) -> Result<Option<Said>, Senseless> {
+fn read_frame(
+    buf: &mut BytesMut,
+    heard: &mut Heard,
+    names: &Names,
+) -> Result<Option<Said>, Senseless> {
     let bytes_max = Limits::production().frame_bytes_max;
-    let frame = Frame::decode(buf, bytes_max).map_err(|_| Senseless)?;
+    let frame = Frame::decode(buf, bytes_max, heard).map_err(|_| Senseless)?;
     Ok(frame.map(|frame| frame_words(&frame, names)))
 }
 
@@ -162,7 +168,7 @@ fn kind_of_part(begin: &[u8]) -> MessageKind {
     match begin.get(FRAME_TYPE_AT) {
         Some(1 | 2) => MessageKind::Handshake,
         Some(&UNIT_TYPE) => MessageKind::Unit,
-        Some(&ACK_TYPE | &HEARTBEAT_TYPE) | None => MessageKind::Heartbeat,
+        Some(&ACK_TYPE | &HEARTBEAT_TYPE | &CHANGES_TYPE) | None => MessageKind::Heartbeat,
         Some(_) => MessageKind::Resync,
     }
 }

@@ -8,6 +8,7 @@ use crate::base::time::{Span, UnixMs, Wall};
 use crate::base::unit::{Cell, Change, Seen, Unit};
 use crate::base::vector::Vector;
 use crate::wire::frame::{Frame, Hello, PEER_VERSION, Record};
+use crate::wire::news::Heard;
 
 use super::{Driver, bulk, configured};
 
@@ -131,6 +132,7 @@ struct Played {
     as_master: ConnId,
     /// The node sends its stream here.
     as_replica: ConnId,
+    news: Heard,
 }
 
 /// Origin of the played master, and of a node beyond it.
@@ -144,7 +146,7 @@ impl Played {
         let dial = node.dials.pop().expect("it dials its master");
         let as_master = node.answer(dial);
         let wall = node.now.wall;
-        let mut played = Played { node, as_master, as_replica: ConnId(0) };
+        let mut played = Played { node, as_master, as_replica: ConnId(0), news: Heard::default() };
         played.node.feed(as_master, format!("+PEER {PEER_VERSION}\r\n").as_bytes());
         let base = time_of_ms(wall.ms());
         let has = Vector::from(vec![(MASTER, base)]);
@@ -176,8 +178,8 @@ impl Played {
         if buf.starts_with(b"+PEER") {
             let _ = buf.split_to(format!("+PEER {PEER_VERSION}\r\n").len());
         }
-        let mut keys = Vec::new();
-        while let Some(frame) = Frame::decode(&mut buf, 1 << 20).expect("frames") {
+        let (mut keys, heard) = (Vec::new(), &mut self.news);
+        while let Some(frame) = Frame::decode(&mut buf, 1 << 20, heard).expect("frames") {
             match frame {
                 Frame::Unit(Unit { changes, .. }) | Frame::StateChunk(changes) => {
                     keys.extend(changes.iter().map(|c| String::from_utf8_lossy(&c.key).into()));
