@@ -298,6 +298,10 @@ pub enum StrongMutant {
     HandBackEarly,
     /// A frozen copy is dropped before the configuration without it is chosen.
     FrozenDroppedEarly,
+    /// On the way from one roster to another a quorum of the new one is enough.
+    OldRosterIgnored,
+    /// A partition goes from one roster to another without a configuration that stands under both.
+    JointSkipped,
 }
 
 impl StrongMutant {
@@ -311,7 +315,7 @@ impl StrongMutant {
         StrongMutant::StepFiveSkipped,
     ];
 
-    pub const ALL: [StrongMutant; 19] = [
+    pub const ALL: [StrongMutant; 21] = [
         StrongMutant::PromiseNotDurable,
         StrongMutant::QuorumOffByOne,
         StrongMutant::ReadWithoutRound,
@@ -331,6 +335,8 @@ impl StrongMutant {
         StrongMutant::OnlyNewestAccepted,
         StrongMutant::HandBackEarly,
         StrongMutant::FrozenDroppedEarly,
+        StrongMutant::OldRosterIgnored,
+        StrongMutant::JointSkipped,
     ];
 
     /// The name used on the command line.
@@ -355,6 +361,8 @@ impl StrongMutant {
             StrongMutant::OnlyNewestAccepted => "only-newest-accepted",
             StrongMutant::HandBackEarly => "hand-back-early",
             StrongMutant::FrozenDroppedEarly => "frozen-dropped-early",
+            StrongMutant::OldRosterIgnored => "old-roster-ignored",
+            StrongMutant::JointSkipped => "joint-skipped",
         }
     }
 }

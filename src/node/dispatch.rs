@@ -361,7 +361,7 @@ impl Turn<'_> {
             | SessionCommand::QuoratePmap
             | SessionCommand::Role => run_quiet(&mut self.cx(), what, args),
             SessionCommand::QuorateMesh => self.become_mesh_link(args),
-            SessionCommand::QuorateRecluster => self.recluster(),
+            SessionCommand::QuorateRecluster => self.recluster(args),
             SessionCommand::Quit => {
                 self.session.reply().ok();
                 self.session.become_closing();

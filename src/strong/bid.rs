@@ -8,11 +8,11 @@ use crate::base::time::Span;
 
 use super::message::{Item, Stage};
 use super::part::{Bid, Joiner, Phase, Plan};
-use super::quorum::VoterSet;
 use super::regime::{
-    Configuration, Member, Proposal, Regime, Report, base_of, core_of, without_committed,
+    Configuration, Member, Proposal, Regime, Report, Start, base_of, core_of, without_committed,
 };
 use super::roster::NodeName;
+use super::standing::{Under, Voter};
 use super::{Desk, Strong};
 
 /// Entries of one transfer.
@@ -37,18 +37,18 @@ impl Strong {
             self.part(of).vacant_since = None;
             return true;
         }
-        let Some(roster) = &self.roster else { return true };
         if part.intact.is_none() {
             return true;
         }
-        if !roster.may_decide(self.heard_voters(), of) {
+        let newest = part.newest();
+        let Some(rule) = self.rosters.rule(newest.under) else { return true };
+        if !self.hears_quorum(of, newest.under) {
             self.part(of).vacant_since = None;
             return true;
         }
         let interval = self.config.heartbeat_interval.0;
-        let before = roster.names(of).take_while(|name| *name != self.config.name);
+        let before = rule.order(of).take_while(|name| *name != self.config.name);
         let rank = before.filter(|name| self.hears(*name)).count() as u64;
-        let newest = part.newest();
         let is_member = newest.member(self.config.name).is_some_and(|m| m.voter == self.voter)
             && part.outside.is_none_or(|outside| outside < newest.regime);
         let Some(since) = part.vacant_since else {
@@ -78,11 +78,14 @@ impl Strong {
 
     /// Step 0.
     pub(super) fn start_bid(&mut self, of: Partition, desk: &mut Desk<'_>) {
-        let Some(place) = self.votes() else { return };
+        if !self.votes() {
+            return;
+        }
+        let yes = vec![self.me()];
         let part = self.part(of);
         let regime = part.promised.max(part.seen).next();
         part.note(regime);
-        let phase = Phase::Asking { yes: VoterSet::default().with(place) };
+        let phase = Phase::Asking { yes };
         part.bid = Some(Bid { regime, phase, since: desk.now, sent_at: desk.now });
         self.busy.insert(of);
         self.say_to_voters(&Item::Ask { of, regime });
@@ -98,36 +101,39 @@ impl Strong {
         promised: Regime,
         desk: &mut Desk<'_>,
     ) {
-        let Some(place) = self.voter_place(from) else { return };
+        let Some(voter) = self.voter(from) else { return };
         let part = self.part(of);
         part.note(promised);
         let Some(bid) = part.bid.as_mut().filter(|bid| bid.regime == regime) else { return };
         let Phase::Asking { yes: set } = &mut bid.phase else { return };
-        if yes {
-            *set = set.with(place);
+        if yes && !set.contains(&voter) {
+            set.push(voter);
             self.go_on_if_yes(of, desk);
         }
     }
 
     fn go_on_if_yes(&mut self, of: Partition, desk: &mut Desk<'_>) {
-        let (Some(roster), Some(bid)) = (&self.roster, &self.at(of).bid) else { return };
-        let Phase::Asking { yes } = &bid.phase else { return };
-        if roster.may_decide(*yes, of) {
+        let Some(Bid { phase: Phase::Asking { yes }, .. }) = &self.at(of).bid else { return };
+        let rule = self.rosters.rule(self.at(of).newest().under);
+        if rule.is_some_and(|rule| rule.may_decide(yes, of)) {
             self.ask_for_promises(of, desk);
         }
     }
 
     /// Step 1, with this node's own promise.
     fn ask_for_promises(&mut self, of: Partition, desk: &mut Desk<'_>) {
-        let Some(place) = self.votes() else { return };
+        if !self.votes() {
+            return;
+        }
         let Some(regime) = self.at(of).bid.as_ref().map(|bid| bid.regime) else { return };
         if self.at(of).promised >= regime {
             return self.give_up_bid(of);
         }
         self.promise(of, regime, desk);
         let report = self.at(of).report(self.start);
+        let reports = BTreeMap::from([(self.me(), report)]);
         if let Some(bid) = &mut self.part(of).bid {
-            bid.phase = Phase::Promising { reports: BTreeMap::from([(place, report)]) };
+            bid.phase = Phase::Promising { reports };
             bid.since = desk.now;
             bid.sent_at = desk.now;
         }
@@ -143,34 +149,47 @@ impl Strong {
         report: Report,
         desk: &mut Desk<'_>,
     ) {
-        let Some(place) = self.voter_place(from) else { return };
+        let Some(voter) = self.voter(from) else { return };
         if self.peers.get(&from).is_none_or(|peer| peer.start != report.start) {
             return;
         }
         let part = self.part(of);
         let Some(bid) = part.bid.as_mut().filter(|bid| bid.regime == regime) else { return };
         let Phase::Promising { reports } = &mut bid.phase else { return };
-        reports.insert(place, report);
+        // (Of a node whose disk was changed meanwhile only what the new one says.)
+        reports.retain(|known, _| known.0 != from);
+        reports.insert(voter, report);
         self.go_on_if_promised(of, desk);
     }
 
     /// Step 2, once a quorum has promised and everybody who is heard has answered, or time has passed.
     fn go_on_if_promised(&mut self, of: Partition, desk: &mut Desk<'_>) {
-        let (Some(roster), Some(bid)) = (&self.roster, &self.at(of).bid) else { return };
+        let Some(bid) = &self.at(of).bid else { return };
         let Phase::Promising { reports } = &bid.phase else { return };
-        let answered: VoterSet = reports.keys().copied().collect();
-        let all = self.heard_voters().without(answered) == VoterSet::default();
+        let answered: Vec<Voter> = reports.keys().copied().collect();
+        let all = self.heard_voters().iter().all(|voter| answered.contains(voter));
         let waited = desk.now.since(bid.since) >= self.config.heartbeat_interval;
-        if !roster.may_decide(answered, of) || !(all || waited) {
+        let decides = |under: Under| {
+            self.rosters.rule(under).is_some_and(|rule| rule.may_decide(&answered, of))
+        };
+        if !decides(self.at(of).newest().under) || !(all || waited) {
             return;
         }
         let regime = bid.regime;
-        let list: Vec<(usize, &Report)> =
-            reports.iter().map(|(&at, report)| (at, report)).collect();
+        let list: Vec<(Voter, &Report)> =
+            reports.iter().map(|(&of, report)| (of, report)).collect();
         let mutants = self.config.mutants;
-        let base = base_of(&list, &roster.standing.roster, roster.order(of), mutants);
-        let core = core_of(&base.config, &roster.standing, &list, mutants);
-        let older = without_committed(&core, &roster.standing.roster, &list);
+        let Some(base) = base_of(&list, of, &self.rosters, mutants) else {
+            return self.give_up_bid(of);
+        };
+        if !decides(base.config.under) {
+            // (Others know of rosters that are not there as yet: more promises may follow.)
+            return;
+        }
+        let mut steps = self.rosters.steps(base.config.under);
+        steps.retain(|&step| decides(step));
+        let core = core_of(&base.config, &list, mutants);
+        let older = without_committed(&core, &list);
         if !older.is_empty() && !self.has(StrongMutant::OlderDiskTrusted) {
             // What they have confirmed once is not there: these are not the disks they were.
             self.give_up_bid(of);
@@ -186,16 +205,16 @@ impl Strong {
         let members: Vec<Member> = core
             .iter()
             .filter_map(|&name| {
-                let place = roster.standing.roster.place(name)?;
-                let start = reports.get(&place)?.start;
-                Some(Member { name, voter: roster.standing.voters[place], start })
+                let (voter, report) = list.iter().find(|(voter, _)| voter.0 == name)?;
+                Some(Member { name, voter: voter.1, start: report.start })
             })
             .collect();
         if !core.contains(&self.config.name) {
             desk.facts.sometimes("a candidate was outside the core");
             let newest = list.iter().map(|(_, report)| &report.chosen).max_by_key(|c| c.regime);
             let newest = newest.cloned();
-            let next = roster.names(of).find(|name| core.contains(name));
+            let rule = self.rosters.rule(base.config.under);
+            let next = rule.and_then(|rule| rule.order(of).find(|name| core.contains(name)));
             let outside = base.config.regime;
             self.part(of).outside = Some(outside);
             if let Some(next) = next {
@@ -212,14 +231,15 @@ impl Strong {
             desk.facts.sometimes("a regime follows one that may have been chosen");
         }
         let reports = reports.clone();
-        let plan = Plan { base, core: members, reports };
+        let plan = Plan { base, core: members, reports, steps };
         self.bring_joiners(of, regime, plan, desk);
     }
 
     /// Step 3: those that are wanted, and of whose logs the rest is at hand.
     fn bring_joiners(&mut self, of: Partition, regime: Regime, plan: Plan, desk: &mut Desk<'_>) {
         let mut joiners = BTreeMap::new();
-        for name in self.wanted(of) {
+        let to = plan.steps.first().copied().unwrap_or_default();
+        for name in self.wanted(of, to) {
             let Some(joiner) = self.joiner(of, name, &plan) else { continue };
             let tail = &self.at(of).tail;
             let prev = tail.history().common(&joiner.log.history);
@@ -240,17 +260,14 @@ impl Strong {
         if plan.core.iter().any(|member| member.name == name) {
             return None;
         }
-        let roster = self.roster.as_ref()?;
-        let place = roster.standing.roster.place(name)?;
-        let report = plan.reports.get(&place)?;
+        let (voter, report) = plan.reports.iter().find(|(voter, _)| voter.0 == name)?;
         let tail = &self.at(of).tail;
         let common = tail.history().common(&report.log.history);
         let rest = tail.last().index - common.index;
         let at_hand = rest as usize <= JOIN_ENTRIES_MAX
             && report.log.committed <= common.index
             && tail.after(common.index, JOIN_ENTRIES_MAX).is_some();
-        let voter = roster.standing.voters[place];
-        let member = Member { name, voter, start: report.start };
+        let member = Member { name, voter: voter.1, start: report.start };
         at_hand.then(|| Joiner { member, log: report.log.clone(), exact: false })
     }
 
@@ -273,7 +290,7 @@ impl Strong {
     }
 
     fn go_on_if_joined(&mut self, of: Partition, at_once: bool, desk: &mut Desk<'_>) {
-        let (Some(roster), Some(bid)) = (&self.roster, &self.at(of).bid) else { return };
+        let Some(bid) = &self.at(of).bid else { return };
         let Phase::Joining { plan, joiners } = &bid.phase else { return };
         let unconfirmed = self.has(StrongMutant::JoinUnconfirmed);
         if !at_once && !unconfirmed && joiners.values().any(|joiner| !joiner.exact) {
@@ -291,30 +308,63 @@ impl Strong {
         isr.extend(early.filter(|first| isr.iter().all(|member| member.name != first.name)));
         isr.sort();
         let is_core = |name: NodeName| plan.core.iter().any(|member| member.name == name);
-        let replicas: Vec<NodeName> = roster.replicas(of).collect();
+        let ready =
+            |under: &&Under| self.is_ready(of, **under, plan.base.config.under, &isr, &is_core);
+        // (The last step is to stay, for which nothing more is needed.)
+        let Some(&under) = plan.steps.iter().find(ready) else { return self.give_up_bid(of) };
+        let Some(rule) = self.rosters.rule(under) else { return self.give_up_bid(of) };
+        isr.retain(|member| rule.admits(member));
+        let replicas: Vec<NodeName> = rule.replicas(of).collect();
         let complete = replicas.iter().all(|name| isr.iter().any(|m| m.name == *name));
-        if complete && replicas.iter().any(|&name| is_core(name)) {
+        if complete && replicas.iter().any(|&name| is_core(name)) && !rule.is_joint() {
             isr.retain(|member| replicas.contains(&member.name));
         }
         let has = |name: &NodeName| isr.iter().any(|member| member.name == *name);
         let may = |name: &NodeName| has(name) && (is_core(*name) || early.is_some());
-        let first = replicas.first().copied().filter(may);
+        let first = replicas.first().copied().filter(may).filter(|_| !rule.is_joint());
         let me = Some(self.config.name).filter(|name| has(name));
-        let other = || roster.names(of).find(|&name| has(&name) && is_core(name));
+        let other = || rule.order(of).find(|&name| has(&name) && is_core(name));
         let master = first.or(me).or_else(other);
-        let config = Configuration { regime: bid.regime, master, isr };
+        let config = Configuration { regime: bid.regime, under, master, isr };
         let proposal = Proposal { config, ancestors: plan.base.ancestors.clone() };
         let joined: Vec<NodeName> = joined.iter().map(|member| member.name).collect();
         self.propose(of, proposal, joined, desk);
     }
 
     /// The roster-master, if it has promised: with a mutant it becomes the master whatever it has.
-    fn first_replica(&self, of: Partition, reports: &BTreeMap<usize, Report>) -> Option<Member> {
-        let roster = self.roster.as_ref()?;
-        let name = roster.replicas(of).next()?;
-        let place = roster.standing.roster.place(name)?;
-        let start = reports.get(&place)?.start;
-        Some(Member { name, voter: roster.standing.voters[place], start })
+    fn first_replica(&self, of: Partition, reports: &BTreeMap<Voter, Report>) -> Option<Member> {
+        let rule = self.rosters.rule(self.at(of).newest().under)?;
+        let name = rule.replicas(of).next()?;
+        let (voter, report) = reports.iter().find(|(voter, _)| voter.0 == name)?;
+        Some(Member { name, voter: voter.1, start: report.start })
+    }
+
+    /// Whether a configuration with this ISR may stand under that, coming from what the base stands under: somebody of the
+    /// core stays, and whoever is to have a copy under a new roster alone, and is heard, has one.
+    fn is_ready(
+        &self,
+        of: Partition,
+        under: Under,
+        from: Under,
+        isr: &[Member],
+        is_core: &dyn Fn(NodeName) -> bool,
+    ) -> bool {
+        let Some(rule) = self.rosters.rule(under) else { return false };
+        let stay = |member: &Member| rule.admits(member) && is_core(member.name);
+        let has = |name: &NodeName| isr.iter().any(|member| member.name == *name);
+        let arrives = from.joint && !under.joint;
+        isr.iter().any(stay) && (!arrives || self.wanted(of, under).iter().all(has))
+    }
+
+    /// Whether a partition that is served may come nearer to the newest roster, with those that are heard.
+    pub(super) fn moves(&self, of: Partition, config: &Configuration) -> bool {
+        let steps = self.rosters.steps(config.under);
+        let may = |step: &Under| {
+            let member = |name| config.member(name).is_some();
+            self.hears_quorum(of, *step)
+                && self.is_ready(of, *step, config.under, &config.isr, &member)
+        };
+        steps.into_iter().take_while(|step| *step != config.under).any(|step| may(&step))
     }
 
     /// Step 4, with this node's own acceptance.
@@ -325,12 +375,14 @@ impl Strong {
         joined: Vec<NodeName>,
         desk: &mut Desk<'_>,
     ) {
-        let Some(place) = self.votes() else { return };
+        if !self.votes() {
+            return;
+        }
         self.accept(of, proposal.clone());
         if !joined.is_empty() {
             desk.facts.sometimes("a copy that had caught up joined");
         }
-        let accepted = VoterSet::default().with(place);
+        let accepted = vec![self.me()];
         self.say_to_voters(&Item::Accept { of, proposal: proposal.clone() });
         if let Some(bid) = &mut self.part(of).bid {
             bid.phase = Phase::Accepting { proposal, accepted };
@@ -347,18 +399,21 @@ impl Strong {
         regime: Regime,
         desk: &mut Desk<'_>,
     ) {
-        let Some(place) = self.voter_place(from) else { return };
+        let Some(voter) = self.voter(from) else { return };
         let part = self.part(of);
         let Some(bid) = part.bid.as_mut().filter(|bid| bid.regime == regime) else { return };
         let Phase::Accepting { accepted, .. } = &mut bid.phase else { return };
-        *accepted = accepted.with(place);
+        if !accepted.contains(&voter) {
+            accepted.push(voter);
+        }
         self.go_on_if_accepted(of, desk);
     }
 
     fn go_on_if_accepted(&mut self, of: Partition, desk: &mut Desk<'_>) {
-        let (Some(roster), Some(bid)) = (&self.roster, &self.at(of).bid) else { return };
+        let Some(bid) = &self.at(of).bid else { return };
         let Phase::Accepting { proposal, accepted } = &bid.phase else { return };
-        if !roster.may_decide(*accepted, of) {
+        let rule = self.rosters.rule(proposal.config.under);
+        if !rule.is_some_and(|rule| rule.may_decide(accepted, of)) {
             return;
         }
         let config = proposal.config.clone();
@@ -437,11 +492,15 @@ impl Strong {
     }
 
     /// Who is to have a copy, as things are: the first nodes of the succession that are heard.
-    pub(super) fn wanted(&self, of: Partition) -> Vec<NodeName> {
-        let Some(roster) = &self.roster else { return Vec::new() };
-        let voter = |name: &NodeName| {
-            *name == self.config.name || (self.hears(*name) && self.voter_place(*name).is_some())
-        };
-        roster.names(of).filter(voter).take(roster.succession.copies()).collect()
+    pub(super) fn wanted(&self, of: Partition, under: Under) -> Vec<NodeName> {
+        let Some(rule) = self.rosters.rule(under) else { return Vec::new() };
+        rule.wanted(of, |name| {
+            let voter = if name == self.config.name {
+                Some(self.me())
+            } else {
+                self.voter(name).filter(|_| self.hears(name))
+            };
+            voter.is_some_and(|(name, voter)| rule.admits(&Member { name, voter, start: Start(0) }))
+        })
     }
 }

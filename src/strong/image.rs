@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{Lsn, Partition};
 
+use super::council::Ballot;
 use super::frame::BadFrame;
-use super::message::{Durable, Standing};
+use super::message::Durable;
 use super::part::Part;
 use super::regime::{Configuration, Proposal, Regime, Start, VoterId};
+use super::standing::Standing;
 use super::tail::{Entry, History, KeyChange, Tail};
 use super::trust::{Known, Mark};
 use super::{Copies, Strong};
@@ -29,8 +31,13 @@ pub struct NodeImage {
     mark: Mark,
     amnesiac: bool,
     known: Vec<(VoterId, Mark, bool)>,
-    /// The roster, and whether it is in force.
-    standing: Option<(Standing, bool)>,
+    /// The rosters in force, the oldest first.
+    rosters: Vec<Standing>,
+    /// The first one, while not all its nodes are known to have accepted it.
+    proposed: Option<Standing>,
+    /// The highest ballot promised for the next decision, and what was accepted for it.
+    promised: Ballot,
+    accepted: Option<(Ballot, Standing)>,
     /// What is written is told only when it is durable.
     pub always: bool,
 }
@@ -69,15 +76,16 @@ impl Image {
 
 impl Strong {
     pub fn node_image(&self, always: bool) -> Image {
-        let proposed = self.proposed.as_ref().map(|(standing, _)| (standing.clone(), false));
-        let in_force = self.roster.as_ref().map(|roster| (roster.standing.clone(), true));
         let (start, nonce, lost_at) = (self.start, self.nonce, self.lost_at);
         let known = self.known.iter().map(|(&voter, known)| (voter, known.mark, known.amnesiac));
         Image::Node(Box::new(NodeImage {
             mark: Mark { start, nonce, lost_at, written: self.written },
             amnesiac: self.amnesiac,
             known: known.collect(),
-            standing: in_force.or(proposed),
+            rosters: self.rosters.all().cloned().collect(),
+            proposed: self.proposed.as_ref().map(|(standing, _)| standing.clone()),
+            promised: self.council.promised,
+            accepted: self.council.accepted.clone(),
             always,
         }))
     }
@@ -117,13 +125,11 @@ impl Strong {
                 self.known = known
                     .map(|(voter, mark, amnesiac)| (voter, Known { mark, amnesiac }))
                     .collect();
-                match node.standing {
-                    Some((standing, true)) => self.put_in_force(standing),
-                    Some((standing, false)) => {
-                        self.proposed = Some((standing, [].into()));
-                    }
-                    None => {}
+                for standing in node.rosters {
+                    self.adopt(standing);
                 }
+                self.proposed = node.proposed.map(|standing| (standing, [].into()));
+                (self.council.promised, self.council.accepted) = (node.promised, node.accepted);
                 self.covered = vec![Lsn(0); usize::from(self.config.partitions)];
             }
             Image::Part(image) => {
@@ -153,7 +159,10 @@ impl Strong {
             | Durable::Seen { .. }
             | Durable::SeenMore { .. }
             | Durable::Roster { .. }
-            | Durable::RosterHeld => return false,
+            | Durable::RosterHeld
+            | Durable::Decided { .. }
+            | Durable::CouncilPromise { .. }
+            | Durable::CouncilAccept { .. } => return false,
             Durable::Promise { of, .. }
             | Durable::Accept { of, .. }
             | Durable::Chosen { of, .. }

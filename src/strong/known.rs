@@ -3,9 +3,10 @@
 use crate::base::ids::Partition;
 use crate::base::time::{Mono, Span};
 
-use super::message::{Durable, Standing};
+use super::message::Durable;
 use super::regime::Configuration;
 use super::roster::NodeName;
+use super::standing::{Standing, Under};
 use super::succession::Succession;
 use super::{Route, Strong};
 
@@ -13,16 +14,38 @@ impl Strong {
     /// Identity of the cluster whose roster this node has.
     pub fn cluster(&self) -> Option<u64> {
         let proposed = self.proposed.as_ref().map(|(standing, _)| standing.cluster);
-        self.roster.as_ref().map(|roster| roster.standing.cluster).or(proposed)
+        self.rosters.newest().map(|newest| newest.cluster).or(proposed)
     }
 
-    /// The roster in force.
+    /// The newest decision about the roster that is in force.
     pub fn standing(&self) -> Option<&Standing> {
-        self.roster.as_ref().map(|roster| &roster.standing)
+        self.rosters.newest()
     }
 
+    /// That of its roster.
     pub fn succession(&self) -> Option<&Succession> {
-        self.roster.as_ref().map(|roster| &roster.succession)
+        self.rosters.succession()
+    }
+
+    /// Whether this node votes: its data directory is of a roster in force, and not an older one.
+    pub fn may_vote(&self) -> bool {
+        self.votes()
+    }
+
+    /// All nodes of the rosters in force, in the order of their names.
+    pub fn nodes(&self) -> Vec<NodeName> {
+        self.rosters.nodes()
+    }
+
+    /// The roster-replicas of a partition, the roster-master first, under the roster that it has come to.
+    pub fn replicas(&self, of: Partition) -> Vec<NodeName> {
+        let rule = self.rosters.rule(self.at(of).chosen.under);
+        rule.map(|rule| rule.replicas(of).collect()).unwrap_or_default()
+    }
+
+    /// How many partitions do not yet stand under it alone.
+    pub fn moving(&self) -> usize {
+        self.partitions().filter(|&of| !self.has_arrived(of)).count()
     }
 
     pub fn name(&self) -> NodeName {
@@ -69,5 +92,38 @@ impl Strong {
     /// A last record of a life that has ended in order: all before is durable.
     pub fn stopped(&mut self) {
         self.write_down(Durable::Stopped);
+    }
+
+    /// Whether a partition stands under the newest decision alone, or there is none.
+    pub fn has_arrived(&self, of: Partition) -> bool {
+        let there = |version| Under { version, joint: false } == self.at(of).chosen.under;
+        self.rosters.newest().is_none_or(|newest| there(newest.version))
+    }
+
+    /// What a node thinks of a partition, for those who ask why it is not served.
+    pub fn told(&self, of: Partition) -> String {
+        let part = self.at(of);
+        format!(
+            "\n  {:?} {:?}, votes {:?}: promised {:?} to {:?}, chosen {:?}, accepted {:?}, intact {:?}, {:?} committed {}, \
+             serving {:?}, reign {:?}, bid {:?}, vacant {:?}, busy {}, heard {:?}, under {:?}, rosters {:?}",
+            self.config.name,
+            self.start,
+            self.votes(),
+            part.promised,
+            part.promised_to,
+            part.chosen.regime,
+            part.accepted.iter().map(|p| p.config.regime).collect::<Vec<_>>(),
+            part.intact,
+            part.tail.last(),
+            part.tail.committed(),
+            part.serving,
+            part.reign.as_ref().map(|r| (r.config.regime, r.serves, &r.followers)),
+            part.bid,
+            part.vacant_since,
+            self.busy.contains(&of),
+            self.heard.iter().map(|m| (m.name, m.start)).collect::<Vec<_>>(),
+            part.chosen.under,
+            self.rosters.all().map(|s| (s.version, s.change)).collect::<Vec<_>>(),
+        )
     }
 }

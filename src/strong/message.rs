@@ -4,21 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ids::Partition;
 
-use super::regime::{Configuration, Proposal, Regime, Report, Start, VoterId};
-use super::roster::{NodeName, Roster};
+use super::council::Ballot;
+use super::regime::Start;
+use super::regime::{Configuration, Proposal, Regime, Report, VoterId};
+use super::roster::NodeName;
+use super::standing::Standing;
 use super::tail::{Entry, History, KeyChange, LogState, Place};
 use super::trust::{Mark, Written};
-
-/// A roster that is in force once all its nodes have accepted it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Standing {
-    /// Random identity of the cluster: nodes of different ones refuse each other.
-    pub cluster: u64,
-    pub version: u32,
-    pub roster: Roster,
-    /// The data directories that may vote, by their nodes' places in the roster.
-    pub voters: Vec<VoterId>,
-}
 
 /// What a log transfer is part of.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -57,6 +49,34 @@ pub enum Item {
         cluster: u64,
         version: u32,
         by_all: bool,
+    },
+    /// A decision about the roster that is in force.
+    Decided {
+        standing: Standing,
+    },
+    /// Promise to accept no lower ballot for the decision of this version.
+    CouncilPromise {
+        version: u32,
+        ballot: Ballot,
+    },
+    CouncilPromised {
+        version: u32,
+        ballot: Ballot,
+        accepted: Option<(Ballot, Standing)>,
+    },
+    /// Accept this as the decision of its version.
+    CouncilAccept {
+        ballot: Ballot,
+        standing: Standing,
+    },
+    CouncilAccepted {
+        version: u32,
+        ballot: Ballot,
+    },
+    /// A higher ballot was promised.
+    CouncilRefused {
+        version: u32,
+        promised: Ballot,
     },
     /// Would you promise? (Step 0)
     Ask {
@@ -187,6 +207,18 @@ pub enum Durable {
     },
     /// All nodes of the roster have it.
     RosterHeld,
+    /// A later roster was decided.
+    Decided {
+        standing: Standing,
+    },
+    CouncilPromise {
+        version: u32,
+        ballot: Ballot,
+    },
+    CouncilAccept {
+        ballot: Ballot,
+        standing: Standing,
+    },
     Promise {
         of: Partition,
         regime: Regime,
@@ -262,6 +294,9 @@ impl Durable {
             | Durable::Seen { .. }
             | Durable::Roster { .. }
             | Durable::RosterHeld
+            | Durable::Decided { .. }
+            | Durable::CouncilPromise { .. }
+            | Durable::CouncilAccept { .. }
             | Durable::Promise { .. }
             | Durable::Accept { .. }
             | Durable::Chosen { .. }

@@ -6,6 +6,7 @@
 //! if [`Durable::comes_first`] says so of it, or always under `appendfsync always`.
 
 mod bid;
+pub mod council;
 mod follow;
 pub mod frame;
 pub mod image;
@@ -18,6 +19,7 @@ pub mod regime;
 mod reign;
 pub mod roster;
 mod round;
+pub mod standing;
 pub mod succession;
 pub mod tail;
 #[cfg(test)]
@@ -34,14 +36,17 @@ use crate::base::mutant::{Mutants, StrongMutant};
 use crate::base::rng::Rng;
 use crate::base::time::{Mono, Span};
 
-use self::message::{Durable, Item, Standing};
+use self::council::Council;
+use self::message::{Durable, Item};
 use self::part::{Part, Reign, Waiting};
 use self::regime::{Configuration, Member, Regime, Start, VoterId};
 use self::round::Round;
+use self::standing::{Rosters, Standing, Under, Voter};
 use self::tail::{Entry, KeyChange, KeyState, Tail};
 use self::trust::{Known, Written};
 use self::view::Peer;
 
+pub use self::council::{Change, ChangeError, FoundError};
 pub use self::part::Ticket;
 pub use self::quorum::{VoterSet, may_decide};
 pub use self::roster::{NodeName, RackId, Roster, RosterError, RosterNode};
@@ -128,8 +133,10 @@ pub struct Strong {
     /// That it is not was compared with all who can be reached, or until then.
     compared: bool,
     compare_until: Mono,
-    roster: Option<InForce>,
-    /// Accepted, and not yet known to be accepted by all of its nodes: who has.
+    rosters: Rosters,
+    /// What is to become of the next.
+    council: Council,
+    /// The first one, accepted, and not yet known to be accepted by all of its nodes: who has.
     proposed: Option<(Standing, BTreeSet<NodeName>)>,
     peers: BTreeMap<NodeName, Peer>,
     parts: Vec<Part>,
@@ -155,51 +162,12 @@ pub struct Strong {
     rng: Rng,
 }
 
-/// The roster in force, and what follows from it.
-#[derive(Debug)]
-struct InForce {
-    standing: Standing,
-    succession: Succession,
-    /// This node's place in it, if its data directory may vote.
-    place: Option<usize>,
-    mutants: Mutants,
-}
-
-impl InForce {
-    fn order(&self, of: Partition) -> &[u8] {
-        self.succession.order(of)
-    }
-
-    fn may_decide(&self, set: VoterSet, of: Partition) -> bool {
-        let decides = |set| may_decide(set, self.order(of), self.succession.copies());
-        if self.mutants.has_strong(StrongMutant::QuorumOffByOne) {
-            return self.order(of).iter().any(|&one| decides(set.with(usize::from(one))));
-        }
-        decides(set)
-    }
-
-    fn name(&self, place: usize) -> NodeName {
-        self.standing.roster.nodes()[place].name
-    }
-
-    fn replicas(&self, of: Partition) -> impl Iterator<Item = NodeName> {
-        self.succession.replicas(of).iter().map(|&place| self.name(usize::from(place)))
-    }
-
-    /// The nodes of a partition in the order of its succession.
-    fn names(&self, of: Partition) -> impl Iterator<Item = NodeName> {
-        self.order(of).iter().map(|&place| self.name(usize::from(place)))
-    }
-
-    fn set(&self, names: impl IntoIterator<Item = NodeName>) -> VoterSet {
-        names.into_iter().filter_map(|name| self.standing.roster.place(name)).collect()
-    }
-}
-
 impl Strong {
     /// A node that has never been in a cluster, or whose records are about to be read.
     pub fn new(config: StrongConfig, voter: VoterId, rng: Rng) -> Strong {
-        let nobody = Configuration { regime: Regime(0), master: None, isr: Vec::new() };
+        let under = Under::default();
+        let nobody = Configuration { regime: Regime(0), under, master: None, isr: Vec::new() };
+        let rosters = Rosters::new(config.partitions, config.mutants);
         let parts = (0..config.partitions).map(|_| Part::new(nobody.clone(), None)).collect();
         Strong {
             config,
@@ -213,7 +181,8 @@ impl Strong {
             amnesiac: false,
             compared: false,
             compare_until: Mono(0),
-            roster: None,
+            rosters,
+            council: Council::default(),
             proposed: None,
             peers: BTreeMap::new(),
             parts,
@@ -263,6 +232,13 @@ impl Strong {
                 if let Some((standing, _)) = self.proposed.take() {
                     self.put_in_force(standing);
                 }
+            }
+            Durable::Decided { standing } => self.adopt(standing),
+            Durable::CouncilPromise { version, ballot } => {
+                self.recover_council(version, ballot, None);
+            }
+            Durable::CouncilAccept { ballot, standing } => {
+                self.recover_council(standing.version, ballot, Some(standing));
             }
             Durable::Promise { of, regime } => self.part(of).promise(regime),
             Durable::Accept { of, proposal } => {
@@ -328,91 +304,13 @@ impl Strong {
         }
     }
 
-    // ----- the roster ------------------------------------------------------------------------
-
-    /// Begins a cluster: its first roster, of these nodes that this one hears.
-    ///
-    /// # Errors
-    /// There is a roster already, or one is being accepted; or a node of it is not heard.
-    pub fn found(&mut self, roster: Roster, now: Mono) -> Result<(), FoundError> {
-        if self.roster.is_some() || self.proposed.is_some() {
-            return Err(FoundError::Exists);
-        }
-        let mut voters = Vec::new();
-        for node in roster.nodes() {
-            let voter = if node.name == self.config.name {
-                Some(self.voter)
-            } else {
-                self.peers.get(&node.name).filter(|peer| self.is_fresh(peer, now)).map(|p| p.voter)
-            };
-            voters.push(voter.ok_or(FoundError::NotHeard(node.name))?);
-        }
-        let cluster = self.rng.next_u64();
-        self.accept_roster(Standing { cluster, version: 1, roster, voters });
-        self.next_beat = now;
-        Ok(())
-    }
-
-    fn accept_roster(&mut self, standing: Standing) {
-        self.write_down(Durable::Roster { standing: standing.clone() });
-        let place = standing.roster.place(self.config.name);
-        let names_me = place.is_some_and(|place| standing.voters[place] == self.voter);
-        let held = names_me.then_some(self.config.name).into_iter().collect();
-        self.proposed = Some((standing, held));
-        self.roster_held_by_all();
-    }
-
-    /// The proposed roster is in force if all its nodes have accepted it.
-    fn roster_held_by_all(&mut self) {
-        let Some((standing, held)) = &self.proposed else { return };
-        if standing.roster.nodes().iter().all(|node| held.contains(&node.name)) {
-            let standing = standing.clone();
-            self.proposed = None;
-            self.write_down(Durable::RosterHeld);
-            self.put_in_force(standing);
-            self.look_at_all();
-        }
-    }
-
-    /// Whether a roster names this data directory.
-    fn is_named(&self, standing: &Standing, place: usize) -> bool {
-        standing.voters[place] == self.voter || self.has(StrongMutant::WipedVotes)
-    }
-
-    fn put_in_force(&mut self, standing: Standing) {
-        let roster = &standing.roster;
-        let place = roster.place(self.config.name).filter(|&place| self.is_named(&standing, place));
-        let mutants = self.config.mutants;
-        let succession = Succession::of_first(roster, self.config.partitions);
-        let in_force = InForce { succession, place, mutants, standing: standing.clone() };
-        for at in 0..self.config.partitions {
-            let of = Partition(at);
-            let mut isr: Vec<Member> = in_force
-                .succession
-                .replicas(of)
-                .iter()
-                .map(|&place| Member {
-                    name: in_force.name(usize::from(place)),
-                    voter: standing.voters[usize::from(place)],
-                    start: Start(0),
-                })
-                .collect();
-            isr.sort();
-            let holds = place.is_some() && isr.iter().any(|m| m.name == self.config.name);
-            let part = &mut self.parts[usize::from(at)];
-            if part.chosen.regime == Regime(0) {
-                part.chosen.isr = isr;
-                part.intact = (holds && !self.amnesiac).then_some(Start(0));
-            }
-        }
-        self.roster = Some(in_force);
-    }
-
     // ----- clients ---------------------------------------------------------------------------
 
     /// Where requests for a partition go.
     pub fn route(&self, of: Partition, now: Mono) -> Route {
-        let Some(roster) = &self.roster else { return Route::Down(Reason::NoRoster) };
+        if self.rosters.newest().is_none() {
+            return Route::Down(Reason::NoRoster);
+        }
         let part = self.at(of);
         if part.serves() {
             return Route::Here;
@@ -427,8 +325,7 @@ impl Strong {
         {
             return Route::Moved(name);
         }
-        let heard = self.heard_voters();
-        let quorum = roster.may_decide(heard, of);
+        let quorum = self.hears_quorum(of, part.newest().under);
         Route::Down(if quorum { Reason::NoMaster } else { Reason::NoQuorum })
     }
 
@@ -536,11 +433,9 @@ impl Strong {
         }
     }
 
-    /// Says it to all other voters of the roster.
+    /// Says it to all other nodes of the rosters in force.
     fn say_to_voters(&mut self, item: &Item) {
-        let Some(roster) = &self.roster else { return };
-        let names: Vec<NodeName> = roster.standing.roster.nodes().iter().map(|n| n.name).collect();
-        for name in names {
+        for name in self.rosters.nodes() {
             if name != self.config.name {
                 self.say(name, item.clone());
             }
@@ -554,27 +449,18 @@ impl Strong {
         }
     }
 
-    /// The place of a peer in the roster, if its data directory may vote.
-    fn voter_place(&self, name: NodeName) -> Option<usize> {
-        let roster = self.roster.as_ref()?;
-        let place = roster.standing.roster.place(name)?;
+    /// A peer as a voter, if its data directory may vote.
+    fn voter(&self, name: NodeName) -> Option<Voter> {
         let peer = self.peers.get(&name).filter(|peer| peer.marked)?;
         let forgot = self.known.get(&peer.voter).is_some_and(|known| known.amnesiac);
-        let named = roster.standing.voters[place] == peer.voter;
-        ((named || self.has(StrongMutant::WipedVotes)) && !forgot).then_some(place)
+        let voter = (name, peer.voter);
+        (self.rosters.names(voter) && !forgot).then_some(voter)
     }
 
     /// Whether a configuration's ISR alone may decide.
     fn isr_decides(&self, of: Partition, reign: &Reign) -> bool {
-        let isr = reign.config.isr.iter().map(|member| member.name);
-        self.roster.as_ref().is_some_and(|roster| roster.may_decide(roster.set(isr), of))
+        let isr: Vec<Voter> = reign.config.isr.iter().map(Member::voter).collect();
+        let rule = self.rosters.rule(reign.config.under);
+        rule.is_some_and(|rule| rule.may_decide(&isr, of))
     }
-}
-
-/// Why no cluster was begun.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum FoundError {
-    /// There is a roster.
-    Exists,
-    NotHeard(NodeName),
 }

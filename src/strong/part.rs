@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::time::Mono;
 
-use super::quorum::VoterSet;
 use super::regime::{Base, Configuration, Member, Proposal, Regime, Report, Start};
 use super::roster::NodeName;
+use super::standing::{Under, Voter};
 use super::tail::{LogState, Tail};
 
 /// Names what a client waits for; chosen by the caller.
@@ -117,13 +117,13 @@ pub struct Bid {
 #[derive(Debug)]
 pub enum Phase {
     /// Step 0.
-    Asking { yes: VoterSet },
+    Asking { yes: Vec<Voter> },
     /// Steps 1 and 2.
-    Promising { reports: BTreeMap<usize, Report> },
+    Promising { reports: BTreeMap<Voter, Report> },
     /// Step 3.
     Joining { plan: Plan, joiners: BTreeMap<NodeName, Joiner> },
     /// Step 4.
-    Accepting { proposal: Proposal, accepted: VoterSet },
+    Accepting { proposal: Proposal, accepted: Vec<Voter> },
 }
 
 /// What a new configuration is made of.
@@ -131,7 +131,9 @@ pub enum Phase {
 pub struct Plan {
     pub base: Base,
     pub core: Vec<Member>,
-    pub reports: BTreeMap<usize, Report>,
+    pub reports: BTreeMap<Voter, Report>,
+    /// Under what it may stand, as those say who have promised: what leads on first.
+    pub steps: Vec<Under>,
 }
 
 /// A catching-up copy that is to become a member.

@@ -28,6 +28,11 @@ impl VoterSet {
         VoterSet(self.0 & !others.0)
     }
 
+    #[must_use]
+    pub fn and(self, others: VoterSet) -> VoterSet {
+        VoterSet(self.0 | others.0)
+    }
+
     pub fn contains(self, place: usize) -> bool {
         self.0 >> place & 1 == 1
     }

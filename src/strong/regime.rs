@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::ids::Partition;
 use crate::base::mutant::{Mutants, StrongMutant};
 
-use super::message::Standing;
-use super::quorum::{VoterSet, may_decide};
-use super::roster::{NodeName, Roster};
+use super::roster::NodeName;
+use super::standing::{Rosters, Under, Voter};
 use super::tail::LogState;
 
 /// Number of a reign of one master over one partition: only grows. 0 is the roster's own configuration, which has no
@@ -38,6 +38,7 @@ pub struct Member {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Configuration {
     pub regime: Regime,
+    pub under: Under,
     /// `None` in the roster's configuration only.
     pub master: Option<NodeName>,
     /// By name. The master is one of them.
@@ -64,6 +65,12 @@ pub struct Report {
     pub log: LogState,
 }
 
+impl Member {
+    pub fn voter(&self) -> Voter {
+        (self.name, self.voter)
+    }
+}
+
 impl Regime {
     pub fn next(self) -> Regime {
         Regime(self.0.saturating_add(1))
@@ -85,19 +92,20 @@ pub struct Base {
     pub ancestors: Vec<Configuration>,
 }
 
-/// The base, from what a quorum of the roster's voters reports, by their places in it.
+/// The base, from what voters report. `None`: a configuration that may have been chosen stands under a decision that
+/// is not known here.
 ///
 /// A configuration newer than all that are known to be chosen is passed over if those voters that have not answered,
-/// together with those that report it, contain no quorum: then it never had one.
+/// together with those that report it, contain no quorum of its rosters: then it never had one.
 ///
 /// # Panics
 /// If there is no report.
 pub fn base_of(
-    reports: &[(usize, &Report)],
-    roster: &Roster,
-    order: &[u8],
+    reports: &[(Voter, &Report)],
+    of: Partition,
+    rosters: &Rosters,
     mutants: Mutants,
-) -> Base {
+) -> Option<Base> {
     let chosen = reports.iter().map(|(_, report)| &report.chosen).max_by_key(|c| c.regime);
     let chosen = chosen.expect("a quorum has somebody in it");
     let mut newer: Vec<&Configuration> = reports
@@ -108,8 +116,7 @@ pub fn base_of(
         .collect();
     newer.sort_by_key(|config| core::cmp::Reverse(config.regime));
     newer.dedup();
-    let answered: VoterSet = reports.iter().map(|(place, _)| *place).collect();
-    let silent = VoterSet::all(roster.nodes().len()).without(answered);
+    let answered: Vec<Voter> = reports.iter().map(|(voter, _)| *voter).collect();
     let maybe_chosen = |config: &Configuration| {
         let reporters = reports.iter().filter(|(_, report)| {
             report.accepted.iter().any(|proposal| {
@@ -118,49 +125,48 @@ pub fn base_of(
                 accepted == config.regime || (newer && accepted > config.regime)
             })
         });
-        let set = reporters.fold(silent, |set, (place, _)| set.with(*place));
-        may_decide(set, order, roster.copies())
+        let reporters: Vec<Voter> = reporters.map(|(voter, _)| *voter).collect();
+        Some(rosters.rule(config.under)?.may_have_been_chosen(&answered, &reporters, of))
     };
     // What stands behind the base stays named while it may have been chosen, too.
-    let mut may: Vec<Configuration> =
-        newer.into_iter().filter(|config| maybe_chosen(config)).cloned().collect();
+    let mut may: Vec<Configuration> = Vec::new();
+    for config in newer {
+        // (Of one behind the base that stands under a decision not known here nothing is left out.)
+        if maybe_chosen(config).or((!may.is_empty()).then_some(true))? {
+            may.push(config.clone());
+        }
+    }
     if may.is_empty() {
-        return Base { config: chosen.clone(), ancestors: Vec::new() };
+        return Some(Base { config: chosen.clone(), ancestors: Vec::new() });
     }
     let config = may.remove(0);
     let mut ancestors = vec![config.clone()];
     ancestors.append(&mut may);
-    Base { config, ancestors }
+    Some(Base { config, ancestors })
 }
 
 /// Those of the base's ISR that have promised and whose copies are intact since then, or restarted without loss, by name.
 pub fn core_of(
     base: &Configuration,
-    standing: &Standing,
-    reports: &[(usize, &Report)],
+    reports: &[(Voter, &Report)],
     mutants: Mutants,
 ) -> Vec<NodeName> {
     let by_name = mutants.has_strong(StrongMutant::MemberByName);
     let in_core = |member: &&Member| {
-        let Some(place) = standing.roster.place(member.name) else { return false };
-        let Some((_, report)) = reports.iter().find(|(of, _)| *of == place) else { return false };
-        let same = standing.voters[place] == member.voter;
+        let report = reports.iter().find(|(voter, _)| voter.0 == member.name);
+        let Some(&(voter, report)) = report else { return false };
+        let same = voter == member.voter();
         report.intact.is_some_and(|since| by_name || (same && since <= member.start))
     };
     base.isr.iter().filter(in_core).map(|member| member.name).collect()
 }
 
 /// Those of the core that lack something committed. All of them have confirmed it once.
-pub fn without_committed(
-    core: &[NodeName],
-    roster: &Roster,
-    reports: &[(usize, &Report)],
-) -> Vec<NodeName> {
+pub fn without_committed(core: &[NodeName], reports: &[(Voter, &Report)]) -> Vec<NodeName> {
     let lacks = |name: &&NodeName| {
-        let log = |(place, report): &(usize, &Report)| {
-            (roster.nodes()[*place].name == **name).then(|| report.log.history.clone())
-        };
-        let Some(history) = reports.iter().find_map(log) else { return false };
+        let report = reports.iter().find(|(voter, _)| voter.0 == **name);
+        let Some((_, report)) = report else { return false };
+        let history = &report.log.history;
         reports.iter().any(|(_, report)| {
             let committed = report.log.history.place(report.log.committed);
             committed.is_some_and(|place| !history.has(place))

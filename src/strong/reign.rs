@@ -374,13 +374,15 @@ impl Strong {
 
     /// True if nothing is to be done until something happens.
     pub(super) fn tick_reign(&mut self, of: Partition, desk: &mut Desk<'_>) -> bool {
-        let Some(roster) = &self.roster else { return true };
-        if !roster.may_decide(self.heard_voters(), of) {
+        let Some(under) = self.at(of).reign.as_ref().map(|reign| reign.config.under) else {
+            return true;
+        };
+        if !self.hears_quorum(of, under) {
             desk.facts.sometimes("a master that hears no quorum stopped");
             self.abdicate(of, desk);
             return false;
         }
-        let wanted = self.wanted(of);
+        let wanted = self.wanted(of, under);
         self.keep_followers(of, &wanted, desk);
         let interval = self.config.heartbeat_interval;
         let Some(reign) = &self.at(of).reign else { return true };
@@ -402,21 +404,27 @@ impl Strong {
             follower.is_some_and(|f| f.mode == Mode::Stream && f.acked + NEARLY >= last)
         };
         let grows = !outside.is_empty() && outside.iter().all(caught_up);
+        // (Under two rosters all who have a copy keep it.)
+        let Some(rule) = self.rosters.rule(under) else { return true };
         let extra = outside.is_empty()
-            && self.roster.as_ref().is_some_and(|r| r.replicas(of).all(isr))
+            && !rule.is_joint()
+            && rule.replicas(of).all(isr)
             && reign.config.isr.len() > wanted.len();
+        let moves = self.moves(of, &reign.config);
+        let arrives = self.rosters.steps(under).len() == 1;
         let first = wanted.first().copied().unwrap_or(self.config.name);
-        let hands_back = self.roster.as_ref().and_then(|r| r.replicas(of).next()) == Some(first)
+        let hands_back = rule.replicas(of).next() == Some(first)
+            && !rule.is_joint()
             && first != self.config.name
             && (isr(first) || self.has(StrongMutant::HandBackEarly));
-        if (grows || extra || hands_back) && age >= interval {
-            if hands_back && !grows {
+        if (grows || extra || hands_back || moves) && age >= interval {
+            if hands_back && !grows && !moves {
                 desk.facts.sometimes("a partition was handed back");
             }
             self.start_bid(of, desk);
             return false;
         }
-        let quiet = outside.is_empty() && !extra && !hands_back;
+        let quiet = outside.is_empty() && !extra && !hands_back && arrives;
         self.send_again(of, desk) && quiet
     }
 

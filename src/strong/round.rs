@@ -8,9 +8,9 @@ use crate::base::mutant::StrongMutant;
 use crate::base::time::Mono;
 
 use super::message::Item;
-use super::quorum::VoterSet;
 use super::regime::{Member, Regime};
 use super::roster::NodeName;
+use super::standing::Voter;
 use super::{Desk, Strong};
 
 /// Rounds under way at most: those of others do not wait for a peer that is silent.
@@ -29,7 +29,7 @@ struct Asked {
     regime: Regime,
     /// The last entry made before.
     last: u64,
-    answered: VoterSet,
+    answered: Vec<Voter>,
 }
 
 impl Strong {
@@ -42,19 +42,21 @@ impl Strong {
         let mut parts = BTreeMap::new();
         let mut asked: BTreeMap<NodeName, Vec<(Partition, Regime)>> = BTreeMap::new();
         for of in core::mem::take(&mut self.wants_round) {
-            let Some(place) = self.votes() else { continue };
+            if !self.votes() {
+                continue;
+            }
             let part = self.at(of);
             let Some(reign) = part.reign.as_ref().filter(|reign| reign.serves) else { continue };
             let regime = reign.config.regime;
             let all = !self.isr_decides(of, reign);
             for &name in self.peers.keys() {
                 let member = reign.config.member(name).is_some();
-                if member || (all && self.voter_place(name).is_some()) {
+                if member || (all && self.voter(name).is_some()) {
                     asked.entry(name).or_default().push((of, regime));
                 }
             }
             let last = part.tail.last().index;
-            let answered = VoterSet::default().with(place);
+            let answered = vec![self.me()];
             parts.insert(of, Asked { regime, last, answered });
             for wait in &mut self.part(of).waits {
                 if !wait.write && wait.round.is_none() {
@@ -73,7 +75,7 @@ impl Strong {
     }
 
     pub(super) fn on_round(&mut self, from: NodeName, id: u64, asked: Vec<(Partition, Regime)>) {
-        if self.votes().is_none() {
+        if !self.votes() {
             return;
         }
         let heard = self.has(StrongMutant::LowerRegimeHeard);
@@ -93,12 +95,14 @@ impl Strong {
         refused: &[(Partition, Regime)],
         desk: &mut Desk<'_>,
     ) {
-        let Some(place) = self.voter_place(from) else { return };
+        let Some(voter) = self.voter(from) else { return };
         let Some(round) = self.rounds.get_mut(&id) else { return };
         for (_, asked) in
             round.parts.iter_mut().filter(|(of, _)| refused.iter().all(|r| r.0 != **of))
         {
-            asked.answered = asked.answered.with(place);
+            if !asked.answered.contains(&voter) {
+                asked.answered.push(voter);
+            }
         }
         let answered: Vec<Partition> = round.parts.keys().copied().collect();
         for &(of, promised) in refused {
@@ -121,19 +125,17 @@ impl Strong {
         let Some(asked) = self.rounds.get(&id).and_then(|round| round.parts.get(&of)) else {
             return;
         };
-        let Some(roster) = &self.roster else { return };
         let reign =
             self.at(of).reign.as_ref().filter(|r| r.serves && r.config.regime == asked.regime);
         let Some(reign) = reign else {
             return self.forget_part(id, of);
         };
-        let answered = asked.answered;
-        let has = |name: NodeName| {
-            roster.standing.roster.place(name).is_some_and(|place| answered.contains(place))
-        };
+        let Some(rule) = self.rosters.rule(reign.config.under) else { return };
+        let answered = &asked.answered;
+        let has = |name: NodeName| answered.iter().any(|voter| voter.0 == name);
         let live = |m: &Member| m.name == self.config.name || self.is_linked(m);
         let all = reign.config.isr.iter().all(|member| has(member.name) && live(member));
-        if !all || !roster.may_decide(answered, of) {
+        if !all || !rule.may_decide(answered, of) {
             return;
         }
         let last = asked.last;

@@ -14,6 +14,7 @@ use crate::base::time::Mono;
 use super::message::{Durable, Item};
 use super::regime::{Member, Start, VoterId};
 use super::roster::NodeName;
+use super::standing::Voter;
 use super::{Desk, Strong};
 
 /// How much a voter has written down.
@@ -70,6 +71,9 @@ impl Strong {
             | Durable::Stopped
             | Durable::Roster { .. }
             | Durable::RosterHeld
+            | Durable::Decided { .. }
+            | Durable::CouncilPromise { .. }
+            | Durable::CouncilAccept { .. }
             | Durable::Promise { .. }
             | Durable::Accept { .. }
             | Durable::Chosen { .. }
@@ -85,20 +89,20 @@ impl Strong {
         }
     }
 
-    /// This node's place in the roster, if it may vote now.
-    pub(super) fn votes(&self) -> Option<usize> {
-        let place = self.roster.as_ref()?.place?;
-        (self.compared && !self.amnesiac).then_some(place)
+    /// Whether this node may vote now.
+    pub(super) fn votes(&self) -> bool {
+        self.compared && !self.amnesiac && self.rosters.names(self.me())
     }
 
-    /// A node votes after it has compared with every node of the roster that it can reach.
+    /// A node votes after it has compared with every node of the rosters that it can reach.
     pub(super) fn compare_with_all(&mut self, now: Mono) {
-        let Some(roster) = &self.roster else { return };
+        if self.compared || self.rosters.newest().is_none() {
+            return;
+        }
         let has = |name: NodeName| {
             name == self.config.name || self.peers.get(&name).is_some_and(|peer| peer.compared)
         };
-        let all = roster.standing.roster.nodes().iter().all(|node| has(node.name));
-        if !self.compared && (all || now >= self.compare_until) {
+        if self.rosters.nodes().into_iter().all(has) || now >= self.compare_until {
             self.compared = true;
             self.look_at_all();
         }
@@ -243,6 +247,10 @@ impl Strong {
     /// Whether this node's voter id has been found on an older disk.
     pub fn is_amnesiac(&self) -> bool {
         self.amnesiac
+    }
+
+    pub(super) fn me(&self) -> Voter {
+        (self.config.name, self.voter)
     }
 
     pub(super) fn myself(&self) -> Member {

@@ -5,9 +5,9 @@ use crate::base::mutant::StrongMutant;
 use crate::base::time::Mono;
 
 use super::message::Item;
-use super::quorum::VoterSet;
 use super::regime::{Member, Start, VoterId};
 use super::roster::NodeName;
+use super::standing::{Under, Voter};
 use super::trust::Written;
 use super::{Desk, Strong};
 
@@ -55,6 +55,13 @@ impl Strong {
         self.items.remove(&name);
         self.wholes.remove(&name);
         self.say_marks(name);
+        // Before anything that stands under them.
+        for standing in self.rosters.all().cloned().collect::<Vec<_>>() {
+            self.say(name, Item::Decided { standing });
+        }
+        if let Some(standing) = self.proposed.as_ref().map(|proposed| proposed.0.clone()) {
+            self.say(name, Item::Roster { standing });
+        }
         for of in self.partitions() {
             let part = self.part(of);
             // (If it still serves it says so: that it stopped may have got lost.)
@@ -75,11 +82,6 @@ impl Strong {
                 self.say(name, Item::Chosen { of, config });
                 self.dirty.insert(of);
             }
-        }
-        let in_force = self.roster.as_ref().map(|roster| &roster.standing);
-        if let Some(standing) = in_force.or(self.proposed.as_ref().map(|proposed| &proposed.0)) {
-            let standing = standing.clone();
-            self.say(name, Item::Roster { standing });
         }
         self.say_beat_to(name, desk.now);
         self.retry_rounds();
@@ -119,13 +121,29 @@ impl Strong {
             Item::Remembered { mark } => self.on_remembered(from, mark, desk),
             Item::Forgot { voter } => self.on_forgot(from, voter, desk),
             Item::Roster { standing } => {
-                if self.roster.is_none() && self.proposed.is_none() {
+                if self.rosters.newest().is_none() && self.proposed.is_none() {
                     self.accept_roster(standing);
                 }
                 self.say_roster_held(from);
             }
             Item::RosterHeld { cluster, version, by_all } => {
                 self.on_roster_held(from, cluster, version, by_all);
+            }
+            Item::Decided { standing } => self.on_decided(standing, desk),
+            Item::CouncilPromise { version, ballot } => {
+                self.on_council_promise(from, version, ballot);
+            }
+            Item::CouncilPromised { version, ballot, accepted } => {
+                self.on_council_promised(from, version, ballot, accepted);
+            }
+            Item::CouncilAccept { ballot, standing } => {
+                self.on_council_accept(from, ballot, standing);
+            }
+            Item::CouncilAccepted { version, ballot } => {
+                self.on_council_accepted(from, version, ballot, desk);
+            }
+            Item::CouncilRefused { version, promised } => {
+                self.on_council_refused(version, promised, desk.now);
             }
             Item::Ask { of, regime } => self.on_ask(from, of, regime, desk),
             Item::Answer { of, regime, yes, promised } => {
@@ -173,7 +191,7 @@ impl Strong {
     /// Nodes that are no voters, those of other clusters among them, have no say in partitions. (Before there is a roster
     /// it is not known who is: only hints who serves are kept then.)
     fn is_of_cluster(&self, from: NodeName) -> bool {
-        self.roster.is_none() || self.voter_place(from).is_some()
+        self.rosters.newest().is_none() || self.voter(from).is_some()
     }
 
     fn on_roster_held(&mut self, from: NodeName, cluster: u64, version: u32, by_all: bool) {
@@ -183,18 +201,18 @@ impl Strong {
         }
         // A disk that the roster does not name may have the roster, but does not hold it.
         let Some(voter) = self.peers.get(&from).map(|peer| peer.voter) else { return };
-        if standing.roster.place(from).is_some_and(|place| standing.voters[place] == voter) {
+        if standing.now.names((from, voter)) {
             held.insert(from);
         }
         if by_all {
-            held.extend(standing.roster.nodes().iter().map(|node| node.name));
+            held.extend(standing.now.roster.nodes().iter().map(|node| node.name));
         }
         self.roster_held_by_all();
     }
 
     fn say_roster_held(&mut self, to: NodeName) {
-        let (standing, by_all) = match (&self.roster, &self.proposed) {
-            (Some(roster), _) => (&roster.standing, true),
+        let (standing, by_all) = match (self.rosters.newest(), &self.proposed) {
+            (Some(newest), _) => (newest, true),
             (None, Some((standing, _))) => (standing, false),
             (None, None) => return,
         };
@@ -248,7 +266,8 @@ impl Strong {
         self.expire_waits(desk.now);
         self.expire_rounds(desk.now);
         self.compare_with_all(desk.now);
-        if self.votes().is_none() {
+        self.tick_council(desk);
+        if !self.votes() {
             return;
         }
         for of in self.busy.clone() {
@@ -299,9 +318,15 @@ impl Strong {
     }
 
     /// The voters heard at the last tick, with this node.
-    pub(super) fn heard_voters(&self) -> VoterSet {
-        let places = self.heard.iter().filter_map(|heard| self.voter_place(heard.name));
-        places.chain(self.votes()).collect()
+    pub(super) fn heard_voters(&self) -> Vec<Voter> {
+        let others = self.heard.iter().filter_map(|heard| self.voter(heard.name));
+        others.chain(self.votes().then(|| self.me())).collect()
+    }
+
+    /// Whether they may decide for a configuration that stands under this.
+    pub(super) fn hears_quorum(&self, of: Partition, under: Under) -> bool {
+        let rule = self.rosters.rule(under);
+        rule.is_some_and(|rule| rule.may_decide(&self.heard_voters(), of))
     }
 }
 
@@ -313,6 +338,12 @@ fn partition_of(item: &Item) -> Option<Partition> {
         | Item::Forgot { .. }
         | Item::Roster { .. }
         | Item::RosterHeld { .. }
+        | Item::Decided { .. }
+        | Item::CouncilPromise { .. }
+        | Item::CouncilPromised { .. }
+        | Item::CouncilAccept { .. }
+        | Item::CouncilAccepted { .. }
+        | Item::CouncilRefused { .. }
         | Item::Round { .. }
         | Item::RoundAnswer { .. } => None,
         Item::Ask { of, .. }

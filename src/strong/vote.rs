@@ -6,13 +6,22 @@ use crate::base::mutant::StrongMutant;
 use super::message::{Durable, Item};
 use super::regime::{Configuration, Proposal, Regime};
 use super::roster::NodeName;
+use super::standing::Voter;
 use super::tail::Tail;
 use super::{Desk, Outcome, Strong};
 
 impl Strong {
     /// Whether this node may vote at all, and for whom: voters answer voters.
     fn may_answer(&self, from: NodeName) -> bool {
-        self.votes().is_some() && self.voter_place(from).is_some()
+        self.votes() && self.voter(from).is_some()
+    }
+
+    /// A node by the data directory it was last linked with, or this one.
+    fn known_voter(&self, name: NodeName) -> Option<Voter> {
+        if name == self.config.name {
+            return Some(self.me());
+        }
+        self.peers.get(&name).map(|peer| (name, peer.voter))
     }
 
     /// Step 0: a promise is withheld only while somebody else is heard who serves in the highest regime known, and hears a
@@ -27,12 +36,17 @@ impl Strong {
             return !mine;
         }
         let Some((who, serves)) = part.serving else { return true };
-        let (Some(roster), Some(peer)) = (&self.roster, self.peers.get(&who)) else { return true };
-        let hears = roster.set(peer.hears.iter().copied().chain([who]));
+        let (Some(rule), Some(peer)) =
+            (self.rosters.rule(part.newest().under), self.peers.get(&who))
+        else {
+            return true;
+        };
+        let names = peer.hears.iter().copied().chain([who]);
+        let hears: Vec<Voter> = names.filter_map(|name| self.known_voter(name)).collect();
         let withheld = who != to
             && self.hears(who)
             && serves >= part.chosen.regime
-            && roster.may_decide(hears, of);
+            && rule.may_decide(&hears, of);
         !withheld
     }
 
@@ -110,7 +124,7 @@ impl Strong {
         proposal: Proposal,
         desk: &mut Desk<'_>,
     ) {
-        if !self.may_answer(from) {
+        if !self.may_answer(from) || self.rosters.rule(proposal.config.under).is_none() {
             return;
         }
         let regime = proposal.config.regime;
@@ -164,23 +178,31 @@ impl Strong {
         desk: &mut Desk<'_>,
     ) {
         let regime = config.regime;
-        if self.at(of).chosen.regime >= regime || self.roster.is_none() {
+        if self.at(of).chosen.regime >= regime || self.rosters.rule(config.under).is_none() {
             return;
         }
+        let moves = self.at(of).chosen.under != config.under;
         let part = self.part(of);
         part.promised = part.promised.max(regime);
         part.learn_chosen(config.clone());
         self.write_down(Durable::Chosen { of, config: config.clone() });
         self.step_down_below(of, regime, desk);
         self.drop_if_frozen(of, config, desk);
+        if moves && !self.rosters.is_finished() {
+            self.prune_rosters();
+            if self.rosters.is_finished() {
+                desk.facts.sometimes("all partitions had come to a new roster");
+            }
+        }
     }
 
     /// A copy that no configuration needs any more is dropped: one without it is chosen, with all roster-replicas in sync.
     fn drop_if_frozen(&mut self, of: Partition, config: &Configuration, desk: &mut Desk<'_>) {
-        let Some(roster) = &self.roster else { return };
+        let Some(rule) = self.rosters.rule(config.under) else { return };
         let part = self.at(of);
         let needed = config.member(self.config.name).is_some()
-            || roster.replicas(of).any(|name| config.member(name).is_none());
+            || rule.is_joint()
+            || rule.replicas(of).any(|name| config.member(name).is_none());
         // (A candidate that was promised more may have brought this copy to its state, and name it.)
         if needed || part.promised > config.regime {
             return;

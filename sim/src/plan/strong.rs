@@ -21,6 +21,20 @@ pub struct StrongPlan {
     pub interval_ms: u64,
     pub timeout_intervals: u64,
     pub clients: Vec<StrongClient>,
+    /// The nodes of the first roster; empty: all.
+    #[serde(default)]
+    pub first: Vec<u16>,
+    #[serde(default)]
+    pub changes: Vec<RosterChange>,
+}
+
+/// What an operator asks of a node: this roster, and to admit new disks of its nodes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RosterChange {
+    pub at_ms: u64,
+    pub host: u16,
+    /// Empty: those that node has in force.
+    pub nodes: Vec<u16>,
 }
 
 /// A client that follows MOVED.
@@ -91,7 +105,17 @@ pub(super) fn generate(seed: u64) -> Plan {
         })
         .collect();
     let faults = faults(seed, count, copies, load_ms);
-    let strong = StrongPlan { copies, racks, partitions, interval_ms, timeout_intervals, clients };
+    let (first, changes) = roster_changes(seed, count, load_ms);
+    let strong = StrongPlan {
+        copies,
+        racks,
+        partitions,
+        interval_ms,
+        timeout_intervals,
+        clients,
+        first,
+        changes,
+    };
     Plan {
         profile: Profile::Strong,
         seed,
@@ -128,6 +152,27 @@ fn steps(draw: &mut Draw, keys: u16, load_ms: u64) -> Vec<StrongStep> {
         };
         steps.push(StrongStep { wait_ms, key: draw.below(u64::from(keys)) as u16, what });
     }
+}
+
+/// In a quarter of the seeds nodes come and go for good, or wiped ones are admitted again.
+fn roster_changes(seed: u64, count: u16, load_ms: u64) -> (Vec<u16>, Vec<RosterChange>) {
+    let mut draw = Draw::new(seed, "strong rosters");
+    if !draw.percent(25) {
+        return (Vec::new(), Vec::new());
+    }
+    let some = |draw: &mut Draw| {
+        let all: Vec<u16> = (0..count).filter(|_| draw.percent(65)).collect();
+        if all.is_empty() { vec![0] } else { all }
+    };
+    let first = some(&mut draw);
+    let changes = (0..draw.between(1, 4))
+        .map(|_| RosterChange {
+            at_ms: draw.between(BEGIN_MS, load_ms),
+            host: draw.below(u64::from(count)) as u16,
+            nodes: if draw.percent(30) { Vec::new() } else { some(&mut draw) },
+        })
+        .collect();
+    (first, changes)
 }
 
 fn faults(seed: u64, count: u16, copies: u8, load_ms: u64) -> Vec<Fault> {

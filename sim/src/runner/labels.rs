@@ -3,7 +3,7 @@
 use crate::plan::Profile;
 
 /// Every label in the library and in what drives it here, sorted; a test compares this list with the sources.
-pub const KNOWN: [&str; 84] = [
+pub const KNOWN: [&str; 87] = [
     "WAIT had to wait",
     "a barrier was met during a resync",
     "a barrier was not covered",
@@ -21,6 +21,7 @@ pub const KNOWN: [&str; 84] = [
     "a held barrier was not covered",
     "a joiner had met others before it met the cluster",
     "a joiner took over the cluster's horizon",
+    "a later roster came into force",
     "a link to a node that knew no horizon was closed",
     "a link was given up for its silence",
     "a live unit was met during a resync",
@@ -66,6 +67,7 @@ pub const KNOWN: [&str; 84] = [
     "a unit arrived twice",
     "a unit met while a resync waited was adopted",
     "a whole copy was taken",
+    "all partitions had come to a new roster",
     "an older image held what others had got since",
     "an origin was paused for its clock",
     "an unseen cell arrived from below the horizon",
@@ -86,6 +88,7 @@ pub const KNOWN: [&str; 84] = [
     "the log's device was full",
     "the own clock was found ahead of the peers'",
     "two nodes drew one origin",
+    "what another had begun to decide of the roster was brought to an end",
     "writes of a later life were moved before anybody saw them",
     "writes were moved above the others' horizon",
 ];
@@ -102,13 +105,14 @@ const OF_LOGS: [&str; 7] = [
 ];
 
 /// Paths of strong mode.
-const OF_STRONG: [&str; 16] = [
+const OF_STRONG: [&str; 19] = [
     "a bid was refused",
     "a candidate was outside the core",
     "a connection of the mesh came behind a later one",
     "a copy is brought up to date",
     "a copy that had caught up joined",
     "a frozen copy was dropped",
+    "a later roster came into force",
     "a master that hears no quorum stopped",
     "a node has found that its disk is an older one",
     "a partition was handed back",
@@ -119,6 +123,8 @@ const OF_STRONG: [&str; 16] = [
     "a silent link of the mesh was closed",
     "a tail was dropped",
     "a whole copy was taken",
+    "all partitions had come to a new roster",
+    "what another had begun to decide of the roster was brought to an end",
 ];
 
 /// Paths that only what operators and strangers do leads to: plans of other profiles have none of that.

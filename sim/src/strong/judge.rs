@@ -58,9 +58,23 @@ pub fn available(world: &World<Node>, plan: &Plan) -> Result<(), String> {
     }
     let always = plan.nodes.iter().all(|node| node.log == Some(LogPlan::Always));
     let crashes = plan.faults.iter().any(|fault| fault.kind.class() == FaultClass::Crash);
-    let Some(succession) = all[0].succession() else { return Err("no roster".to_owned()) };
-    let Some(standing) = all[0].standing() else { return Err("no roster".to_owned()) };
-    let nodes = standing.roster.nodes();
+    let newest = all.iter().max_by_key(|strong| strong.standing().map(|s| s.version));
+    let Some(newest) = newest.filter(|newest| newest.standing().is_some()) else {
+        return Err("no roster".to_owned());
+    };
+    let Some((succession, standing)) = newest.succession().zip(newest.standing()) else {
+        return Err("no roster".to_owned());
+    };
+    if newest.moving() > 0 && (always || !crashes) {
+        let late = (0..newest.partition_count()).map(Partition).find(|&of| !newest.has_arrived(of));
+        let told: String =
+            late.iter().flat_map(|&of| all.iter().map(move |s| s.told(of))).collect();
+        let moving = newest.moving();
+        return Err(format!(
+            "{moving} partitions have not come to the newest roster, {late:?}:{told}"
+        ));
+    }
+    let nodes = standing.now.roster.nodes();
     for at in 0..all[0].partition_count() {
         let of = Partition(at);
         let order = succession.order(of);
@@ -73,7 +87,8 @@ pub fn available(world: &World<Node>, plan: &Plan) -> Result<(), String> {
             if masters.is_empty() && !always && crashes {
                 continue;
             }
-            return Err(format!("{of:?} is served by {} nodes", masters.len()));
+            let told: String = all.iter().map(|strong| strong.told(of)).collect();
+            return Err(format!("{of:?} is served by {} nodes:{told}", masters.len()));
         };
         let mut isr: Vec<_> = master.chosen(of).isr.iter().map(|member| member.name).collect();
         let mut wanted = replicas.clone();
@@ -81,9 +96,10 @@ pub fn available(world: &World<Node>, plan: &Plan) -> Result<(), String> {
         wanted.sort_unstable();
         if master.name() != replicas[0] || isr != wanted {
             return Err(format!(
-                "{of:?} is served by {:?} with {isr:?}, expected {:?} with {wanted:?}",
+                "{of:?} is served by {:?} with {isr:?}, expected {:?} with {wanted:?}:{}",
                 master.name(),
-                replicas[0]
+                replicas[0],
+                all.iter().map(|strong| strong.told(of)).collect::<String>()
             ));
         }
     }

@@ -7,7 +7,7 @@ use quorate::base::time::Span;
 use quorate::node::Node;
 use quorate::node::config::Config;
 use quorate::node::strong::directives::StrongSettings;
-use quorate::strong::{NodeName, RackId};
+use quorate::strong::{NodeName, RackId, Strong};
 use quorate::wal::SyncPolicy;
 
 use super::client::{Action, Book, Client};
@@ -85,6 +85,7 @@ enum Token {
     End(usize),
     Client(usize),
     Found,
+    Change(usize),
 }
 
 impl Token {
@@ -94,6 +95,7 @@ impl Token {
             Token::End(n) => 2 << 32 | n as u64,
             Token::Client(n) => 3 << 32 | n as u64,
             Token::Found => 4 << 32,
+            Token::Change(n) => 5 << 32 | n as u64,
         }
     }
 
@@ -103,6 +105,7 @@ impl Token {
             1 => Token::Begin(n),
             2 => Token::End(n),
             3 => Token::Client(n),
+            5 => Token::Change(n),
             _ => Token::Found,
         }
     }
@@ -155,6 +158,9 @@ impl<'p> Player<'p> {
             if fault.until_ms < plan.load_ms {
                 world.alarm(Time::from_ms(fault.until_ms), Token::End(index).encode());
             }
+        }
+        for (index, change) in strong.changes.iter().enumerate() {
+            world.alarm(Time::from_ms(change.at_ms), Token::Change(index).encode());
         }
         let watch = Watch { labels: LabelSet::default(), trace: traced.then(Vec::new) };
         let mut player = Player {
@@ -284,6 +290,7 @@ impl<'p> Player<'p> {
                     self.carry_out(n, actions);
                 }
                 Token::Found => self.found(),
+                Token::Change(n) => self.change(n),
             },
             Notice::Client { conn, event } => self.on_client(conn, event),
             Notice::Exited { host, exit } => {
@@ -312,22 +319,42 @@ impl<'p> Player<'p> {
         if stands(&self.world) {
             return;
         }
+        let all: Vec<u16> = (0..self.plan.nodes.len() as u16).collect();
+        let nodes = if self.strong.first.is_empty() { all } else { self.strong.first.clone() };
+        self.recluster(first, &nodes);
+        let again = self.world.now() + Span::from_ms(FOUND_EVERY_MS);
+        self.world.alarm(again, Token::Found.encode());
+    }
+
+    /// The operator wants another roster, or the same with what is new in it.
+    fn change(&mut self, n: usize) {
+        let change = &self.strong.changes[n];
+        let at = HostId(change.host);
+        // (One that has no roster yet would begin another cluster.)
+        let strong = self.world.machine(at).and_then(Node::strong);
+        let Some(standing) = strong.and_then(Strong::standing) else { return };
+        let in_force = standing.now.roster.nodes().iter().map(|node| host_of(node.name));
+        let nodes = if change.nodes.is_empty() { in_force.collect() } else { change.nodes.clone() };
+        self.say(|| format!("an operator wants {nodes:?} of {}", name_of(at.0)));
+        self.recluster(at, &nodes);
+    }
+
+    fn recluster(&mut self, at: HostId, nodes: &[u16]) {
         let auth = self.plan.password.clone().unwrap_or_default();
-        let names: Vec<String> = (0..self.plan.nodes.len())
-            .map(|at| format!("{}@{}", node_name(at as u16), self.strong.racks[at]))
+        let names: Vec<String> = nodes
+            .iter()
+            .map(|&at| format!("{}@{}", node_name(at), self.strong.racks[usize::from(at)]))
             .collect();
         let mut stage: Vec<&[u8]> = vec![b"QUORATE", b"ROSTER", b"STAGE", b"NODES"];
         stage.extend(names.iter().map(String::as_bytes));
         let login: &[&[u8]] = &[b"AUTH", auth.as_bytes()];
-        let recluster: &[&[u8]] = &[b"QUORATE", b"RECLUSTER"];
+        let recluster: &[&[u8]] = &[b"QUORATE", b"RECLUSTER", b"FORCE"];
         let words: &[&[&[u8]]] = if self.plan.password.is_some() {
             &[login, &stage, recluster]
         } else {
             &[&stage, recluster]
         };
-        self.world.operate(first, words);
-        let again = self.world.now() + Span::from_ms(FOUND_EVERY_MS);
-        self.world.alarm(again, Token::Found.encode());
+        self.world.operate(at, words);
     }
 
     fn on_client(&mut self, conn: ClientConn, event: ClientEvent) {
@@ -419,6 +446,10 @@ impl<'p> Player<'p> {
 /// A node's name in the roster.
 pub fn node_name(host: u16) -> NodeName {
     NodeName(0xa1 + u32::from(host))
+}
+
+fn host_of(name: NodeName) -> u16 {
+    (name.0 - 0xa1) as u16
 }
 
 /// What a node is told at its start.

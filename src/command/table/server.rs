@@ -165,11 +165,17 @@ const QUORATE: &[Command] = &[
     ),
     Command::session(
         "quorate|recluster",
-        2,
+        -2,
         Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_MULTI),
         SessionCommand::QuorateRecluster,
     )
-    .docs(Group::Server, "0.1.0", "O(1)", "Begins a cluster with the roster that is staged"),
+    .docs(
+        Group::Server,
+        "0.1.0",
+        "O(N), N partitions",
+        "Begins a cluster with the roster that is staged, or changes its roster to that",
+    )
+    .args(&[Arg::token("force", "FORCE").optional(), Arg::token("dry", "DRY").optional()]),
     Command::session("quorate|roster", -3, ADMIN, SessionCommand::QuorateRoster)
         .docs(Group::Server, "0.1.0", "O(1)", "Shows the roster, or stages another")
         .args(&[Arg::string("arg").multiple()]),

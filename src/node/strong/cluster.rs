@@ -99,18 +99,18 @@ fn id_of(name: NodeName) -> String {
 /// All slots, as rows. A slot whose master is down stays with the one it had: clients look for it there.
 fn rows(strong: &StrongNode, now: Mono) -> Vec<Row> {
     let protocol = &strong.mesh.strong;
-    let Some(succession) = protocol.succession() else { return Vec::new() };
-    let Some(standing) = protocol.standing() else { return Vec::new() };
+    if protocol.standing().is_none() {
+        return Vec::new();
+    }
     let mut rows: Vec<Row> = Vec::new();
     for at in 0..PARTITION_COUNT {
         let of = strong.partition(Partition(at));
-        let order = succession.replicas(of).iter();
-        let replicas = order.map(|&place| standing.roster.nodes()[usize::from(place)].name);
+        let replicas = protocol.replicas(of);
         let master = protocol
             .master(of, now)
             .or(protocol.chosen(of).master)
-            .or_else(|| replicas.clone().next());
-        let others = replicas.filter(|name| Some(*name) != master);
+            .or_else(|| replicas.first().copied());
+        let others = replicas.into_iter().filter(|name| Some(*name) != master);
         let nodes: Vec<NodeName> = master.into_iter().chain(others).collect();
         let (first, last) = (at * SLOTS_EACH, at * SLOTS_EACH + SLOTS_EACH - 1);
         match rows.last_mut().filter(|row| row.nodes == nodes) {
@@ -151,7 +151,6 @@ fn address(strong: &StrongNode, name: NodeName) -> Option<(String, u16)> {
 
 /// The slots of each node, by node.
 fn owned(strong: &StrongNode, now: Mono) -> Vec<(NodeName, Vec<(u16, u16)>)> {
-    let Some(standing) = strong.mesh.strong.standing() else { return Vec::new() };
     let rows = rows(strong, now);
     let of = |name: NodeName| {
         let mine = rows.iter().filter(|row| row.nodes.first() == Some(&name));
@@ -164,7 +163,7 @@ fn owned(strong: &StrongNode, now: Mono) -> Vec<(NodeName, Vec<(u16, u16)>)> {
         }
         ranges
     };
-    standing.roster.nodes().iter().map(|node| (node.name, of(node.name))).collect()
+    strong.mesh.strong.nodes().into_iter().map(|name| (name, of(name))).collect()
 }
 
 fn shards(strong: &StrongNode, now: Mono, reply: &mut Reply<'_>) {
@@ -225,7 +224,7 @@ fn info(strong: &StrongNode, now: Mono) -> String {
     let served = all.filter(|&of| protocol.master(of, now).is_some()).count();
     let ok = served as u16 * SLOTS_EACH;
     let state = if ok == SLOTS { "ok" } else { "fail" };
-    let nodes = protocol.standing().map_or(0, |standing| standing.roster.nodes().len());
+    let nodes = protocol.nodes().len();
     let assigned = if nodes == 0 { 0 } else { SLOTS };
     let lines = [
         ("cluster_state", state.to_owned()),

@@ -153,6 +153,9 @@ impl StrongNode {
             Durable::Stopped => true,
             Durable::Roster { .. }
             | Durable::RosterHeld
+            | Durable::Decided { .. }
+            | Durable::CouncilPromise { .. }
+            | Durable::CouncilAccept { .. }
             | Durable::Amnesiac
             | Durable::Seen { .. }
             | Durable::SeenMore { .. }

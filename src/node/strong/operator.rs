@@ -2,17 +2,19 @@
 
 use crate::base::ids::{PARTITION_COUNT, Partition};
 use crate::store::LiveKey;
-use crate::strong::{FoundError, RosterNode};
+use crate::strong::{Change, ChangeError, FoundError, NodeName, RosterNode};
+use crate::wire::reply::Reply;
 use crate::wire::resp::Args;
 
 use super::super::dispatch::Turn;
 use super::super::server::Cx;
 use super::cluster::DISABLED;
 
-const STAGE: &str = "ERR expected QUORATE ROSTER SHOW, QUORATE ROSTER STAGE OBSERVED or \
-                     QUORATE ROSTER STAGE NODES node[@rack] …";
+const STAGE: &str = "ERR expected QUORATE ROSTER SHOW, QUORATE ROSTER STAGE OBSERVED, or QUORATE \
+                     ROSTER STAGE NODES|ADD|REMOVE node[@rack] …";
+const RECLUSTER: &str = "ERR expected QUORATE RECLUSTER [FORCE] [DRY]";
 
-/// `QUORATE ROSTER SHOW | STAGE OBSERVED | STAGE NODES node[@rack] …`.
+/// `QUORATE ROSTER SHOW | STAGE OBSERVED | STAGE NODES|ADD|REMOVE node[@rack] …`.
 pub fn roster(cx: &mut Cx<'_>, args: Args<'_>) {
     let Some(strong) = cx.server.strong.as_deref_mut() else {
         return cx.session.reply().error(DISABLED);
@@ -26,12 +28,14 @@ pub fn roster(cx: &mut Cx<'_>, args: Args<'_>) {
         };
         let protocol = &strong.mesh.strong;
         let standing = protocol.standing();
-        let factor = standing.map(|s| s.roster.replication_factor().to_string());
+        let factor = standing.map(|s| s.now.roster.replication_factor().to_string());
         let rows = [
             ("node", protocol.name().to_string()),
             ("cluster", protocol.cluster().map(|id| format!("{id:016X}")).unwrap_or_default()),
-            ("roster", standing.map(|s| print(s.roster.nodes())).unwrap_or_default()),
+            ("roster", standing.map(|s| print(s.now.roster.nodes())).unwrap_or_default()),
             ("replication_factor", factor.unwrap_or_default()),
+            ("version", standing.map_or(0, |s| s.version).to_string()),
+            ("moving", protocol.moving().to_string()),
             ("pending", print(&strong.staged)),
             ("observed", print(&observed(strong))),
             ("addresses", addresses(strong)),
@@ -48,17 +52,98 @@ pub fn roster(cx: &mut Cx<'_>, args: Args<'_>) {
         strong.staged = observed(strong);
         return cx.session.reply().ok();
     }
-    if word(2, "STAGE") && word(3, "NODES") && args.len() > 4 {
+    let stages = ["NODES", "ADD", "REMOVE"].into_iter().find(|kind| word(3, kind));
+    if word(2, "STAGE")
+        && args.len() > 4
+        && let Some(kind) = stages
+    {
         let parse = |text: &[u8]| String::from_utf8_lossy(text).parse::<RosterNode>();
         return match args.from(4).iter().map(parse).collect::<Result<Vec<_>, _>>() {
-            Ok(nodes) => {
-                strong.staged = nodes;
-                cx.session.reply().ok();
-            }
+            Ok(nodes) => match staged(strong, kind, nodes) {
+                Ok(nodes) => {
+                    strong.staged = nodes;
+                    cx.session.reply().ok();
+                }
+                Err(text) => cx.session.reply().error(&format!("ERR {text}")),
+            },
             Err(error) => cx.session.reply().error(&format!("ERR {error}")),
         };
     }
     cx.session.reply().error(STAGE);
+}
+
+/// What is staged when these nodes are named, or added to the roster in force or to what is staged, or removed from it.
+///
+/// # Errors
+/// A node is named that is there already, or is not.
+fn staged(
+    strong: &super::StrongNode,
+    kind: &str,
+    named: Vec<RosterNode>,
+) -> Result<Vec<RosterNode>, String> {
+    if kind == "NODES" {
+        return Ok(named);
+    }
+    let in_force = strong.mesh.strong.standing().map(|standing| standing.now.roster.nodes());
+    let mut nodes = if strong.staged.is_empty() {
+        in_force.unwrap_or_default().to_vec()
+    } else {
+        strong.staged.clone()
+    };
+    for node in named {
+        let place = nodes.iter().position(|known| known.name == node.name);
+        match (kind, place) {
+            ("ADD", None) => nodes.push(node),
+            ("ADD", Some(_)) => return Err(format!("node {} is staged already", node.name)),
+            (_, Some(at)) => drop(nodes.remove(at)),
+            (_, None) => {
+                let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+                let all = names.join(" ");
+                return Err(format!("node {} is not among those staged: {all}", node.name));
+            }
+        }
+    }
+    Ok(nodes)
+}
+
+/// What is said of a change that is not made.
+fn refusal(error: &ChangeError) -> String {
+    match error {
+        ChangeError::NoRoster => "ERR there is no roster".to_owned(),
+        ChangeError::Unchanged => {
+            "ERR the staged roster is the one in force; nothing was changed".to_owned()
+        }
+        ChangeError::Unfinished { partitions } => format!(
+            "ERR {partitions} partitions have not yet come to the roster in force: the next \
+             change follows when all have; nothing was changed"
+        ),
+        ChangeError::NotHeard(name) => {
+            format!("ERR node {name} is not connected; nothing was changed")
+        }
+        ChangeError::Amnesiac(name) => format!(
+            "ERR node {name} runs on an older disk or a copy of one: move its data directory away, \
+             start it again, and admit it then; nothing was changed"
+        ),
+        ChangeError::TooManyLeave { nodes } => format!(
+            "ERR {nodes} nodes would leave at once, as many as there are copies or more; FORCE \
+             does it all the same; nothing was changed"
+        ),
+    }
+}
+
+/// Partitions such as `0-12,17`.
+fn ranges(partitions: &[Partition]) -> String {
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    for of in partitions {
+        match ranges.last_mut().filter(|range| range.1 + 1 == of.0) {
+            Some(range) => range.1 = of.0,
+            None => ranges.push((of.0, of.0)),
+        }
+    }
+    let print = |&(first, last): &(u16, u16)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    ranges.iter().map(print).collect::<Vec<_>>().join(",")
 }
 
 /// Where the nodes that this one knows are reached, itself included: `node host port,…`.
@@ -123,9 +208,36 @@ pub fn pmap(cx: &mut Cx<'_>) {
     }
 }
 
+/// What a change would be.
+fn tell_change(change: &Change, reply: &mut Reply<'_>) {
+    let print =
+        |names: &[NodeName]| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let rows = [
+        ("added", print(&change.added)),
+        ("removed", print(&change.removed)),
+        ("readmitted", print(&change.readmitted)),
+        ("unavailable", change.unavailable.len().to_string()),
+        ("unavailable_partitions", ranges(&change.unavailable)),
+    ];
+    reply.map(rows.len());
+    for (name, value) in rows {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+}
+
 impl Turn<'_> {
-    /// `QUORATE RECLUSTER`: begins the cluster with the staged roster.
-    pub(in crate::node) fn recluster(&mut self) {
+    /// `QUORATE RECLUSTER [FORCE] [DRY]`: begins the cluster with the staged roster, or changes its roster to that, and
+    /// admits new data directories of its nodes. `DRY` tells what would come of it.
+    pub(in crate::node) fn recluster(&mut self, args: Args<'_>) {
+        let (mut force, mut dry) = (false, false);
+        for word in args.from(2).iter() {
+            match word.to_ascii_uppercase().as_slice() {
+                b"FORCE" => force = true,
+                b"DRY" => dry = true,
+                _ => return self.session.reply().error(RECLUSTER),
+            }
+        }
         let Some(strong) = self.server.strong.as_deref_mut() else {
             return self.session.reply().error(DISABLED);
         };
@@ -133,11 +245,30 @@ impl Turn<'_> {
             Ok(roster) => roster,
             Err(text) => return self.session.reply().error(&format!("ERR {text}")),
         };
-        match strong.mesh.strong.found(roster, self.now.mono) {
+        let protocol = &mut strong.mesh.strong;
+        if protocol.standing().is_some() {
+            return match protocol.change(roster, force, self.now.mono) {
+                Err(error) => self.session.reply().error(&refusal(&error)),
+                Ok(change) if dry => tell_change(&change, &mut self.session.reply()),
+                Ok(_) if !protocol.may_vote() => {
+                    let text = "ERR this node does not vote: ask another; nothing was changed";
+                    self.session.reply().error(text);
+                }
+                Ok(change) => {
+                    protocol.move_to(change, self.now.mono);
+                    self.session.reply().ok();
+                }
+            };
+        }
+        if dry {
+            let text = "ERR a first roster makes no partition unavailable: nothing is there to try";
+            return self.session.reply().error(text);
+        }
+        match protocol.found(roster, self.now.mono) {
             Ok(()) => self.session.reply().ok(),
             Err(FoundError::Exists) => {
-                let text = "ERR this node has a roster; changing one is not supported by this \
-                            version of Quorate";
+                let text = "ERR a first roster is being accepted by its nodes: it is in force when \
+                            all have";
                 self.session.reply().error(text);
             }
             Err(FoundError::NotHeard(name)) => {

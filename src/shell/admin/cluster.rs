@@ -74,6 +74,15 @@ impl Access {
         client.ask(words).map(drop).map_err(|why| self.complain(&why))
     }
 
+    /// The same, with the fields of its answer.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ask(&self, words: &[&str]) -> Result<Fields, String> {
+        let mut client = self.connect()?;
+        client.ask(words).map(|reply| reply.pairs()).map_err(|why| self.complain(&why))
+    }
+
     /// What the node asked first knows of the roster.
     ///
     /// # Errors

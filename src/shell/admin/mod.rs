@@ -14,12 +14,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::{ArgAction, Args, Subcommand};
 
 use self::client::Address;
-use self::cluster::{Access, Question};
+use self::cluster::{Access, Fields, Question};
 use self::show::Page;
 use crate::node::strong::directives::DIRECTIVES;
 use crate::strong::RosterNode;
 
-/// How long all nodes of a first roster may take to accept it.
+/// How long nodes may take to accept a roster.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
@@ -46,7 +46,7 @@ pub struct Admin {
 enum Action {
     #[command(flatten)]
     Look(Look),
-    /// Begin a cluster
+    /// Begin a cluster, or change its roster
     #[command(subcommand)]
     Manage(Manage),
     /// Look again and again: watch [--every 2s] info | show …
@@ -85,8 +85,15 @@ enum Manage {
     /// Say which nodes the roster is to have
     #[command(subcommand)]
     Roster(ManageRoster),
-    /// Put the staged roster in force
-    Recluster,
+    /// Put the staged roster in force, and admit the new disks of nodes that stay
+    Recluster {
+        /// Say what would come of it, and which partitions would be unavailable; change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Also if as many nodes would leave at once as there are copies, or more
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -101,11 +108,18 @@ enum Stage {
     /// All nodes that are connected, with their racks
     Observed,
     /// These nodes
-    Nodes {
-        /// Such as A129@33: a node's name and its rack
-        #[arg(required = true, value_name = "NODE[@RACK]", value_parser = parse_node)]
-        nodes: Vec<RosterNode>,
-    },
+    Nodes(Named),
+    /// These beside those staged, or in force if none are
+    Add(Named),
+    /// Those staged, or in force if none are, without these
+    Remove(Named),
+}
+
+#[derive(Args, Debug)]
+struct Named {
+    /// Such as A129@33: a node's name and its rack
+    #[arg(required = true, value_name = "NODE[@RACK]", value_parser = parse_node)]
+    nodes: Vec<RosterNode>,
 }
 
 pub const EXAMPLES: &str = "\
@@ -113,6 +127,8 @@ Any node may be asked; one that does not answer is a row of ~~.
 
   quorate admin -h 10.0.0.1 -p 6379 manage roster stage observed
   quorate admin -h 10.0.0.1 -p 6379 manage recluster
+  quorate admin -h 10.0.0.1 manage roster stage remove A129
+  quorate admin -h 10.0.0.1 manage recluster --dry-run
   quorate admin -h 10.0.0.1 info
   quorate admin -h 10.0.0.1 -a SECRET --json show pmap
   quorate admin -h 10.0.0.1 watch --every 500ms show pmap
@@ -167,42 +183,85 @@ impl Manage {
                 let mut words = vec!["QUORATE", "ROSTER", "STAGE"];
                 let nodes: Vec<String> = match stage {
                     Stage::Observed => vec!["OBSERVED".to_owned()],
-                    Stage::Nodes { nodes } => {
-                        let nodes = nodes.iter().map(ToString::to_string);
-                        ["NODES".to_owned()].into_iter().chain(nodes).collect()
-                    }
+                    Stage::Nodes(named) => named.words("NODES"),
+                    Stage::Add(named) => named.words("ADD"),
+                    Stage::Remove(named) => named.words("REMOVE"),
                 };
                 words.extend(nodes.iter().map(String::as_str));
                 access.command(&words)?;
-                "staged: 'manage recluster' on the same node puts it in force"
+                "staged: 'manage recluster' on the same node puts it in force".to_owned()
             }
-            Manage::Recluster => {
-                access.command(&["QUORATE", "RECLUSTER"])?;
-                await_roster(access)?;
-                "the roster is in force"
+            Manage::Recluster { dry_run, force } => {
+                let flags = [("FORCE", *force), ("DRY", *dry_run)];
+                let flags = flags.into_iter().filter(|flag| flag.1).map(|flag| flag.0);
+                let words: Vec<&str> = ["QUORATE", "RECLUSTER"].into_iter().chain(flags).collect();
+                let before = version(&access.roster()?);
+                if *dry_run {
+                    would(&access.ask(&words)?)
+                } else {
+                    access.command(&words)?;
+                    await_roster(access, before)?
+                }
             }
         };
         let mut page = Look::Show(Show::Roster).page(access)?;
-        page.note(done.to_owned());
+        page.note(done);
         Ok(page)
     }
 }
 
-/// A first roster is in force when all its nodes have written it down; each learns a little later that the others have.
-fn await_roster(access: &Access) -> Result<(), String> {
+impl Named {
+    fn words(&self, kind: &str) -> Vec<String> {
+        let nodes = self.nodes.iter().map(ToString::to_string);
+        [kind.to_owned()].into_iter().chain(nodes).collect()
+    }
+}
+
+/// The number of a node's roster; 0: it has none.
+fn version(roster: &Fields) -> u64 {
+    roster.get("version").and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// What a change would be.
+fn would(change: &Fields) -> String {
+    let of = |name: &str| change.get(name).map(String::as_str).unwrap_or_default();
+    let list = |name: &str| if of(name).is_empty() { "nobody" } else { of(name) };
+    let mut text = format!(
+        "nothing was changed. It would add {}, remove {}, admit the new disks of {}; with the \
+         nodes heard now {} partitions would be unavailable",
+        list("added"),
+        list("removed"),
+        list("readmitted"),
+        of("unavailable")
+    );
+    if !of("unavailable_partitions").is_empty() {
+        text.push_str(&format!(": {}", of("unavailable_partitions")));
+    }
+    text
+}
+
+/// A first roster is in force when all its nodes have written it down, a later one when it is decided; each node learns
+/// that a little later. Then partitions come to it, one by one.
+fn await_roster(access: &Access, before: u64) -> Result<String, String> {
     let begun = Instant::now();
-    let has = |roster: Option<&String>| roster.is_some_and(|list| !list.is_empty());
     loop {
         let cluster = access.gather(&[Question::Roster])?;
-        let answered = cluster.members.iter().filter(|member| member.answers.is_ok());
-        let mut rosters = answered.map(|member| member.told(Question::Roster, "roster"));
-        if rosters.all(has) {
-            return Ok(());
+        let answered = cluster.members.iter().filter_map(|member| member.answers.as_ref().ok());
+        let mut rosters = answered.filter_map(|answers| answers.get(&Question::Roster));
+        if rosters.all(|roster| version(roster) > before) {
+            let moving = cluster.roster.get("moving").map_or("0", String::as_str);
+            return Ok(match moving {
+                "0" => "the roster is in force".to_owned(),
+                moving => format!(
+                    "the roster is in force; {moving} partitions are still to come to it, see \
+                     'show roster'"
+                ),
+            });
         }
         if begun.elapsed() > ACCEPTANCE {
             return Err(format!(
-                "{}: the roster is proposed, and not in force everywhere: not all its nodes have \
-                 accepted it within {} s. They do when they can, see 'show roster'",
+                "{}: the roster is proposed, and not in force everywhere: not all nodes that have \
+                 to have accepted it within {} s. They do when they can, see 'show roster'",
                 access.first,
                 ACCEPTANCE.as_secs()
             ));

@@ -155,7 +155,12 @@ pub fn roster(cluster: &Cluster) -> Page {
         let lists = [list("roster"), list("pending"), list("observed")];
         table.row([address(member), name(member)].into_iter().chain(lists).collect());
     }
-    Page::new(cluster, vec![table])
+    let mut page = Page::new(cluster, vec![table]);
+    let moving = cluster.roster.get("moving").map_or("0", String::as_str);
+    if moving != "0" && cluster.roster.get("roster").is_some_and(|list| !list.is_empty()) {
+        page.note(format!("{moving} partitions have not yet come to the current roster"));
+    }
+    page
 }
 
 /// `show racks`: the nodes of each rack.

@@ -158,6 +158,9 @@ impl World {
             | Durable::SeenMore { .. }
             | Durable::Roster { .. }
             | Durable::RosterHeld
+            | Durable::Decided { .. }
+            | Durable::CouncilPromise { .. }
+            | Durable::CouncilAccept { .. }
             | Durable::Promise { .. }
             | Durable::Accept { .. }
             | Durable::Entry { .. }
@@ -239,49 +242,69 @@ impl World {
     }
 
     fn is_settled(&self, of: Partition) -> Result<(), String> {
-        let Some(roster) = self.running().find_map(|(_, strong)| strong.roster.as_ref()) else {
-            return Ok(());
-        };
-        let nodes = &roster.standing.roster;
-        let voters: Vec<(usize, &Strong)> =
-            self.running().filter_map(|(_, strong)| Some((strong.votes()?, strong))).collect();
-        let set: VoterSet = voters.iter().map(|(place, _)| *place).collect();
-        let decides = quorum::may_decide(set, roster.order(of), nodes.copies());
+        let version = |strong: &&Strong| strong.standing().map(|standing| standing.version);
+        let newest = self.running().map(|(_, strong)| strong).max_by_key(version);
+        let Some(rosters) = newest.map(|strong| &strong.rosters) else { return Ok(()) };
+        let voters: Vec<(Voter, &Strong)> = self
+            .running()
+            .filter(|(_, strong)| strong.votes())
+            .map(|(_, strong)| (strong.me(), strong))
+            .collect();
+        let set: Vec<Voter> = voters.iter().map(|(voter, _)| *voter).collect();
+        let decides = |under| rosters.rule(under).is_some_and(|rule| rule.may_decide(&set, of));
         let master = voters.iter().map(|(_, strong)| *strong).find(|s| s.at(of).serves());
         let Some(master) = master else {
-            if !decides {
+            let reports: Vec<(Voter, Report)> =
+                voters.iter().map(|(voter, s)| (*voter, s.at(of).report(s.start))).collect();
+            let list: Vec<(Voter, &Report)> = reports.iter().map(|(at, r)| (*at, r)).collect();
+            if list.is_empty() {
                 return Ok(());
             }
-            let reports: Vec<(usize, Report)> =
-                voters.iter().map(|(place, s)| (*place, s.at(of).report(s.start))).collect();
-            let list: Vec<(usize, &Report)> = reports.iter().map(|(at, r)| (*at, r)).collect();
-            let base = base_of(&list, nodes, roster.order(of), Mutants::NONE).config;
-            let core = core_of(&base, &roster.standing, &list, Mutants::NONE);
+            let base = base_of(&list, of, rosters, Mutants::NONE).ok_or("has an unknown base")?;
+            let base = base.config;
+            if !decides(base.under) {
+                return Ok(());
+            }
+            let core = core_of(&base, &list, Mutants::NONE);
             let none_lost = self.shape.always && self.shape.disks == Disks::Stay;
-            let all = voters.len() == nodes.nodes().len();
+            let all = rosters.nodes().len() == voters.len();
             if core.is_empty() && !(none_lost && all) {
                 return Ok(());
             }
             return Err(format!("is not served, base {base:?}, core {core:?}"));
         };
-        if !decides {
+        let config = &master.at(of).reign.as_ref().expect("it serves").config;
+        if !decides(config.under) {
             return Err(format!("is served by {:?} without a quorum", master.config.name));
         }
-        let config = &master.at(of).reign.as_ref().expect("it serves").config;
+        let step = rosters.steps(config.under).into_iter().find(|&step| decides(step));
+        if step != Some(config.under) {
+            return Err(format!("stays under {:?}, and might go to {step:?}", config.under));
+        }
+        let rule = rosters.rule(config.under).expect("it is known");
         let isr: BTreeSet<NodeName> = config.isr.iter().map(|m| m.name).collect();
-        let there = |name: &NodeName| voters.iter().any(|(_, s)| s.config.name == *name);
-        let order: Vec<NodeName> = roster.names(of).collect();
-        let wanted = order.iter().copied().filter(there).take(nodes.copies());
-        let wanted: BTreeSet<NodeName> = wanted.collect();
-        let replicas: BTreeSet<NodeName> = roster.replicas(of).collect();
+        let there = |name: NodeName| {
+            let member = |s: &Strong| {
+                let (name, voter) = s.me();
+                rule.admits(&Member { name, voter, start: s.start })
+            };
+            voters.iter().any(|(_, s)| s.config.name == name && member(s))
+        };
+        let wanted: BTreeSet<NodeName> = rule.wanted(of, there).into_iter().collect();
+        let replicas: Vec<NodeName> = rule.replicas(of).collect();
         let is = |right: bool, what: &str| {
             if right { Ok(()) } else { Err(format!("{what}: {config:?}, wanted {wanted:?}")) }
         };
         let is_there = |m: &Member| voters.iter().any(|(_, strong)| strong.myself() == *m);
         is(config.isr.iter().all(is_there), "names one that is not there")?;
         is(isr.is_superset(&wanted), "lacks a copy")?;
-        is(!replicas.iter().all(there) || isr == replicas, "has a copy too many")?;
-        is(!there(&order[0]) || config.master == Some(order[0]), "was not handed back")?;
+        if !rule.is_joint() {
+            let all = replicas.iter().all(|&name| there(name));
+            let set: BTreeSet<NodeName> = replicas.iter().copied().collect();
+            is(!all || isr == set, "has a copy too many")?;
+            let first = replicas[0];
+            is(!there(first) || config.master == Some(first), "was not handed back")?;
+        }
         self.copies_are_equal(master, &isr, of)
     }
 
@@ -305,32 +328,5 @@ impl World {
             }
         }
         Ok(())
-    }
-}
-
-impl Strong {
-    /// What a node thinks of a partition.
-    fn told(&self, of: Partition) -> String {
-        let part = self.at(of);
-        format!(
-            "\n  {:?} {:?}, votes {:?}: promised {:?} to {:?}, chosen {:?}, accepted {:?}, intact {:?}, {:?} committed {}, \
-             serving {:?}, reign {:?}, bid {:?}, vacant {:?}, busy {}, heard {:?}",
-            self.config.name,
-            self.start,
-            self.votes(),
-            part.promised,
-            part.promised_to,
-            part.chosen.regime,
-            part.accepted.iter().map(|p| p.config.regime).collect::<Vec<_>>(),
-            part.intact,
-            part.tail.last(),
-            part.tail.committed(),
-            part.serving,
-            part.reign.as_ref().map(|r| (r.config.regime, r.serves, &r.followers)),
-            part.bid,
-            part.vacant_since,
-            self.busy.contains(&of),
-            self.heard.iter().map(|m| (m.name, m.start)).collect::<Vec<_>>(),
-        )
     }
 }

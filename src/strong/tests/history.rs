@@ -13,6 +13,9 @@ pub fn history_of_a_world(seed: u64, shape: Shape) -> World {
             world.ask();
         }
         world.fault();
+        if shape.changes && world.rng.below(3) == 0 {
+            world.change_roster();
+        }
         let until = world.now + world.rng.below(shape.pause);
         while world.rng.below(8) > 0 && world.now < until {
             let pause = world.rng.below(shape.pause / 4);
@@ -130,6 +133,23 @@ impl World {
                 Disks::Older => self.put_back(at),
             },
         }
+    }
+
+    /// An operator wants another roster of one of the nodes, or its new disks admitted.
+    fn change_roster(&mut self) {
+        let at = self.rng.below(self.hosts.len() as u64) as usize;
+        let (set, copies) = (self.rng.next_u64(), 1 + self.rng.below(3) as u8);
+        let (same, force) = (self.rng.below(3) == 0, self.rng.below(2) == 0);
+        let all = set & ((1 << self.hosts.len()) - 1);
+        let roster = self.roster(if all == 0 { 1 } else { all }, copies);
+        self.with(at, |strong, desk| {
+            let Some(newest) = strong.standing() else { return };
+            let roster = if same { newest.now.roster.clone() } else { roster };
+
+            if let Ok(change) = strong.change(roster, force, desk.now) {
+                strong.move_to(change, desk.now);
+            }
+        });
     }
 
     /// Nobody hears a node, and it hears others late, until they do without it; then clients ask it.

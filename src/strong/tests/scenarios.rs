@@ -1,6 +1,7 @@
 //! What worlds seldom come to, step by step.
 
-use super::super::message::{Durable, Item, Stage, Standing};
+use super::super::message::{Durable, Item, Stage};
+use super::super::standing::Electorate;
 use super::super::tail::Place;
 use super::super::trust::{Mark, Written};
 use super::super::*;
@@ -16,7 +17,8 @@ fn voter(at: usize) -> VoterId {
 fn standing() -> Standing {
     let nodes = (0..NODES).map(|at| RosterNode { name: name(at), rack: RackId(0) }).collect();
     let roster = Roster::new(nodes, 2).expect("a roster");
-    Standing { cluster: 1, version: 1, roster, voters: (0..NODES).map(voter).collect() }
+    let now = Electorate { roster, voters: (0..NODES).map(voter).collect() };
+    Standing { cluster: 1, version: 1, change: 1, now, before: None }
 }
 
 /// A node that was in the cluster before.
@@ -55,7 +57,7 @@ fn link(strong: &mut Strong, to: usize, its: VoterId) {
 
 #[test]
 fn late_notice_of_an_older_configuration_does_not_drop_a_copy_that_has_joined() {
-    let roster = standing().roster;
+    let roster = standing().now.roster;
     let order = Succession::of_first(&roster, 1);
     let places: Vec<usize> = order.order(OF).iter().map(|&place| usize::from(place)).collect();
     let mut strong = node(places[3]);
@@ -76,7 +78,8 @@ fn late_notice_of_an_older_configuration_does_not_drop_a_copy_that_has_joined() 
         .map(|&at| Member { name: name(at), voter: voter(at), start: Start(1) })
         .collect();
     isr.sort();
-    let config = Configuration { regime: Regime(3), master: Some(name(places[1])), isr };
+    let under = Under { version: 1, joint: false };
+    let config = Configuration { regime: Regime(3), under, master: Some(name(places[1])), isr };
     with(&mut strong, |strong, desk| {
         strong.on_items(name(places[1]), vec![Item::Chosen { of, config }], desk);
     });
@@ -93,7 +96,7 @@ fn wiped_disk_of_the_same_start_is_no_member() {
     with(&mut strong, |strong, desk| strong.on_timeout(desk));
     assert!(strong.hears_member(&member(1)) && strong.is_linked(&member(1)));
     assert!(!strong.hears_member(&member(2)) && !strong.is_linked(&member(2)));
-    assert_eq!(strong.voter_place(name(2)), None);
+    assert_eq!(strong.voter(name(2)), None);
 }
 
 #[test]
@@ -106,6 +109,6 @@ fn disk_that_is_older_than_its_peers_remember_votes_for_nothing() {
         strong.on_items(name(1), vec![Item::Remembered { mark: Some(mark) }], desk);
     });
     assert!(strong.is_amnesiac());
-    assert_eq!(strong.votes(), None);
+    assert!(!strong.votes());
     assert_eq!(strong.at(OF).intact, None);
 }

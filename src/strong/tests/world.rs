@@ -38,6 +38,8 @@ pub struct Shape {
     pub pause: u64,
     /// Only some nodes are there in the end.
     pub heals_some: bool,
+    /// Nodes come and go for good, and wiped ones are admitted again.
+    pub changes: bool,
     pub mutants: Mutants,
 }
 
@@ -55,7 +57,20 @@ impl Shape {
         let partitions = if heavy { 1 } else { 4 };
         let (always, heals_some) = (rng.below(2) == 0, rng.below(2) == 0);
         let pause = [60, 200, 600][rng.below(3) as usize] * MS;
-        Shape { hosts, copies, partitions, always, heavy, disks, pause, heals_some, mutants }
+        // (The only node of a roster is not told by others that its disk is an older one.)
+        let changes = disks != Disks::Older && Rng::fork(seed, "changes").below(3) == 0;
+        Shape {
+            hosts,
+            copies,
+            partitions,
+            always,
+            heavy,
+            disks,
+            pause,
+            heals_some,
+            changes,
+            mutants,
+        }
     }
 }
 
@@ -182,16 +197,24 @@ impl World {
             world.begin(at, false);
         }
         world.run(world.now + 100 * MS);
-        let nodes = (0..shape.hosts)
-            .map(|at| RosterNode { name: name(at), rack: RackId(at as u16 % 2) })
-            .collect();
-        let roster = Roster::new(nodes, shape.copies).expect("a roster");
+        let mut rng = Rng::fork(seed, "first roster");
+        let first = if shape.changes { rng.next_u64() | 1 } else { u64::MAX };
+        let roster = world.roster(first, shape.copies);
         let now = Mono(world.now);
         let strong = world.hosts[0].strong.as_mut().expect("it runs");
         strong.found(roster, now).expect("all are heard");
         world.after(0);
         world.run(world.now + 300 * MS);
         world
+    }
+
+    /// The roster of the hosts in a set of bits.
+    pub fn roster(&self, set: u64, copies: u8) -> Roster {
+        let nodes = (0..self.shape.hosts)
+            .filter(|at| set >> at & 1 == 1)
+            .map(|at| RosterNode { name: name(at), rack: RackId(at as u16 % 2) })
+            .collect();
+        Roster::new(nodes, copies).expect("a roster")
     }
 
     pub fn begin(&mut self, at: usize, lost: bool) {
@@ -404,7 +427,7 @@ impl World {
         }
     }
 
-    fn with(&mut self, at: usize, call: impl FnOnce(&mut Strong, &mut Desk<'_>)) {
+    pub fn with(&mut self, at: usize, call: impl FnOnce(&mut Strong, &mut Desk<'_>)) {
         let now = Mono(self.now);
         let host = &mut self.hosts[at];
         let Some(strong) = &mut host.strong else { return };
