@@ -106,11 +106,16 @@ fn a_failed_line_prints_expected_got_time_and_last_facts() {
 #[test]
 fn checks_that_do_not_hold_fail() {
     let second = "node2$ quorate server --protected-mode no\n";
+    prints(false, "sum tcp_port INFO server = 6379\nsum tcp_port INFO server = 1..9999", 0, &[]);
+    prints(false, "sum tcp_port in node2 INFO server = 0", 2, &["no running server among these"]);
     for (line, text) in [
         ("node1> GET k = 1", "(nil)"),
         ("node1> INCR", "(error) ERR wrong number of arguments"),
         ("node1> INCR k expect error integer", "(integer) 1"),
         ("node2> PING", "Refused"),
+        ("node1> INCR expect error WRONGTYPE or OOM", "an error like WRONGTYPE or OOM"),
+        ("sum tcp_port INFO server = 1", "6379: 6379 of node1"),
+        ("sum nothing INFO server = 1..2", "a sum of 1 to 2, and a number `nothing` in each"),
         ("log node1 ~ frobnicated", "a log line like frobnicated"),
         ("async node1> INCR k = 2\nsleep 1s", "async node1> INCR k = 2"),
         ("node1$ iptables -D INPUT -s 10.0.0.2 -j DROP", "Bad rule"),
