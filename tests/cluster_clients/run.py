@@ -230,8 +230,11 @@ def main():
     parser.add_argument("--node-modules")
     parser.add_argument("--place", choices=["middle", "left"], default="middle")
     parser.add_argument("--cut", choices=["split", "kill", "pause"], default="split")
-    parser.add_argument("clients", nargs="*", choices=[*CLIENTS, []])
+    parser.add_argument("clients", nargs="*", metavar="CLIENT")
     arguments = parser.parse_args()
+    unknown = set(arguments.clients) - set(CLIENTS)
+    if unknown:
+        parser.error(f"no such client: {', '.join(sorted(unknown))}; there are {', '.join(CLIENTS)}")
     binary = os.path.abspath(arguments.binary)
     wrong = 0
     for client in arguments.clients or CLIENTS:
