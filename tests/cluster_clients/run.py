@@ -51,6 +51,8 @@ class Network:
     def __init__(self):
         self.prefix = f"qcc{os.getpid()}"
         self.made = []
+
+    def build(self):
         self.make(0)
         self.inside(0, "ip", "link", "add", "br0", "type", "bridge")
         self.inside(0, "ip", "link", "set", "br0", "up")
@@ -69,8 +71,8 @@ class Network:
         return f"{self.prefix}-{host}"
 
     def make(self, host):
-        sh("ip", "netns", "add", self.name(host))
         self.made.append(self.name(host))
+        sh("ip", "netns", "add", self.name(host))
         self.inside(host, "ip", "link", "set", "lo", "up")
 
     def inside(self, host, *words):
@@ -95,7 +97,11 @@ class Network:
 class Cluster:
     def __init__(self, network, binary, directory):
         self.network, self.binary, self.directory = network, binary, directory
-        self.nodes = {host: self.start(host) for host in LEFT + RIGHT}
+        self.nodes = {}
+
+    def found(self):
+        for host in LEFT + RIGHT:
+            self.nodes[host] = self.start(host)
         first = self.admin("show roster")
         while not all(f"A{host}@" in first for host in LEFT + RIGHT):
             time.sleep(0.1)
@@ -157,22 +163,23 @@ def play(client, arguments, network, cluster):
     environment = os.environ | {"NODE_PATH": arguments.node_modules or ""}
     with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as complaints:
         program = subprocess.Popen([*command, *addresses], stdout=told, stderr=complaints, env=environment)
-        time.sleep(BEFORE)
-        if arguments.cut == "split":
-            network.cut(LEFT + ([CLIENT] if arguments.place == "left" else []), RIGHT)
-        else:
-            cluster.signal(6, signal.SIGKILL if arguments.cut == "kill" else signal.SIGSTOP)
-        time.sleep(DURING)
-        network.heal()
-        if arguments.cut == "kill":
-            cluster.nodes[6].wait()
-            cluster.nodes[6] = cluster.start(6)
-        elif arguments.cut == "pause":
-            cluster.signal(6, signal.SIGCONT)
         try:
+            time.sleep(BEFORE)
+            if arguments.cut == "split":
+                network.cut(LEFT + ([CLIENT] if arguments.place == "left" else []), RIGHT)
+            else:
+                cluster.signal(6, signal.SIGKILL if arguments.cut == "kill" else signal.SIGSTOP)
+            time.sleep(DURING)
+            network.heal()
+            if arguments.cut == "kill":
+                cluster.nodes[6].wait()
+                cluster.nodes[6] = cluster.start(6)
+            elif arguments.cut == "pause":
+                cluster.signal(6, signal.SIGCONT)
             program.wait(AFTER + 60)
         except subprocess.TimeoutExpired:
             print(f"{client}: still running a minute after its time; killed")
+        finally:
             program.kill()
             program.wait()
         told.seek(0)
@@ -236,18 +243,20 @@ def main():
     if unknown:
         parser.error(f"no such client: {', '.join(sorted(unknown))}; there are {', '.join(CLIENTS)}")
     binary = os.path.abspath(arguments.binary)
+    # Servers and namespaces go in any case.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     wrong = 0
     for client in arguments.clients or CLIENTS:
         with tempfile.TemporaryDirectory() as directory:
             network = Network()
+            cluster = Cluster(network, binary, pathlib.Path(directory))
             try:
-                cluster = Cluster(network, binary, pathlib.Path(directory))
-                try:
-                    told, code, complaint = play(client, arguments, network, cluster)
-                    wrong += judge(client, told, code, complaint, network)
-                finally:
-                    cluster.stop()
+                network.build()
+                cluster.found()
+                told, code, complaint = play(client, arguments, network, cluster)
+                wrong += judge(client, told, code, complaint, network)
             finally:
+                cluster.stop()
                 network.remove()
     sys.exit(wrong > 0)
 
