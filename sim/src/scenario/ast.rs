@@ -148,6 +148,15 @@ pub enum Check {
         words: Vec<Word>,
         expect: Expect,
     },
+    /// `sum FIELD [in REGION] COMMAND … = N|N..M`: a number in the answers of hosts whose server runs, added up.
+    Sum {
+        field: String,
+        /// Of all, if nothing is said.
+        hosts: Option<Vec<HostIndex>>,
+        words: Vec<Word>,
+        low: u64,
+        high: u64,
+    },
     /// `log NAME ~ PATTERN`
     Log {
         host: HostIndex,
@@ -187,8 +196,8 @@ pub enum Expect {
     Equal(Vec<Word>),
     /// `~ PATTERN`
     Like(Word),
-    /// `expect error PATTERN`
-    Error(Word),
+    /// `expect error PATTERN [or PATTERN …]`
+    Error(Vec<Word>),
 }
 
 impl Check {
@@ -197,7 +206,11 @@ impl Check {
         match self {
             Check::Converged => Some(Property::Convergence),
             Check::Collected => Some(Property::BoundedMemory),
-            Check::Call(_) | Check::Every { .. } | Check::Log { .. } | Check::Ended { .. } => None,
+            Check::Call(_)
+            | Check::Every { .. }
+            | Check::Sum { .. }
+            | Check::Log { .. }
+            | Check::Ended { .. } => None,
         }
     }
 }
@@ -220,7 +233,10 @@ impl Expect {
                 shown.join(" ")
             }
             Expect::Like(word) => format!("something like {}", word.fill_text(numbers)),
-            Expect::Error(word) => format!("an error like {}", word.fill_text(numbers)),
+            Expect::Error(words) => {
+                let shown: Vec<String> = words.iter().map(|word| word.fill_text(numbers)).collect();
+                format!("an error like {}", shown.join(" or "))
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use quorate::base::mutant::Mutant;
 
@@ -35,6 +36,9 @@ use self::stage::Stage as _;
 use crate::check::Property;
 use crate::time::Time;
 use crate::trace::Recorder;
+
+/// The most hosts of a file that is played on real processes beside all others.
+const HOSTS_AT_ONCE: usize = 5;
 
 /// Plays a scenario file: `quorate-sim scenario FILE.scn [--real]`. `seed` feeds every random choice
 /// of the simulated world, and of the file's own `sleep LOW..HIGH`.
@@ -77,10 +81,19 @@ pub fn run_text_taped(source: &str, seed: u64, mutant: Option<Mutant>, tape: &Re
     }
 }
 
-/// Plays several files on real processes at the same time: they mostly sleep.
+/// Plays several files on real processes at the same time: they mostly sleep. Those with more hosts than that take turns,
+/// or so many processes would wait for a processor that each takes the others for lost.
 pub fn run_files_real(paths: &[impl AsRef<Path> + Sync], seed: u64) -> Vec<Outcome> {
+    let turn = Mutex::new(());
+    let play = |path: &Path| {
+        let large = read(path).is_ok_and(|scenario| scenario.hosts.len() > HOSTS_AT_ONCE);
+        // A run that panicked has left nothing that the next would need whole.
+        let _turn = large.then(|| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        run_file(path, true, seed)
+    };
     std::thread::scope(|scope| {
-        let run = |path| scope.spawn(move || run_file(path, true, seed));
+        let play = &play;
+        let run = |path| scope.spawn(move || play(path));
         let runs: Vec<_> = paths.iter().map(|path| run(path.as_ref())).collect();
         let joined = runs.into_iter().map(|run| match run.join() {
             Ok(outcome) => outcome,

@@ -8,7 +8,9 @@ use crate::resp_client::Reply;
 pub fn is_as(reply: &Reply, expect: &Expect, numbers: &Numbers) -> bool {
     match expect {
         Expect::NoError => !is_error(reply),
-        Expect::Error(pattern) => is_error(reply) && reply_like(reply, &pattern.fill(numbers)),
+        Expect::Error(patterns) => {
+            is_error(reply) && patterns.iter().any(|p| reply_like(reply, &p.fill(numbers)))
+        }
         Expect::Like(pattern) => !is_error(reply) && reply_like(reply, &pattern.fill(numbers)),
         Expect::Equal(words) => equals(reply, words, numbers),
     }
@@ -16,6 +18,20 @@ pub fn is_as(reply: &Reply, expect: &Expect, numbers: &Numbers) -> bool {
 
 pub fn is_error(reply: &Reply) -> bool {
     matches!(reply, Reply::Error(_))
+}
+
+/// The number that an answer has under this name: after it in an array or a map, or behind `NAME:` in a text.
+pub fn number_of(reply: &Reply, name: &str) -> Option<u64> {
+    let mut leaves = Vec::new();
+    flatten(reply, &mut leaves);
+    let texts: Vec<String> =
+        leaves.into_iter().map(|leaf| String::from_utf8_lossy(&bare(leaf)).into_owned()).collect();
+    let at = texts.iter().position(|text| text == name);
+    if let Some(next) = at.and_then(|at| texts.get(at + 1)) {
+        return next.parse().ok();
+    }
+    let mut lines = texts.iter().flat_map(|text| text.lines());
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.parse().ok())
 }
 
 /// As redis-cli prints it, but an array on one line.
@@ -141,14 +157,29 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_found_behind_its_name() {
+        let bulk = |t: &str| Reply::Bulk(t.as_bytes().to_vec().into());
+        let pairs = vec![bulk("node"), bulk("A1"), bulk("primary"), Reply::Integer(683)];
+        assert_eq!(number_of(&Reply::Array(pairs), "primary"), Some(683));
+        let map = Reply::Map(vec![(bulk("node"), bulk("A1")), (bulk("dead"), Reply::Integer(0))]);
+        assert_eq!(number_of(&map, "dead"), Some(0));
+        assert_eq!(number_of(&map, "node"), None);
+        assert_eq!(number_of(&map, "A1"), None);
+        let text = bulk("cluster_slots_okay:1\r\ncluster_slots_ok:16384\r\n");
+        assert_eq!(number_of(&text, "cluster_slots_ok"), Some(16384));
+        assert_eq!(number_of(&text, "slots_ok"), None);
+    }
+
+    #[test]
     fn patterns_are_found_anywhere_and_stars_stand_for_anything() {
         assert!(like(b"role:master\r\nmaster_link_status:up\r\n", b"link_status:up"));
         assert!(like(b"ERR value is not an integer", b"ERR*integer"));
         assert!(!like(b"integer ERR", b"ERR*integer"));
         let error = Reply::Error("NOAUTH Authentication required.".to_owned());
-        let expect = |pattern| Expect::Error(split(pattern).unwrap().remove(0));
+        let expect = |pattern| Expect::Error(split(pattern).unwrap());
         assert!(is_as(&error, &expect("NOAUTH"), &Numbers::new()));
         assert!(!is_as(&error, &expect("WRONGPASS"), &Numbers::new()));
+        assert!(is_as(&error, &expect("WRONGPASS NOAUTH"), &Numbers::new()));
         assert!(!is_as(&error, &Expect::NoError, &Numbers::new()));
         let ok = Reply::Simple("OK".to_owned());
         assert!(!is_as(&ok, &expect("OK"), &Numbers::new()));

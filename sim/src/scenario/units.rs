@@ -26,6 +26,13 @@ pub fn duration_range(text: &str) -> Option<(Duration, Duration)> {
     (low <= high).then_some((low, high))
 }
 
+/// `4096` or `2047..2049`.
+pub fn number_range(text: &str) -> Option<(u64, u64)> {
+    let (low, high) = text.split_once("..").unwrap_or((text, text));
+    let (low, high) = (low.parse().ok()?, high.parse().ok()?);
+    (low <= high).then_some((low, high))
+}
+
 /// `+2s` or `-500ms`, in nanoseconds.
 pub fn clock_step(text: &str) -> Option<i64> {
     let (sign, rest) = signed(text)?;
@@ -107,6 +114,11 @@ mod tests {
         let range = (Duration::ZERO, Duration::from_millis(50));
         assert_eq!(duration_range("0ms..50ms"), Some(range));
         assert_eq!(duration_range("50ms..0ms"), None);
+        assert_eq!(number_range("4096"), Some((4096, 4096)));
+        assert_eq!(number_range("2047..2049"), Some((2047, 2049)));
+        for bad in ["2..1", "..1", "1..", "-1", "x"] {
+            assert_eq!(number_range(bad), None, "{bad}");
+        }
     }
 
     #[test]

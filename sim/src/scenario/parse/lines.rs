@@ -68,6 +68,29 @@ impl Parser {
         }
     }
 
+    /// After `sum`.
+    pub(super) fn sum(&mut self, rest: &[Word]) -> Result<Check, ParseError> {
+        const EXPECTED: &str =
+            "`sum FIELD COMMAND = N` or `sum FIELD in REGION COMMAND = N`, or `= N..M`";
+        let (field, hosts, command) = match rest {
+            [field, word, region, command @ ..] if word.is("in") => {
+                (field, Some(self.hosts_named(region)?), command)
+            }
+            [field, command @ ..] => (field, None, command),
+            [] => return Err(self.error(show_all(rest), EXPECTED)),
+        };
+        let field =
+            self.typed(field, "the name of a number in the answer", |t| Some(t.to_owned()))?;
+        let (words, expect) = self.command(command)?;
+        let Expect::Equal(values) = expect else {
+            return Err(self.error(show_all(command), EXPECTED));
+        };
+        let [range] = self.exactly(&values, EXPECTED)?;
+        let expected = "a number such as `4096`, or a range such as `2047..2049`";
+        let (low, high) = self.typed(range, expected, units::number_range)?;
+        Ok(Check::Sum { field, hosts, words, low, high })
+    }
+
     pub(super) fn memory(&mut self, rest: &[Word]) -> Result<What, ParseError> {
         let [host, size] = self.exactly(rest, "`memory NAME SIZE`")?;
         let bytes = if size.is("unlimited") {

@@ -100,7 +100,7 @@ impl Parser {
     }
 
     /// The host of this name, or all hosts of the region.
-    fn hosts_named(&self, word: &Word) -> Result<Vec<HostIndex>, ParseError> {
+    pub(super) fn hosts_named(&self, word: &Word) -> Result<Vec<HostIndex>, ParseError> {
         let name = word.bare().unwrap_or_default();
         match self.regions.get(name) {
             Some(members) => Ok(members.clone()),

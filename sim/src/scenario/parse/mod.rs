@@ -10,9 +10,10 @@
 //! NAME$ proxy WORD …             a TCP proxy before servers: `--port 6379 --balance roundrobin|first
 //!                                --server node1:6379 … --inter 2s --rise 2 --fall 3`
 //! NAME$ iptables WORD …
-//! NAME> COMMAND …                [= VALUE … | ~ PATTERN | expect error PATTERN]
+//! NAME> COMMAND …                [= VALUE … | ~ PATTERN | expect error PATTERN [or PATTERN …]]
 //! client CLIENT@NAME [noauth]    a connection of its own, then CLIENT> COMMAND …
 //! every COMMAND … [= VALUE | …]  on each host whose server runs
+//! sum FIELD [in REGION] COMMAND … = N|N..M     the number after FIELD, added up over hosts whose server runs
 //! log NAME ~ PATTERN             what the server of NAME has logged since it started
 //! ended NAME                     its process has ended by itself: it had no memory left
 //! converged                      all running servers hold the same data; simulated, what was written
@@ -260,7 +261,7 @@ impl Parser {
                 Ok(What::Check { within: Some(within), check })
             }
             "at" => self.at(rest),
-            "every" | "log" | "ended" | "converged" | "collected" => {
+            "every" | "sum" | "log" | "ended" | "converged" | "collected" => {
                 // `converged within 5s` may be said in this order too.
                 if let [first, within, time] = words
                     && first.is("converged")
@@ -274,6 +275,7 @@ impl Parser {
             "async" => match self.check(rest)? {
                 Check::Call(call) => Ok(What::Async { call }),
                 Check::Every { .. }
+                | Check::Sum { .. }
                 | Check::Log { .. }
                 | Check::Ended { .. }
                 | Check::Converged
@@ -357,6 +359,7 @@ impl Parser {
                 let (words, expect) = self.command(rest)?;
                 Ok(Check::Every { words, expect })
             }
+            Some("sum") => self.sum(rest),
             Some("log") => match rest {
                 [host, like, pattern] if like.is("~") => {
                     Ok(Check::Log { host: self.host_named(host)?, pattern: pattern.clone() })
@@ -379,7 +382,7 @@ impl Parser {
     fn may_be_asked_again(&self, check: &Check) -> Result<(), ParseError> {
         let words = match check {
             Check::Call(call) => &call.words,
-            Check::Every { words, .. } => words,
+            Check::Every { words, .. } | Check::Sum { words, .. } => words,
             Check::Log { .. } | Check::Ended { .. } | Check::Converged | Check::Collected => {
                 return Ok(());
             }
@@ -414,9 +417,12 @@ impl Parser {
                 Expect::Equal(values.to_vec())
             }
             [sign, pattern] if sign.is("~") => Expect::Like(pattern.clone()),
-            [expect, _, pattern] if expect.is("expect") => Expect::Error(pattern.clone()),
+            [expect, _, patterns @ ..] if expect.is("expect") && are_choices(patterns) => {
+                Expect::Error(patterns.iter().step_by(2).cloned().collect())
+            }
             tail => {
-                let expected = "`= VALUE`, `~ PATTERN` or `expect error PATTERN`";
+                let expected =
+                    "`= VALUE`, `~ PATTERN` or `expect error PATTERN` (and `or PATTERN` …)";
                 return Err(self.error(show_all(tail), expected));
             }
         };
@@ -545,14 +551,19 @@ const WRITES: [&str; 18] = [
     "UNLINK",
 ];
 
-const CHECKS: &str = "`NAME> COMMAND`, `every COMMAND`, `log NAME ~ PATTERN`, `ended NAME`, \
+const CHECKS: &str = "`NAME> COMMAND`, `every COMMAND`, `sum FIELD COMMAND`, `log NAME ~ PATTERN`, `ended NAME`, \
                       `converged` or `collected`";
 
 const STATEMENTS: &str = "`host`, `region`, `NAME$ quorate server`, `NAME$ proxy`, \
-                          `NAME$ iptables`, `NAME> COMMAND`, `client`, `every`, `log`, `ended`, \
+                          `NAME$ iptables`, `NAME> COMMAND`, `client`, `every`, `sum`, `log`, `ended`, \
                           `converged`, `collected`, `within`, `async`, `await`, `load`, \
                           `stop load`, `kill`, `restart`, `pause`, `resume`, `memory`, `clock`, \
                           `link`, `at`, `sleep`, `repeat`, `end`, `limits` or `seed`";
+
+/// `PATTERN`, `PATTERN or PATTERN`, …
+fn are_choices(words: &[Word]) -> bool {
+    words.len() % 2 == 1 && words.iter().skip(1).step_by(2).all(|word| word.is("or"))
+}
 
 fn show(word: &Word) -> String {
     show_all(std::slice::from_ref(word))

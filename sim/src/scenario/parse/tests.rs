@@ -44,6 +44,9 @@ fn every_line_of_the_language_is_understood() {
         "client c@node1 noauth",
         "every GET k = 1",
         "within 1.5s every GET k ~ x*y",
+        "sum primary QUORATE PMAP = 4096",
+        "within 5s sum primary in node1 QUORATE PMAP = 682..683",
+        "region eu node1 node2\nsum primary in eu QUORATE PMAP = 2048",
         "log node1 ~ refused",
         "converged",
         "within 2m converged",
@@ -91,6 +94,7 @@ fn every_line_of_the_language_is_understood() {
         "at 1s link node1 node2 latency 40ms",
         "node1> EXEC = OK (integer) 3",
         "node1> GET k expect error WRONGTYPE",
+        "node1> GET k expect error MOVED or CLUSTERDOWN or \"INDOUBT The\"",
         "repeat 3\nrepeat 2 j\nnode1> SET k$i:$j v\nend\nend",
     ] {
         step(line);
@@ -115,7 +119,7 @@ fn every_line_of_the_readme_s_table_is_understood() {
             "host" | "region" | "seed" => format!("{HEAD}{line}\nkill node1\n"),
             "limits" => format!("# real: yes\n{line}\nhost node1 10.0.0.1\nkill node1\n"),
             "repeat" => format!("{HEAD}{}\n", line.replace("` … `", "\nkill node1\n")),
-            "link" => format!("{HEAD}host node3 10.0.0.3\nregion eu node1 node2\n{line}\n"),
+            "link" | "sum" => format!("{HEAD}host node3 10.0.0.3\nregion eu node1 node2\n{line}\n"),
             _ => format!("{HEAD}{line}\n"),
         };
         parse(&source).unwrap_or_else(|e| panic!("{line}: {e}"));
@@ -190,6 +194,9 @@ fn bad_lines_say_what_was_found_and_what_was_expected() {
         ("node1> ", "the end of the line", "a command"),
         ("node1> GET k =", "`=`", "`= VALUE`"),
         ("node1> GET k ~ a b", "`~ a b`", "`~ PATTERN`"),
+        ("node1> GET k expect error", "`expect error`", "`or PATTERN`"),
+        ("node1> GET k expect error a or", "`expect error a or`", "`or PATTERN`"),
+        ("node1> GET k expect error a b", "`expect error a b`", "`or PATTERN`"),
         ("node1> GET \"k", "the end of the line", "a closing \""),
         ("node1$ rm -rf x", "`rm -rf x`", "`iptables WORD …`"),
         ("node1$ iptables", "`iptables`", "`iptables WORD …`"),
@@ -240,6 +247,12 @@ fn bad_lines_say_what_was_found_and_what_was_expected() {
         ("limits short", "`limits short` in a file for real", "`real: no (reason)`"),
         ("kill node1\nlimits production", "`limits` here", "before all others"),
         ("seed x", "`x`", "a number"),
+        ("sum", "the end of the line", "`sum FIELD COMMAND = N`"),
+        ("sum primary QUORATE PMAP", "`QUORATE PMAP`", "`sum FIELD COMMAND = N`"),
+        ("sum primary QUORATE PMAP = 1 2", "`1 2`", "`sum FIELD COMMAND = N`"),
+        ("sum primary QUORATE PMAP = 2..1", "`2..1`", "`2047..2049`"),
+        ("sum primary in nowhere QUORATE PMAP = 1", "`nowhere`", "a region: node1, node2"),
+        ("within 5s sum n INCR k = 1", "`INCR`", "only reads"),
         ("async converged", "`converged`", "`async NAME> COMMAND`"),
         ("", "the end of the file", "something to do"),
     ] {

@@ -58,14 +58,14 @@ impl Player<'_, '_> {
         self.must_be(host, ServerState::Down, "no server running on this host")?;
         self.hosts[host].program = Some(Program::Server(self.fill_texts(flags)));
         self.launch(host)?;
-        let Expect::Error(pattern) = expect else { return self.first_answer(host) };
+        let Expect::Error(patterns) = expect else { return self.first_answer(host) };
         self.checks += 1;
         let expected = expect.show(&self.numbers);
-        let pattern = pattern.fill(&self.numbers);
+        let patterns: Vec<Vec<u8>> = patterns.iter().map(|p| p.fill(&self.numbers)).collect();
         let until = self.stage.now() + PATIENCE;
         loop {
             if let Some(said) = self.stage.ended(host) {
-                if like(said.as_bytes(), &pattern) {
+                if patterns.iter().any(|pattern| like(said.as_bytes(), pattern)) {
                     return Ok(());
                 }
                 return Err(unmet(expected, said, &[host]));

@@ -227,6 +227,9 @@ impl<'a> Player<'a, '_> {
                 }
                 Ok(None)
             }
+            Check::Sum { field, hosts, words, low, high } => {
+                self.sum(field, hosts.as_deref(), words, (*low, *high), until)
+            }
             Check::Log { host, pattern } => {
                 let log = self.stage.log(*host);
                 if like(log.as_bytes(), &pattern.fill(&self.numbers)) {
@@ -355,10 +358,12 @@ impl<'a> Player<'a, '_> {
     fn hosts_of(&self, check: &Check) -> Vec<HostIndex> {
         match check {
             Check::Call(call) => vec![call.who.host()],
+            Check::Sum { hosts: Some(hosts), .. } => hosts.clone(),
             Check::Log { host, .. } | Check::Ended { host } => vec![*host],
-            Check::Every { .. } | Check::Converged | Check::Collected => {
-                (0..self.hosts.len()).collect()
-            }
+            Check::Every { .. }
+            | Check::Sum { hosts: None, .. }
+            | Check::Converged
+            | Check::Collected => (0..self.hosts.len()).collect(),
         }
     }
 

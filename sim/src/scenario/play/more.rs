@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::super::ast::{Check, What, Who};
 use super::super::client::Asked;
-use super::super::reply::show;
-use super::super::stage::Judged;
+use super::super::reply::{number_of, show};
+use super::super::stage::{Judged, Trouble};
+use super::super::words::Word;
 use super::{Halt, HostIndex, Player, ServerState, Unmet, Why, trouble};
 use crate::check::Violation;
 use crate::resp_client::Reply;
@@ -58,6 +59,54 @@ impl Player<'_, '_> {
             .map(|(name, digest)| format!("{name} {}", String::from_utf8_lossy(digest)))
             .collect();
         Ok(Some(not_converged(shown.join(", "))))
+    }
+
+    /// Adds up a number of the answers of those hosts whose server runs.
+    pub(super) fn sum(
+        &mut self,
+        field: &str,
+        hosts: Option<&[HostIndex]>,
+        words: &[Word],
+        (low, high): (u64, u64),
+        until: Duration,
+    ) -> Result<Option<Unmet>, Halt> {
+        let mut running = self.running()?;
+        running.retain(|host| hosts.is_none_or(|hosts| hosts.contains(host)));
+        if running.is_empty() {
+            let found = "no running server among these hosts".to_owned();
+            let expected = "a running server to ask".to_owned();
+            return Err(trouble(Trouble::BadLine { found, expected }, hosts.unwrap_or(&[])));
+        }
+        let expected = if low == high {
+            format!("a sum of {low}")
+        } else {
+            format!("a sum of {low} to {high}")
+        };
+        let words = self.fill(words);
+        let mut parts = Vec::new();
+        for host in running {
+            let asked = self.ask(&Who::Host(host), &words, until)?;
+            let name = &self.scenario.hosts[host].name;
+            let got = match asked {
+                Asked::Answer(reply) => match number_of(&reply, field) {
+                    Some(number) => {
+                        parts.push((name, number));
+                        continue;
+                    }
+                    None => show(&reply),
+                },
+                Asked::Nothing(why) => why,
+            };
+            let expected = format!("{expected}, and a number `{field}` in each answer");
+            return Ok(Some(Unmet { expected, got: format!("{got} from {name}") }));
+        }
+        let sum: u64 = parts.iter().map(|(_, number)| number).sum();
+        if (low..=high).contains(&sum) {
+            return Ok(None);
+        }
+        let shown: Vec<String> =
+            parts.iter().map(|(name, number)| format!("{number} of {name}")).collect();
+        Ok(Some(Unmet { expected, got: format!("{sum}: {}", shown.join(", ")) }))
     }
 
     pub(super) fn collected(&mut self) -> Result<Option<Unmet>, Halt> {
