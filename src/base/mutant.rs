@@ -298,20 +298,26 @@ pub enum StrongMutant {
     HandBackEarly,
     /// A frozen copy is dropped before the configuration without it is chosen.
     FrozenDroppedEarly,
+    /// A node that passes a client's write on does so once more if it hears nothing.
+    ForwardedTwice,
+    /// A copy that is read shows what is not committed.
+    CopyShowsOpen,
 }
 
 impl StrongMutant {
     /// Those that runs of profile `strong` find within a thousand seeds.
-    pub const IN_CAMPAIGNS: [StrongMutant; 6] = [
+    pub const IN_CAMPAIGNS: [StrongMutant; 8] = [
         StrongMutant::QuorumOffByOne,
         StrongMutant::MemberSkipped,
         StrongMutant::AckBeforeMembers,
         StrongMutant::AcksAcrossRegimes,
         StrongMutant::LostTailIntact,
         StrongMutant::StepFiveSkipped,
+        StrongMutant::ForwardedTwice,
+        StrongMutant::CopyShowsOpen,
     ];
 
-    pub const ALL: [StrongMutant; 19] = [
+    pub const ALL: [StrongMutant; 21] = [
         StrongMutant::PromiseNotDurable,
         StrongMutant::QuorumOffByOne,
         StrongMutant::ReadWithoutRound,
@@ -331,6 +337,8 @@ impl StrongMutant {
         StrongMutant::OnlyNewestAccepted,
         StrongMutant::HandBackEarly,
         StrongMutant::FrozenDroppedEarly,
+        StrongMutant::ForwardedTwice,
+        StrongMutant::CopyShowsOpen,
     ];
 
     /// The name used on the command line.
@@ -355,6 +363,8 @@ impl StrongMutant {
             StrongMutant::OnlyNewestAccepted => "only-newest-accepted",
             StrongMutant::HandBackEarly => "hand-back-early",
             StrongMutant::FrozenDroppedEarly => "frozen-dropped-early",
+            StrongMutant::ForwardedTwice => "forwarded-twice",
+            StrongMutant::CopyShowsOpen => "copy-shows-open",
         }
     }
 }

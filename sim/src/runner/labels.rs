@@ -3,14 +3,16 @@
 use crate::plan::Profile;
 
 /// Every label in the library and in what drives it here, sorted; a test compares this list with the sources.
-pub const KNOWN: [&str; 84] = [
+pub const KNOWN: [&str; 88] = [
     "WAIT had to wait",
+    "WAIT had to wait in a strong cluster",
     "a barrier was met during a resync",
     "a barrier was not covered",
     "a bid was refused",
     "a candidate was outside the core",
     "a cell arrived that had been collected here",
     "a cell went because the sender no longer had it",
+    "a command was passed on to a node that was not the master",
     "a connection of the mesh came behind a later one",
     "a copy is brought up to date",
     "a copy that had caught up joined",
@@ -23,6 +25,7 @@ pub const KNOWN: [&str; 84] = [
     "a joiner took over the cluster's horizon",
     "a link to a node that knew no horizon was closed",
     "a link was given up for its silence",
+    "a link was lost with a command passed on over it",
     "a live unit was met during a resync",
     "a log was damaged before its end",
     "a master that hears no quorum stopped",
@@ -40,6 +43,7 @@ pub const KNOWN: [&str; 84] = [
     "a plain replica had what its master will never get",
     "a plain replica had what its new master does not get",
     "a plain replica's master had other data",
+    "a read was answered from a copy",
     "a regime ended with a write in flight",
     "a regime follows one that may have been chosen",
     "a replica did not have what had been collected",
@@ -102,17 +106,21 @@ const OF_LOGS: [&str; 7] = [
 ];
 
 /// Paths of strong mode.
-const OF_STRONG: [&str; 16] = [
+const OF_STRONG: [&str; 20] = [
+    "WAIT had to wait in a strong cluster",
     "a bid was refused",
     "a candidate was outside the core",
+    "a command was passed on to a node that was not the master",
     "a connection of the mesh came behind a later one",
     "a copy is brought up to date",
     "a copy that had caught up joined",
     "a frozen copy was dropped",
+    "a link was lost with a command passed on over it",
     "a master that hears no quorum stopped",
     "a node has found that its disk is an older one",
     "a partition was handed back",
     "a peer was found on an older disk",
+    "a read was answered from a copy",
     "a regime ended with a write in flight",
     "a regime follows one that may have been chosen",
     "a round met a higher promise",
