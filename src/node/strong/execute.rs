@@ -99,11 +99,10 @@ impl Turn<'_> {
         let Some(strong) = self.server.strong.as_deref_mut() else { return Way::Anywhere };
         let of = strong.partition(Partition(slot / SLOTS_EACH));
         let route = strong.mesh.strong.route(of, now);
-        if !writes && self.session.cluster.reads_copies && route != Route::Here {
-            if strong.mesh.strong.is_in_sync(of) {
-                self.session.parked_since = None;
-                return Way::Copy(slot);
-            }
+        let may_be_old = !writes && self.session.cluster.reads_copies && route != Route::Here;
+        if may_be_old && strong.mesh.strong.is_in_sync(of) {
+            self.session.parked_since = None;
+            return Way::Copy(slot);
         }
         // What a client asks in a row is done in that order.
         let cluster = &self.session.cluster;
