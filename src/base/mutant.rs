@@ -302,20 +302,26 @@ pub enum StrongMutant {
     OldRosterIgnored,
     /// A partition goes from one roster to another without a configuration that stands under both.
     JointSkipped,
+    /// A node that passes a client's write on does so once more if it hears nothing.
+    ForwardedTwice,
+    /// A copy that is read shows what is not committed.
+    CopyShowsOpen,
 }
 
 impl StrongMutant {
     /// Those that runs of profile `strong` find within a thousand seeds.
-    pub const IN_CAMPAIGNS: [StrongMutant; 6] = [
+    pub const IN_CAMPAIGNS: [StrongMutant; 8] = [
         StrongMutant::QuorumOffByOne,
         StrongMutant::MemberSkipped,
         StrongMutant::AckBeforeMembers,
         StrongMutant::AcksAcrossRegimes,
         StrongMutant::LostTailIntact,
         StrongMutant::StepFiveSkipped,
+        StrongMutant::ForwardedTwice,
+        StrongMutant::CopyShowsOpen,
     ];
 
-    pub const ALL: [StrongMutant; 21] = [
+    pub const ALL: [StrongMutant; 23] = [
         StrongMutant::PromiseNotDurable,
         StrongMutant::QuorumOffByOne,
         StrongMutant::ReadWithoutRound,
@@ -337,6 +343,8 @@ impl StrongMutant {
         StrongMutant::FrozenDroppedEarly,
         StrongMutant::OldRosterIgnored,
         StrongMutant::JointSkipped,
+        StrongMutant::ForwardedTwice,
+        StrongMutant::CopyShowsOpen,
     ];
 
     /// The name used on the command line.
@@ -363,6 +371,8 @@ impl StrongMutant {
             StrongMutant::FrozenDroppedEarly => "frozen-dropped-early",
             StrongMutant::OldRosterIgnored => "old-roster-ignored",
             StrongMutant::JointSkipped => "joint-skipped",
+            StrongMutant::ForwardedTwice => "forwarded-twice",
+            StrongMutant::CopyShowsOpen => "copy-shows-open",
         }
     }
 }

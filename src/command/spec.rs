@@ -70,7 +70,7 @@ pub enum SessionCommand {
     QuorateDigest,
     /// CLUSTER's subcommands.
     Cluster,
-    /// READONLY, READWRITE and ASKING: words of the cluster protocol that change nothing here.
+    /// READONLY, READWRITE and ASKING: words of the cluster protocol.
     ClusterWord,
     /// `QUORATE MESH version`: the connection is another node's of a strong cluster.
     QuorateMesh,

@@ -9,6 +9,7 @@ use crate::base::time::{Now, Span, UnixMs};
 use crate::base::unit::Unit;
 use crate::command::{self, Command, Ctx, DataHandler, Flags, Handler, SessionCommand};
 use crate::store::txn::Txn;
+use crate::strong::NodeName;
 use crate::wire::reply::Reply;
 use crate::wire::resp::{Args, Parser, RespLimits, Step};
 
@@ -40,6 +41,8 @@ pub(super) struct Turn<'a> {
     pub asked: Asked,
     /// What requests may measure; only a command about the session or the server changes that.
     limits: RespLimits,
+    /// The node whose client has asked for this, and its number there: the session is none then.
+    pub for_node: Option<(NodeName, u64)>,
 }
 
 impl Node {
@@ -71,6 +74,7 @@ impl Node {
             wall,
             expiry_clock,
             asked: Asked::default(),
+            for_node: None,
         };
         turn.run(buf);
         let asked = turn.asked;
@@ -88,6 +92,31 @@ impl Node {
         }
         self.on_asked(now, conn, asked, out);
         true
+    }
+
+    /// Runs what another node's client has asked for: with a session that is none of a connection.
+    pub(super) fn run_for_node<T>(
+        &mut self,
+        now: Now,
+        asker: (NodeName, u64),
+        session: &mut Session,
+        out: &mut Effects,
+        run: impl FnOnce(&mut Turn<'_>) -> T,
+    ) -> T {
+        let wall = self.server.active.wall(now);
+        let expiry_clock = self.server.active.expiry_clock(now);
+        run(&mut Turn {
+            limits: resp_limits(&self.server, session),
+            server: &mut self.server,
+            data: &mut self.data,
+            session,
+            out,
+            now,
+            wall,
+            expiry_clock,
+            asked: Asked::default(),
+            for_node: Some(asker),
+        })
     }
 
     /// What a change of the session's state means for the node.
@@ -236,7 +265,7 @@ impl Turn<'_> {
         if let Some(transaction) = self.session.transaction()
             && is_queued(command)
         {
-            if let Way::Slot(slot) = way
+            if let Some(slot) = way.slot()
                 && transaction.slot.replace(slot).is_some_and(|before| before != slot)
             {
                 return self.refuse(command, execute::CROSS_SLOT);
@@ -250,6 +279,8 @@ impl Turn<'_> {
         match command.handler {
             Handler::Data(handler) => match way {
                 Way::Slot(slot) => self.run_alone_at_master((command, handler), args, slot),
+                Way::Copy(slot) => self.run_on_copy((command, handler), args, slot),
+                Way::Elsewhere(slot, to) => self.pass_command(command, args, slot, to),
                 Way::Anywhere | Way::Done => self.run_alone((command, handler), args),
             },
             Handler::Session(what) => {
@@ -299,8 +330,10 @@ impl Turn<'_> {
     #[inline]
     fn run_alone(&mut self, command: (&'static Command, DataHandler), args: Args<'_>) {
         let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
-        let shown = self.server.strong.as_ref().map(|strong| strong.served());
-        let sight = if shown.is_some() { UnixMs(0) } else { self.expiry_clock };
+        let looks = command.0.flags.has(Flags::READONLY);
+        let strong = self.server.strong.as_ref();
+        let shown = strong.filter(|_| looks).map(|strong| strong.served());
+        let sight = if strong.is_some() { UnixMs(0) } else { self.expiry_clock };
         let mut txn = Txn {
             gather: self.gathers(),
             store: &mut self.data.store,
@@ -397,6 +430,9 @@ impl Turn<'_> {
 
     /// `WAIT replicas ms`: answers at once if it can, else blocks the session.
     fn wait(&mut self, args: Args<'_>) {
+        if self.server.strong.is_some() {
+            return self.wait_in_cluster(args);
+        }
         let wanted = match replication::wait_for(self.server, args, self.now) {
             Ok(wanted) => wanted,
             Err(text) => return self.session.reply().error(text),
@@ -459,7 +495,7 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         SessionCommand::RewriteLog => snapshot::rewrite_log(cx),
         SessionCommand::LastSave => dump::last_save(cx),
         SessionCommand::Cluster => cluster::cluster(cx, args),
-        SessionCommand::ClusterWord => cluster::word(cx),
+        SessionCommand::ClusterWord => cluster::word(cx, args),
         SessionCommand::QuorateRoster => operator::roster(cx, args),
         SessionCommand::QuoratePmap => operator::pmap(cx),
         // EXEC has let go of all keys already.
@@ -467,8 +503,8 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         SessionCommand::Wait => match replication::wait_for(cx.server, args, cx.now) {
             Err(text) => cx.session.reply().error(text),
             Ok(_) => {
-                let acked = cx.server.active.replicas_acked(cx.session.last_write);
-                cx.session.reply().count(acked as u64);
+                let acked = cx.server.acked_by(cx.session, cx.session.last_write);
+                cx.session.reply().count(acked);
             }
         },
         SessionCommand::Quit

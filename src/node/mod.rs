@@ -49,6 +49,7 @@ use self::session::{Session, State};
 use self::sessions::Sessions;
 use self::snapshot::{Snapshots, Target};
 use self::strong::StrongNode;
+use self::strong::directives::ReadConsistency;
 use self::watch::WatchTable;
 
 pub use self::inspect::{Inspection, VisibleKey};
@@ -297,6 +298,7 @@ impl Node {
         let id = stats.next_client_id;
         let mut session = Session::new(conn, id, (ip, port), now.mono);
         session.authenticated = !config.wants_password();
+        session.cluster.reads_copies = config.strong.read_consistency == ReadConsistency::Replica;
         self.sessions.insert(Box::new(session));
         self.expect_idle(now);
     }
@@ -345,6 +347,7 @@ impl Node {
         if let Some(strong) = &mut self.server.strong {
             strong.mesh.on_closed(conn, now.mono);
         }
+        self.on_requests(now, out);
         if self.server.active.owns(conn) {
             let (server, mut core) = self.core(now, out);
             server.active.on_closed(conn, why, &mut core);

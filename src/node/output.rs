@@ -39,7 +39,11 @@ impl Node {
             self.server.stats.output_bytes += bytes.len() as u64;
             out.push(Effect::Send { conn, bytes });
         }
-        if let State::Closing { discards } = *session.state() {
+        // (Who has a write under way is told what became of it: a closed connection would be taken for no effect.)
+        let waits = session.replies.is_waiting() && self.server.strong.is_some();
+        if let State::Closing { discards } = *session.state()
+            && (discards || !waits)
+        {
             out.push(if discards { Effect::Abort { conn } } else { Effect::Close { conn } });
             return self.forget_session(conn);
         }

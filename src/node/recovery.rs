@@ -254,7 +254,9 @@ impl Node {
         // Without room for writes, reads go on for those who do not wait for a write of theirs. An acknowledgement to
         // a peer always waits.
         let (is_full, active) = (self.data.journal.is_full(), &self.server.active);
-        self.hold.take(before, until, |conn| is_full && !active.owns(conn), out);
+        let mesh = self.server.strong.as_ref().map(|strong| &strong.mesh);
+        let is_peer = |conn| active.owns(conn) || mesh.is_some_and(|mesh| mesh.owns(conn));
+        self.hold.take(before, until, |conn| is_full && !is_peer(conn), out);
         self.hold.release(self.data.journal.synced(), out);
     }
 }

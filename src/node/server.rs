@@ -3,6 +3,7 @@
 use crate::active::Active;
 use crate::base::ids::RunId;
 use crate::base::io::HostStats;
+use crate::base::stamp::Stamp;
 use crate::base::time::{Mono, Now, Wall};
 use crate::store::Store;
 
@@ -73,6 +74,14 @@ impl Server {
     /// A replica that does not take part as an equal: it follows its masters.
     pub fn is_plain_replica(&self) -> bool {
         !self.config.active_replica && self.active.masters() > 0
+    }
+
+    /// How many others have what a client wrote, up to `dot` in active mode: what WAIT answers.
+    pub fn acked_by(&self, session: &Session, dot: Stamp) -> u64 {
+        match &self.strong {
+            Some(strong) => strong.copies_of(&session.cluster.writes),
+            None => self.active.replicas_acked(dot) as u64,
+        }
     }
 
     /// Bytes of answers, within one batch, after which this client is given up.

@@ -10,6 +10,7 @@ use crate::wire::reply::{Protocol, Reply};
 use crate::wire::resp::{OwnedArgs, Parser};
 
 use super::replies::{ReplyQueue, SlotId};
+use super::strong::client::ClusterState;
 use super::watch::Watched;
 
 /// What a connection is used for at the moment.
@@ -39,6 +40,8 @@ pub enum Block {
         slot: SlotId,
         dump: u64,
     },
+    /// FLUSHALL of strong mode: all of it is committed.
+    Flush(SlotId),
 }
 
 /// Commands queued for EXEC.
@@ -95,6 +98,8 @@ pub struct Session {
     pub is_postponed: bool,
     /// Since when its next command waits for a change of regime.
     pub parked_since: Option<Mono>,
+    /// In strong mode.
+    pub cluster: ClusterState,
     /// In the node's list of sessions to look at when the batch ends.
     pub is_listed: bool,
 }
@@ -122,6 +127,7 @@ impl Session {
             soft_limit_since: None,
             is_postponed: false,
             parked_since: None,
+            cluster: ClusterState::default(),
             is_listed: false,
         }
     }
@@ -160,7 +166,10 @@ impl Session {
     pub fn become_unblocked(&mut self) -> Option<SlotId> {
         let slot = match &self.state {
             State::Blocked(
-                Block::Wait(Wait { slot, .. }) | Block::Shutdown(slot) | Block::Save { slot, .. },
+                Block::Wait(Wait { slot, .. })
+                | Block::Shutdown(slot)
+                | Block::Save { slot, .. }
+                | Block::Flush(slot),
             ) => *slot,
             State::Command | State::Transaction(_) | State::Peer | State::Closing { .. } => {
                 return None;
@@ -204,7 +213,7 @@ impl Session {
     pub fn wait(&self) -> Option<&Wait> {
         match &self.state {
             State::Blocked(Block::Wait(wait)) => Some(wait),
-            State::Blocked(Block::Shutdown(_) | Block::Save { .. })
+            State::Blocked(Block::Shutdown(_) | Block::Save { .. } | Block::Flush(_))
             | State::Command
             | State::Transaction(_)
             | State::Peer
@@ -216,7 +225,7 @@ impl Session {
     pub fn awaited_dump(&self) -> Option<u64> {
         match &self.state {
             State::Blocked(Block::Save { dump, .. }) => Some(*dump),
-            State::Blocked(Block::Wait(_) | Block::Shutdown(_))
+            State::Blocked(Block::Wait(_) | Block::Shutdown(_) | Block::Flush(_))
             | State::Command
             | State::Transaction(_)
             | State::Peer

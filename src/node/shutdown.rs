@@ -326,7 +326,7 @@ impl Node {
             // With what it has taken on the device; and what is still to leave behind that.
             self.data.journal.barrier();
         }
-        self.doubt_all(now);
+        self.doubt_all(now, out);
         self.flush_batch(now, out);
         out.facts.log(LogLevel::Notice, "Quorate is now ready to exit, bye bye...");
         out.push(Effect::Halt { code, reason: reason.to_owned() });

@@ -30,7 +30,10 @@ impl Node {
             // (In strong mode nothing expires by itself.)
             match &self.server.strong {
                 None => consider(self.expire_due()),
-                Some(strong) => consider(strong.mesh.poll_timeout()),
+                Some(strong) => {
+                    consider(strong.mesh.poll_timeout());
+                    consider(strong.passed_due());
+                }
             }
             consider(self.data.journal.due());
             consider(self.server.dump_due());
@@ -55,6 +58,7 @@ impl Node {
             self.hide_expired(now, out);
         }
         self.with_mesh(now, out, |mesh, env| mesh.on_timeout(env));
+        self.expire_passed(now.mono, out);
         self.delete_expired(now);
         let (server, mut core) = self.core(now, out);
         server.active.on_timeout(&mut core);
@@ -121,7 +125,9 @@ impl Node {
                 State::Command | State::Transaction(_) if session.is_postponed => continue,
                 State::Command | State::Transaction(_) => {}
             }
-            let due = session.last_seen + timeout;
+            // Who waits for an answer is not idle either.
+            let waits = session.replies.is_waiting();
+            let due = if waits { now.mono } else { session.last_seen } + timeout;
             if due <= now.mono {
                 idle.push(session.conn);
             } else {
@@ -145,7 +151,7 @@ impl Node {
         for conn in &self.blocked {
             let Some(session) = self.sessions.get_mut(*conn) else { continue };
             let Some(wait) = session.wait() else { continue };
-            let acked = self.server.active.replicas_acked(wait.dot) as u64;
+            let acked = self.server.acked_by(session, wait.dot);
             if acked >= wait.replicas || wait.deadline.is_some_and(|due| due <= now.mono) {
                 wake(session, acked);
                 // What it sent meanwhile waits in the driver's buffer.

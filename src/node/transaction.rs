@@ -41,6 +41,9 @@ impl Turn<'_> {
         if self.session.transaction().is_some() {
             return self.session.reply().error("ERR WATCH inside MULTI is not allowed");
         }
+        if self.server.strong.is_some() {
+            return self.watch_in_cluster(args);
+        }
         let (conn, db) = (self.session.conn, self.session.db);
         for key in args.from(1).iter() {
             // What has expired before is no change later.
@@ -61,6 +64,9 @@ impl Turn<'_> {
         let Some(transaction) = self.session.become_command() else {
             return self.session.reply().error("ERR EXEC without MULTI");
         };
+        if self.server.strong.is_some() {
+            return self.exec_in_cluster(transaction);
+        }
         let stale = self.watched_key_has_changed();
         self.let_go_of_keys();
         if transaction.refused {
@@ -74,14 +80,11 @@ impl Turn<'_> {
             let text = format!("EXECABORT Transaction discarded because of: {READONLY}");
             return self.session.reply().error(&text);
         }
-        match transaction.slot {
-            Some(slot) => self.execute_at_master(transaction, slot),
-            None => self.execute_queued(transaction),
-        }
+        self.execute_queued(transaction);
     }
 
     /// All queued commands against one state, as one unit.
-    fn execute_queued(&mut self, transaction: Transaction) {
+    pub(super) fn execute_queued(&mut self, transaction: Transaction) {
         if let Some(unit) = self.run_queued(&transaction) {
             self.issue(unit);
         }
@@ -91,7 +94,8 @@ impl Turn<'_> {
     pub(super) fn run_queued(&mut self, transaction: &Transaction) -> Option<Unit> {
         self.session.reply().array(transaction.queued.len());
         let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
-        let strong = self.server.strong.is_some();
+        let shown = self.server.strong.as_ref().map(|strong| strong.served());
+        let strong = shown.is_some();
         let mut txn = Txn {
             gather: strong || self.gathers(),
             store: &mut self.data.store,
@@ -99,7 +103,7 @@ impl Turn<'_> {
             wall: self.wall,
             expiry_clock: self.expiry_clock,
             sight: if strong { UnixMs(0) } else { self.expiry_clock },
-            shown: None,
+            shown: shown.as_ref(),
             facts: &mut self.out.facts,
         };
         for (command, args) in &transaction.queued {
@@ -131,17 +135,14 @@ impl Turn<'_> {
 
     /// Hides a key whose time is over, before the sweep comes to it.
     fn notice_expiry(&mut self, db: DbIndex, key: &[u8]) {
-        if self.server.strong.is_some() {
-            // What has expired goes by an entry of the master's.
-            return;
-        }
         let store = &mut self.data.store;
         store.expire_key(db, key, self.expiry_clock, &mut self.out.facts);
         self.server.watch.on_changes(store);
     }
 
-    fn let_go_of_keys(&mut self) {
+    pub(super) fn let_go_of_keys(&mut self) {
         let session = &mut *self.session;
+        session.cluster.watching = None;
         self.server.watch.unwatch(session.conn, &mut session.watched, &mut self.data.store);
     }
 }

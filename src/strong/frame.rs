@@ -8,14 +8,16 @@ use serde::{Deserialize, Serialize};
 use super::message::{Durable, Item};
 use super::regime::{Start, VoterId};
 use super::roster::{NodeName, RackId};
+use super::tail::Place;
 
 /// Version of the frames and of what they mean: others are refused.
-pub const MESH_VERSION: u32 = 1;
+pub const MESH_VERSION: u32 = 2;
 
 /// The longest body: a whole copy of a partition has to fit.
 pub const FRAME_BYTES_MAX: usize = 1 << 30;
 
 const LENGTH_BYTES: usize = 4;
+const FRAME_BYTES_WANTED: usize = 4 << 20;
 
 /// How a node introduces itself when a connection begins.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -45,7 +47,77 @@ pub struct Hello {
 pub enum Frame {
     Hello(Box<Hello>),
     Items(Vec<Item>),
+    Forward(Box<Forward>),
+    Answer(Box<Answer>),
 }
+
+/// What a client has asked a node that is not the master, for the master to do. It is passed on once, and no further: a
+/// node that does not serve the slot says so.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Forward {
+    /// Chosen by the sender: which answer is whose.
+    pub id: u64,
+    /// That of all its keys.
+    pub slot: u16,
+    /// The client reads RESP3.
+    pub resp3: bool,
+    pub what: Forwarded,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Forwarded {
+    /// A command's words.
+    Command(Vec<Bytes>),
+    /// EXEC of these commands, unless a watched key has changed since.
+    Exec { commands: Vec<Vec<Bytes>>, watched: Option<(Place, Vec<Bytes>)> },
+    /// WATCH: from where on changes count.
+    Watch,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    pub id: u64,
+    pub what: Answered,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Answered {
+    /// The reply as the client gets it: what it tells is committed, and so many copies beside the master's have it.
+    Reply { bytes: Bytes, copies: u16 },
+    /// The reply to WATCH.
+    Watching(Place),
+    /// The receiver is not the master, or not any more: certainly no effect.
+    NotServed,
+    /// A write whose fate is not known.
+    InDoubt,
+}
+
+impl Forwarded {
+    /// About how long it is, bytes.
+    pub fn bytes(&self) -> usize {
+        let sum = |words: &[Bytes]| words.iter().map(|word| WORD_BYTES + word.len()).sum::<usize>();
+        match self {
+            Forwarded::Command(words) => sum(words),
+            Forwarded::Exec { commands, watched } => {
+                let keys = watched.as_ref().map_or(0, |(_, keys)| sum(keys));
+                keys + commands.iter().map(|words| sum(words)).sum::<usize>()
+            }
+            Forwarded::Watch => 0,
+        }
+    }
+}
+
+/// What a mesh brings of clients' requests that are passed on.
+#[derive(Debug)]
+pub enum Request {
+    Forward(NodeName, Box<Forward>),
+    Answer(NodeName, Box<Answer>),
+    /// The link with a node is gone: what was passed on and not answered will get no answer.
+    Lost(NodeName),
+}
+
+/// What stands in front of a word at most.
+const WORD_BYTES: usize = 8;
 
 /// The bytes are no frame: the connection is of no more use.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -89,6 +161,22 @@ impl Frame {
     }
 }
 
+/// Items in their order, in frames that are not much longer than [`FRAME_BYTES_WANTED`] unless one item is.
+pub fn put_items(items: Vec<Item>, out: &mut Vec<u8>) {
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    for item in items {
+        bytes += item.bytes();
+        some.push(item);
+        if bytes >= FRAME_BYTES_WANTED {
+            Frame::Items(core::mem::take(&mut some)).encode(out);
+            bytes = 0;
+        }
+    }
+    if !some.is_empty() {
+        Frame::Items(some).encode(out);
+    }
+}
+
 impl Durable {
     /// The contents of a record.
     pub fn to_bytes(&self) -> Bytes {
@@ -120,6 +208,13 @@ mod tests {
         let frames = [
             Frame::Items(vec![Item::Ask { of, regime: Regime(3) }]),
             Frame::Items(vec![Item::Beat { hears: vec![NodeName(0xa1)] }]),
+            Frame::Forward(Box::new(Forward {
+                id: 1,
+                slot: 7,
+                resp3: true,
+                what: Forwarded::Watch,
+            })),
+            Frame::Answer(Box::new(Answer { id: 1, what: Answered::NotServed })),
         ];
         let mut bytes = Vec::new();
         frames.iter().for_each(|frame| frame.encode(&mut bytes));

@@ -1,5 +1,7 @@
 //! What a node in strong mode can say of itself and of its cluster.
 
+use bytes::Bytes;
+
 use crate::base::ids::Partition;
 use crate::base::time::{Mono, Span};
 
@@ -8,6 +10,7 @@ use super::regime::Configuration;
 use super::roster::NodeName;
 use super::standing::{Standing, Under};
 use super::succession::Succession;
+use super::tail::Place;
 use super::{Route, Strong};
 
 impl Strong {
@@ -77,6 +80,45 @@ impl Strong {
     /// Whether this node serves a partition.
     pub fn serves(&self, of: Partition) -> bool {
         self.at(of).serves()
+    }
+
+    /// Whether this node's copy is one of the newest configuration it knows to be chosen: what is committed there once
+    /// was everywhere, however long ago.
+    pub fn is_in_sync(&self, of: Partition) -> bool {
+        self.at(of).chosen.member(self.config.name) == Some(&self.myself())
+    }
+
+    /// How many copies beside the master's have whatever is committed by a master that serves.
+    pub fn copies(&self, of: Partition) -> usize {
+        let part = self.at(of);
+        part.reign.as_ref().map_or(0, |reign| reign.config.isr.len().saturating_sub(1))
+    }
+
+    /// Where the log of a partition stands that this node serves: its regime, and its last entry.
+    pub fn stand(&self, of: Partition) -> Option<Place> {
+        let part = self.at(of);
+        let reign = part.reign.as_ref().filter(|reign| reign.serves)?;
+        Some(Place { regime: reign.config.regime, index: part.tail.last().index })
+    }
+
+    /// Whether none of these keys has changed since the log of a partition, which this node serves, stood there. If that
+    /// is not known any more it is no.
+    pub fn is_unchanged(&self, of: Partition, since: Place, keys: &[Bytes]) -> bool {
+        if self.stand(of).is_none_or(|stand| stand.regime != since.regime) {
+            return false;
+        }
+        let changed = self.at(of).tail.changed_since(since.index);
+        changed.is_some_and(|mut changed| !changed.any(|key| keys.contains(key)))
+    }
+
+    /// The keys that open entries of a partition change, some of them more than once.
+    pub fn open_keys(&self, of: Partition) -> impl Iterator<Item = &Bytes> {
+        self.at(of).tail.open_keys()
+    }
+
+    /// The replication factor of the roster in force.
+    pub fn replication_factor(&self) -> u8 {
+        self.standing().map_or(0, |standing| standing.now.roster.replication_factor())
     }
 
     /// For how long nothing has come from a node.

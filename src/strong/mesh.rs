@@ -11,8 +11,7 @@ use crate::base::ids::{ConnId, DialId};
 use crate::base::io::{Effect, Effects, HostPort};
 use crate::base::time::{Mono, Span};
 
-use super::frame::{Frame, Hello, MESH_VERSION};
-use super::message::Item;
+use super::frame::{Frame, Hello, MESH_VERSION, Request, put_items};
 use super::regime::Start;
 use super::roster::{NodeName, RackId};
 use super::{Copies, Desk, Strong};
@@ -20,7 +19,6 @@ use super::{Copies, Desk, Strong};
 /// Dials of the mesh are counted from here.
 const DIALS_FROM: u64 = 1 << 40;
 const ANSWER_BYTES_MAX: usize = 4096;
-const FRAME_BYTES_WANTED: usize = 4 << 20;
 /// The longest pause between attempts to connect.
 const BACKOFF_MAX: Span = Span::from_ms(1000);
 
@@ -104,6 +102,8 @@ pub struct Mesh {
     seen_at: Option<IpAddr>,
     next_dial: u64,
     begun: bool,
+    /// What came of clients' requests, for the caller to take.
+    pub requests: Vec<Request>,
 }
 
 /// What the mesh works with for the length of one call.
@@ -142,6 +142,7 @@ impl Mesh {
             seen_at: None,
             next_dial: DIALS_FROM,
             begun: false,
+            requests: Vec::new(),
         }
     }
 
@@ -255,6 +256,16 @@ impl Mesh {
                 Ok(Some(Frame::Items(items))) => {
                     if let Stage::Up { name } = link.stage {
                         self.strong.on_items(name, items, &mut env.desk());
+                    }
+                }
+                Ok(Some(Frame::Forward(forward))) => {
+                    if let Stage::Up { name } = link.stage {
+                        self.requests.push(Request::Forward(name, forward));
+                    }
+                }
+                Ok(Some(Frame::Answer(answer))) => {
+                    if let Stage::Up { name } = link.stage {
+                        self.requests.push(Request::Answer(name, answer));
                     }
                 }
                 Err(_) => {
@@ -408,6 +419,7 @@ impl Mesh {
         }
         if let Stage::Up { name } = link.stage {
             self.strong.on_peer_down(name);
+            self.requests.push(Request::Lost(name));
         }
         true
     }
@@ -508,6 +520,16 @@ impl Mesh {
         }
     }
 
+    /// Passes something on over the link with a node; false if there is none.
+    pub fn pass(&mut self, to: NodeName, frame: &Frame) -> bool {
+        let up = Stage::Up { name: to };
+        let Some(link) = self.links.values_mut().find(|link| link.stage == up) else {
+            return false;
+        };
+        frame.encode(&mut link.unsent);
+        true
+    }
+
     // ----- what is known ---------------------------------------------------------------------
 
     /// Where a node is reached by clients; `None` for this one while nobody has told.
@@ -553,22 +575,6 @@ impl Target {
         if self.seed && self.name.is_some() {
             self.backoff = BACKOFF_MAX;
         }
-    }
-}
-
-/// Items in their order, in frames that are not much longer than [`FRAME_BYTES_WANTED`] unless one item is.
-fn put_items(items: Vec<Item>, out: &mut Vec<u8>) {
-    let (mut some, mut bytes) = (Vec::new(), 0);
-    for item in items {
-        bytes += item.bytes();
-        some.push(item);
-        if bytes >= FRAME_BYTES_WANTED {
-            Frame::Items(core::mem::take(&mut some)).encode(out);
-            bytes = 0;
-        }
-    }
-    if !some.is_empty() {
-        Frame::Items(some).encode(out);
     }
 }
 

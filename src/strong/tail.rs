@@ -218,6 +218,20 @@ impl Tail {
         changes.find(|change| change.key == key).map(|change| &change.state)
     }
 
+    /// The keys that open entries change, some of them more than once.
+    pub fn open_keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.open.iter().flat_map(|entry| &entry.changes).map(|change| &change.key)
+    }
+
+    /// The keys that entries behind `index` change; `None` if some of these are not here any more.
+    pub fn changed_since(&self, index: u64) -> Option<impl Iterator<Item = &Bytes>> {
+        let all = self.recent.iter().chain(&self.open);
+        let later = all.skip_while(move |entry| entry.index <= index);
+        let first = later.clone().next().map_or(self.history.last + 1, |entry| entry.index);
+        let keys = later.flat_map(|entry| &entry.changes).map(|change| &change.key);
+        (first == index + 1).then_some(keys)
+    }
+
     pub fn has_open(&self) -> bool {
         !self.open.is_empty()
     }

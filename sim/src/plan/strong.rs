@@ -21,6 +21,9 @@ pub struct StrongPlan {
     pub interval_ms: u64,
     pub timeout_intervals: u64,
     pub clients: Vec<StrongClient>,
+    /// Nodes that pass on what is not theirs, by their numbers: `cluster-redirect proxy`.
+    #[serde(default)]
+    pub proxies: Vec<u16>,
     /// The nodes of the first roster; empty: all.
     #[serde(default)]
     pub first: Vec<u16>,
@@ -45,6 +48,12 @@ pub struct StrongClient {
     /// What was lost with a connection is sent again, once.
     pub resends: bool,
     pub steps: Vec<StrongStep>,
+    /// It has sent READONLY, and asks one node after the other: its reads may be old.
+    #[serde(default)]
+    pub reads_copies: bool,
+    /// It sends WAIT after each so many-th write; 0: never.
+    #[serde(default)]
+    pub waits_every: u8,
 }
 
 /// One operation, so long after the one before.
@@ -102,11 +111,13 @@ pub(super) fn generate(seed: u64) -> Plan {
             host: draw.below(u64::from(count)) as u16,
             resends: draw.percent(30),
             steps: steps(&mut draw, keys, load_ms),
+            reads_copies: false,
+            waits_every: 0,
         })
         .collect();
     let faults = faults(seed, count, copies, load_ms);
     let (first, changes) = roster_changes(seed, count, load_ms);
-    let strong = StrongPlan {
+    let mut strong = StrongPlan {
         copies,
         racks,
         partitions,
@@ -115,7 +126,9 @@ pub(super) fn generate(seed: u64) -> Plan {
         clients,
         first,
         changes,
+        proxies: Vec::new(),
     };
+    vary(&mut strong, seed, count, load_ms);
     Plan {
         profile: Profile::Strong,
         seed,
@@ -133,6 +146,45 @@ pub(super) fn generate(seed: u64) -> Plan {
         mutant: None,
         strong: Some(strong),
     }
+}
+
+/// In half of the seeds: nodes that pass commands on, clients that read from copies, and WAIT.
+fn vary(strong: &mut StrongPlan, seed: u64, count: u16, load_ms: u64) {
+    let mut draw = Draw::new(seed, "strong clients");
+    if draw.percent(50) {
+        return;
+    }
+    let (proxied, read) = (draw.percent(70), draw.percent(70));
+    for host in 0..count {
+        if draw.percent(80) && proxied {
+            strong.proxies.push(host);
+        }
+    }
+    for client in &mut strong.clients {
+        client.reads_copies = draw.percent(40) && read;
+        let every = draw.pick(&[0, 0, 0, 1, 5]);
+        client.waits_every = every;
+    }
+    if !read {
+        return;
+    }
+    // One that does nothing but read, from all nodes: also from those that nobody hears.
+    let keys = strong.clients.iter().flat_map(|client| &client.steps).map(|step| step.key);
+    let keys = u64::from(keys.max().unwrap_or(0)) + 1;
+    let gap = draw.magnitude(20, 100);
+    let (mut at, mut steps) = (0, Vec::new());
+    while at < load_ms - BEGIN_MS && steps.len() < 150 {
+        let wait_ms = draw.between(0, 2 * gap);
+        at += wait_ms;
+        steps.push(StrongStep { wait_ms, key: draw.below(keys) as u16, what: StrongOp::Get });
+    }
+    strong.clients.push(StrongClient {
+        host: draw.below(u64::from(count)) as u16,
+        resends: false,
+        steps,
+        reads_copies: true,
+        waits_every: 0,
+    });
 }
 
 fn steps(draw: &mut Draw, keys: u16, load_ms: u64) -> Vec<StrongStep> {

@@ -3,14 +3,16 @@
 use crate::plan::Profile;
 
 /// Every label in the library and in what drives it here, sorted; a test compares this list with the sources.
-pub const KNOWN: [&str; 87] = [
+pub const KNOWN: [&str; 91] = [
     "WAIT had to wait",
+    "WAIT had to wait in a strong cluster",
     "a barrier was met during a resync",
     "a barrier was not covered",
     "a bid was refused",
     "a candidate was outside the core",
     "a cell arrived that had been collected here",
     "a cell went because the sender no longer had it",
+    "a command was passed on to a node that was not the master",
     "a connection of the mesh came behind a later one",
     "a copy is brought up to date",
     "a copy that had caught up joined",
@@ -24,6 +26,7 @@ pub const KNOWN: [&str; 87] = [
     "a later roster came into force",
     "a link to a node that knew no horizon was closed",
     "a link was given up for its silence",
+    "a link was lost with a command passed on over it",
     "a live unit was met during a resync",
     "a log was damaged before its end",
     "a master that hears no quorum stopped",
@@ -41,6 +44,7 @@ pub const KNOWN: [&str; 87] = [
     "a plain replica had what its master will never get",
     "a plain replica had what its new master does not get",
     "a plain replica's master had other data",
+    "a read was answered from a copy",
     "a regime ended with a write in flight",
     "a regime follows one that may have been chosen",
     "a replica did not have what had been collected",
@@ -105,18 +109,22 @@ const OF_LOGS: [&str; 7] = [
 ];
 
 /// Paths of strong mode.
-const OF_STRONG: [&str; 19] = [
+const OF_STRONG: [&str; 23] = [
+    "WAIT had to wait in a strong cluster",
     "a bid was refused",
     "a candidate was outside the core",
+    "a command was passed on to a node that was not the master",
     "a connection of the mesh came behind a later one",
     "a copy is brought up to date",
     "a copy that had caught up joined",
     "a frozen copy was dropped",
     "a later roster came into force",
+    "a link was lost with a command passed on over it",
     "a master that hears no quorum stopped",
     "a node has found that its disk is an older one",
     "a partition was handed back",
     "a peer was found on an older disk",
+    "a read was answered from a copy",
     "a regime ended with a write in flight",
     "a regime follows one that may have been chosen",
     "a round met a higher promise",

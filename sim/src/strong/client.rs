@@ -48,6 +48,13 @@ enum State {
         conn: ClientConn,
         since: u64,
     },
+    /// WAIT is to be answered; then, or at `until`, it goes on.
+    Counting {
+        host: u16,
+        conn: ClientConn,
+        since: u64,
+        until: u64,
+    },
     Finished,
 }
 
@@ -69,6 +76,10 @@ pub struct Client {
     failures: u32,
     /// The operation is to be sent once more, as another one.
     again: bool,
+    /// Answers to come before a connection can be used.
+    greetings: u8,
+    /// Writes that were acknowledged.
+    written: u64,
     inbox: BytesMut,
 }
 
@@ -81,6 +92,18 @@ pub struct Book {
     pub answered: u64,
     pub refused: u64,
     pub in_doubt: u64,
+}
+
+impl Book {
+    /// A read that may be old has seen what was there at any time before: it is told as if it had been invoked when all began.
+    fn tell_of_old_read(&mut self, end: Event) {
+        if end.stage == Stage::Ok {
+            let (value, time) = (Value::Nil, Some(0));
+            let begin = Event { stage: Stage::Invoke, value, time, ..end.clone() };
+            self.events.insert(0, begin);
+            self.events.push(end);
+        }
+    }
 }
 
 impl Client {
@@ -98,6 +121,8 @@ impl Client {
             hops: 0,
             failures: 0,
             again: false,
+            greetings: 0,
+            written: 0,
             inbox: BytesMut::new(),
         }
     }
@@ -124,7 +149,9 @@ impl Client {
             State::Connecting { since, .. } | State::Greeting { since, .. } => {
                 Some(since + CONNECT_TIMEOUT)
             }
-            State::Waiting { since, .. } => Some(since + REPLY_TIMEOUT),
+            State::Waiting { since, .. } | State::Counting { since, .. } => {
+                Some(since + REPLY_TIMEOUT)
+            }
             State::Finished => None,
         }
     }
@@ -148,12 +175,23 @@ impl Client {
                 self.known.clear();
                 self.end(Stage::Info, Value::Nil, now, book);
             }
+            State::Counting { host, conn, since, until } if now >= since + REPLY_TIMEOUT => {
+                self.conns.remove(&host);
+                out.push(Action::Close { conn });
+                self.state = State::Idle { until };
+            }
             State::Idle { .. }
             | State::Connecting { .. }
             | State::Greeting { .. }
             | State::Waiting { .. }
+            | State::Counting { .. }
             | State::Finished => {}
         }
+    }
+
+    /// Whether what is read by a step may be old.
+    fn is_weak(&self, step: &StrongStep) -> bool {
+        self.plan.reads_copies && step.what == StrongOp::Get
     }
 
     /// The operation begins.
@@ -179,15 +217,22 @@ impl Client {
             StrongOp::Append => (Function::Append, Value::Str(text.clone())),
         };
         let key = Some(Value::Str(name_of(step.key)));
-        book.events.push(Event {
-            process,
-            stage: Stage::Invoke,
-            function,
-            key,
-            value,
-            time: Some(now),
-        });
-        let host = self.known.get(&step.key).copied().unwrap_or(self.plan.host);
+        let weak = self.is_weak(&step);
+        if !weak {
+            book.events.push(Event {
+                process,
+                stage: Stage::Invoke,
+                function,
+                key,
+                value,
+                time: Some(now),
+            });
+        }
+        let host = if weak {
+            (self.plan.host + self.next as u16) % self.hosts
+        } else {
+            self.known.get(&step.key).copied().unwrap_or(self.plan.host)
+        };
         self.open = Some((process, step, text));
         self.hops = 0;
         self.failures = 0;
@@ -246,16 +291,20 @@ impl Client {
         if self.conns.get(&host) != Some(&conn) {
             return;
         }
-        match &self.password {
-            None => self.send(host, conn, now, book, out),
-            Some(password) => {
-                let mut bytes = BytesMut::new();
-                encode_words(&mut bytes, &[b"AUTH", password.as_bytes()]);
-                self.inbox.clear();
-                self.state = State::Greeting { host, conn, since: now };
-                out.push(Action::Send { conn, bytes: bytes.freeze() });
-            }
+        let mut bytes = BytesMut::new();
+        if let Some(password) = &self.password {
+            encode_words(&mut bytes, &[b"AUTH", password.as_bytes()]);
         }
+        if self.plan.reads_copies {
+            encode_words(&mut bytes, &[b"READONLY"]);
+        }
+        if bytes.is_empty() {
+            return self.send(host, conn, now, book, out);
+        }
+        self.greetings = u8::from(self.password.is_some()) + u8::from(self.plan.reads_copies);
+        self.inbox.clear();
+        self.state = State::Greeting { host, conn, since: now };
+        out.push(Action::Send { conn, bytes: bytes.freeze() });
     }
 
     pub fn on_closed(
@@ -278,9 +327,13 @@ impl Client {
                 self.again = self.plan.resends && !self.again;
                 self.end(Stage::Info, Value::Nil, now, book);
             }
+            State::Counting { host: at, until, .. } if at == host => {
+                self.state = State::Idle { until };
+            }
             State::Connecting { .. }
             | State::Greeting { .. }
             | State::Waiting { .. }
+            | State::Counting { .. }
             | State::Idle { .. }
             | State::Finished => {}
         }
@@ -309,23 +362,32 @@ impl Client {
         out: &mut Vec<Action>,
     ) -> Result<(), String> {
         let of = match self.state {
-            State::Waiting { conn, .. } | State::Greeting { conn, .. } => Some(conn),
+            State::Waiting { conn, .. }
+            | State::Greeting { conn, .. }
+            | State::Counting { conn, .. } => Some(conn),
             State::Idle { .. } | State::Connecting { .. } | State::Finished => None,
         };
         if of != Some(conn) {
             return Ok(());
         }
         self.inbox.extend_from_slice(data);
-        let read = read_reply(&self.inbox).map_err(|_| format!("no reply: {:?}", self.inbox))?;
-        let Some((reply, _)) = read else { return Ok(()) };
-        if let State::Greeting { host, conn, .. } = self.state {
-            if reply.is_ok() {
+        loop {
+            let read =
+                read_reply(&self.inbox).map_err(|_| format!("no reply: {:?}", self.inbox))?;
+            let Some((reply, bytes)) = read else { return Ok(()) };
+            let State::Greeting { host, conn, .. } = self.state else {
+                return self.on_reply(reply, now, book, out);
+            };
+            if !reply.is_ok() {
+                return Err(format!("AUTH or READONLY was answered {reply:?}"));
+            }
+            self.greetings -= 1;
+            if self.greetings == 0 {
                 self.send(host, conn, now, book, out);
                 return Ok(());
             }
-            return Err(format!("AUTH was answered {reply:?}"));
+            let _ = self.inbox.split_to(bytes);
         }
-        self.on_reply(reply, now, book, out)
     }
 
     fn on_reply(
@@ -335,14 +397,28 @@ impl Client {
         book: &mut Book,
         out: &mut Vec<Action>,
     ) -> Result<(), String> {
+        if let State::Counting { until, .. } = self.state {
+            // (Nobody has more copies than there are other nodes.)
+            return match reply {
+                Reply::Int(copies) if (0..i64::from(self.hosts)).contains(&copies) => {
+                    self.state = State::Idle { until: until.max(now) };
+                    Ok(())
+                }
+                other => Err(format!("WAIT was answered {other:?}")),
+            };
+        }
+        let at = self.state;
         let Some((_, step, _)) = &self.open else { return Err("a reply to nothing".to_owned()) };
+        let weak = self.is_weak(step);
         let what = step.what;
         match reply {
             Reply::Error(text) => {
                 let text = String::from_utf8_lossy(&text).into_owned();
                 if let Some(to) = text.strip_prefix("MOVED ").and_then(host_of) {
                     self.hops += 1;
-                    self.known.insert(step.key, to);
+                    if !weak {
+                        self.known.insert(step.key, to);
+                    }
                     if self.hops > HOPS_MAX {
                         self.end(Stage::Fail, Value::Nil, now, book);
                     } else {
@@ -368,15 +444,34 @@ impl Client {
             Reply::Null if what == StrongOp::Get => self.end(Stage::Ok, Value::Nil, now, book),
             Reply::Int(_) if matches!(what, StrongOp::Append | StrongOp::Del) => {
                 self.end(Stage::Ok, Value::Nil, now, book);
+                self.count_copies(at, now, out);
             }
             Reply::Status(_) if what == StrongOp::Set && reply.is_ok() => {
                 self.end(Stage::Ok, Value::Nil, now, book);
+                self.count_copies(at, now, out);
             }
             Reply::Status(_) | Reply::Int(_) | Reply::Bulk(_) | Reply::Null | Reply::Array(_) => {
                 return Err(format!("{what:?} was answered {reply:?}"));
             }
         }
         Ok(())
+    }
+
+    /// A write was acknowledged: how many copies have it is asked now and then, over the same connection.
+    fn count_copies(&mut self, at: State, now: u64, out: &mut Vec<Action>) {
+        let (State::Waiting { host, conn, .. }, State::Idle { until }) = (at, self.state) else {
+            return;
+        };
+        self.written += 1;
+        let every = u64::from(self.plan.waits_every);
+        if every == 0 || !self.written.is_multiple_of(every) {
+            return;
+        }
+        let mut bytes = BytesMut::new();
+        encode_words(&mut bytes, &[b"WAIT", b"1", b"50"]);
+        self.inbox.clear();
+        self.state = State::Counting { host, conn, since: now, until };
+        out.push(Action::Send { conn, bytes: bytes.freeze() });
     }
 
     /// The operation is over: with this result, without effect, or nobody knows.
@@ -392,7 +487,12 @@ impl Client {
             StrongOp::Set | StrongOp::Del | StrongOp::Append => Value::Str(text),
         };
         let key = Some(Value::Str(name_of(step.key)));
-        book.events.push(Event { process, stage, function, key, value, time: Some(now) });
+        let end = Event { process, stage, function, key, value, time: Some(now) };
+        if self.is_weak(&step) {
+            book.tell_of_old_read(end);
+        } else {
+            book.events.push(end);
+        }
         match stage {
             Stage::Ok => book.answered += 1,
             Stage::Fail => book.refused += 1,

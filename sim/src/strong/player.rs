@@ -6,7 +6,7 @@ use quorate::base::mutant::{Mutant, Mutants};
 use quorate::base::time::Span;
 use quorate::node::Node;
 use quorate::node::config::Config;
-use quorate::node::strong::directives::StrongSettings;
+use quorate::node::strong::directives::{Redirect, StrongSettings};
 use quorate::strong::{NodeName, RackId, Strong};
 use quorate::wal::SyncPolicy;
 
@@ -242,7 +242,9 @@ impl<'p> Player<'p> {
         let step = |key| StrongStep { wait_ms: 1, key, what: StrongOp::Get };
         let steps = (0..=most).map(step).collect();
         let begin = self.world.now().as_ms() + 1;
-        self.add_client(StrongClient { host: 0, resends: false, steps }, begin);
+        let client =
+            StrongClient { host: 0, resends: false, steps, reads_copies: false, waits_every: 0 };
+        self.add_client(client, begin);
         let last = (self.world.now() + Span::from_ms(LAST_MS)).min(until);
         self.run_until(last, |clients| clients.last().is_some_and(Client::is_finished));
     }
@@ -484,6 +486,10 @@ pub fn config_of(plan: &Plan, host: u16) -> Config {
             heartbeat_timeout_intervals: strong.timeout_intervals,
             replication_factor: strong.copies,
             partitions: strong.partitions,
+            redirect: match strong.proxies.contains(&host) {
+                true => Redirect::Proxy,
+                false => Redirect::Moved,
+            },
             ..StrongSettings::default()
         },
         ..Config::default()

@@ -25,7 +25,7 @@ pub(super) const COMMANDS: &[Command] = &[
         Group::Cluster,
         "3.0.0",
         "O(1)",
-        "Is taken and changes nothing: reads go to the master",
+        "Reads may be answered by the copies of the node that is asked, from what they have committed",
     ),
     Command::session("readwrite", 1, WORD, SessionCommand::ClusterWord).docs(
         Group::Cluster,

@@ -13,12 +13,11 @@ use crate::wire::resp::Args;
 
 use super::super::server::Cx;
 use super::StrongNode;
-use super::execute::SLOTS_EACH;
+use super::execute::{SLOTS, SLOTS_EACH};
 
 /// Redis's words for a server that is none of a cluster.
 pub const DISABLED: &str = "ERR This instance has cluster support disabled";
 const BAD_SLOT: &str = "ERR Invalid or out of range slot";
-const SLOTS: u16 = PARTITION_COUNT * SLOTS_EACH;
 
 /// A row of slots with the same master and replicas.
 struct Row {
@@ -59,9 +58,14 @@ pub fn cluster(cx: &mut Cx<'_>, args: Args<'_>) {
 }
 
 /// READONLY, READWRITE, ASKING.
-pub fn word(cx: &mut Cx<'_>) {
+pub fn word(cx: &mut Cx<'_>, args: Args<'_>) {
     if cx.server.strong.is_none() {
         return cx.session.reply().error(DISABLED);
+    }
+    if args.get(0).eq_ignore_ascii_case(b"readonly") {
+        cx.session.cluster.reads_copies = true;
+    } else if args.get(0).eq_ignore_ascii_case(b"readwrite") {
+        cx.session.cluster.reads_copies = false;
     }
     cx.session.reply().ok();
 }

@@ -23,6 +23,7 @@ pub struct StrongSettings {
     pub replication_factor: u8,
     pub write_timeout_ms: u64,
     pub read_consistency: ReadConsistency,
+    pub redirect: Redirect,
     pub announce_ip: Option<String>,
     /// 0: the port.
     pub announce_port: u16,
@@ -38,6 +39,18 @@ pub enum ReadConsistency {
     Linearizable,
     /// What the master has, without a round: a client's own writes, as long as the master is one.
     Session,
+    /// What any copy in sync has committed, possibly long ago: as if every client had sent READONLY.
+    Replica,
+}
+
+/// What becomes of a command at a node that is not its slot's master.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Redirect {
+    /// The client is told where to go.
+    #[default]
+    Moved,
+    /// The node asks the master in its place.
+    Proxy,
 }
 
 impl Default for StrongSettings {
@@ -53,6 +66,7 @@ impl Default for StrongSettings {
             replication_factor: 2,
             write_timeout_ms: 3000,
             read_consistency: ReadConsistency::Linearizable,
+            redirect: Redirect::Moved,
             announce_ip: None,
             announce_port: 0,
             partitions: crate::base::ids::PARTITION_COUNT,
@@ -76,7 +90,10 @@ pub static DIRECTIVES: &[Directive] = &[
         |c, v| text(v, &mut c.strong.cluster_name),
         |c| c.strong.cluster_name.clone(),
     ),
-    Directive::at_start("cluster-redirect", set_redirect, |_| "moved".to_owned()),
+    Directive::at_start("cluster-redirect", set_redirect, |c| match c.strong.redirect {
+        Redirect::Moved => "moved".to_owned(),
+        Redirect::Proxy => "proxy".to_owned(),
+    }),
     Directive::at_start(
         "heartbeat-interval-ms",
         |c, v| number(v, 10, 10_000, &mut c.strong.heartbeat_interval_ms),
@@ -103,6 +120,7 @@ pub static DIRECTIVES: &[Directive] = &[
         match c.strong.read_consistency {
             ReadConsistency::Linearizable => "linearizable".to_owned(),
             ReadConsistency::Session => "session".to_owned(),
+            ReadConsistency::Replica => "replica".to_owned(),
         }
     }),
     Directive::at_start(
@@ -133,8 +151,13 @@ fn set_cluster_enabled(config: &mut Config, values: &[&str]) -> Result<(), Refus
     Ok(())
 }
 
-fn set_redirect(_: &mut Config, values: &[&str]) -> Result<(), Refusal> {
-    if one(values)? == "moved" { Ok(()) } else { Err(Refusal::Only("moved")) }
+fn set_redirect(config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
+    config.strong.redirect = match one(values)? {
+        "moved" => Redirect::Moved,
+        "proxy" => Redirect::Proxy,
+        _ => return Err(Refusal::Only("moved or proxy")),
+    };
+    Ok(())
 }
 
 fn set_announce_ip(config: &mut Config, values: &[&str]) -> Result<(), Refusal> {
@@ -161,7 +184,8 @@ fn set_read_consistency(config: &mut Config, values: &[&str]) -> Result<(), Refu
     config.strong.read_consistency = match one(values)? {
         "linearizable" => ReadConsistency::Linearizable,
         "session" => ReadConsistency::Session,
-        _ => return Err(Refusal::Only("linearizable or session")),
+        "replica" => ReadConsistency::Replica,
+        _ => return Err(Refusal::Only("linearizable, session or replica")),
     };
     Ok(())
 }

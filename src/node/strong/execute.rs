@@ -4,23 +4,25 @@
 use bytes::Bytes;
 
 use crate::base::checksum::slot_of;
-use crate::base::ids::{DbIndex, Partition};
+use crate::base::ids::{DbIndex, PARTITION_COUNT, Partition};
+use crate::base::mutant::StrongMutant;
 use crate::base::time::{Span, UnixMs};
 use crate::base::unit::Unit;
-use crate::command::{self, Command, Flags, Handler, SessionCommand};
+use crate::command::{Command, Flags, Handler, SessionCommand};
 use crate::store::txn::Txn;
-use crate::strong::Route;
-use crate::strong::tail::{KeyChange, KeyState};
+use crate::strong::tail::{KeyChange, KeyState, Place};
+use crate::strong::{NodeName, Route};
 use crate::wire::resp::Args;
 
 use super::super::dispatch::{Turn, run_data};
 use super::super::session::Transaction;
 use super::copies;
-use super::directives::ReadConsistency;
-use super::{Pending, not_served};
+use super::directives::{ReadConsistency, Redirect};
+use super::{Asker, Pending, not_served};
 
 /// Slots of the cluster protocol in a partition of the store.
 pub(super) const SLOTS_EACH: u16 = 4;
+pub(super) const SLOTS: u16 = PARTITION_COUNT * SLOTS_EACH;
 pub(in crate::node) const CROSS_SLOT: &str =
     "CROSSSLOT Keys in request don't hash to the same slot";
 
@@ -28,10 +30,23 @@ pub(in crate::node) const CROSS_SLOT: &str =
 pub(in crate::node) enum Way {
     /// Here, on this slot.
     Slot(u16),
+    /// Here, from this node's copy: the client has asked for that.
+    Copy(u16),
+    /// To be passed on to this node.
+    Elsewhere(u16, NodeName),
     /// It has no keys.
     Anywhere,
     /// It was answered, or waits.
     Done,
+}
+
+impl Way {
+    pub fn slot(&self) -> Option<u16> {
+        match *self {
+            Way::Slot(slot) | Way::Copy(slot) | Way::Elsewhere(slot, _) => Some(slot),
+            Way::Anywhere | Way::Done => None,
+        }
+    }
 }
 
 impl Turn<'_> {
@@ -56,6 +71,11 @@ impl Turn<'_> {
             slot = Some(this);
         }
         let Some(slot) = slot else {
+            let flushes = matches!(command.name, "flushall" | "flushdb");
+            if flushes && self.session.transaction().is_none() {
+                self.flush_partitions(args);
+                return Way::Done;
+            }
             if command.flags.has(Flags::WRITE) {
                 let text = "ERR a command that changes keys of several partitions at once is not \
                             available in strong mode";
@@ -64,14 +84,36 @@ impl Turn<'_> {
             }
             return Way::Anywhere;
         };
-        self.way_of_slot(command, slot)
+        self.way_of_slot(command, slot, command.flags.has(Flags::WRITE))
     }
 
-    pub(in crate::node) fn way_of_slot(&mut self, command: &Command, slot: u16) -> Way {
+    /// Where something on this slot runs, that may write or does not; answers it if it cannot.
+    pub(in crate::node) fn way_of_slot(
+        &mut self,
+        command: &Command,
+        slot: u16,
+        writes: bool,
+    ) -> Way {
         let now = self.now.mono;
+        let queues = self.session.transaction().is_some();
         let Some(strong) = self.server.strong.as_deref_mut() else { return Way::Anywhere };
         let of = strong.partition(Partition(slot / SLOTS_EACH));
-        match strong.mesh.strong.route(of, now) {
+        let route = strong.mesh.strong.route(of, now);
+        let may_be_old = !writes && self.session.cluster.reads_copies && route != Route::Here;
+        if may_be_old && strong.mesh.strong.is_in_sync(of) {
+            self.session.parked_since = None;
+            return Way::Copy(slot);
+        }
+        // What a client asks in a row is done in that order.
+        let cluster = &self.session.cluster;
+        let parts = cluster.passed.get(&of).is_some_and(|&(to, _)| route != Route::Moved(to));
+        let is_full = cluster.is_full() && matches!(route, Route::Moved(_));
+        if (parts || is_full) && !queues {
+            self.wait_for_passed();
+            return Way::Done;
+        }
+        let proxies = self.server.config.strong.redirect == Redirect::Proxy;
+        match route {
             Route::Here => {
                 self.session.parked_since = None;
                 return Way::Slot(slot);
@@ -85,6 +127,10 @@ impl Turn<'_> {
                 }
                 let text = not_served(strong, of, now);
                 self.fail(command, &text);
+            }
+            Route::Moved(name) if proxies => {
+                self.session.parked_since = None;
+                return Way::Elsewhere(slot, name);
             }
             Route::Moved(name) => {
                 let contact = strong.mesh.contact(name);
@@ -103,7 +149,12 @@ impl Turn<'_> {
         Way::Done
     }
 
+    /// EXEC gets the error as it is, as in Redis: its first word says what may be done.
     fn fail(&mut self, command: &Command, text: &str) {
+        if command.is_exec() {
+            self.end_transaction();
+            return self.session.reply().error(text);
+        }
         self.refuse(command, text);
     }
 
@@ -130,13 +181,21 @@ impl Turn<'_> {
         for (key, state) in &committed {
             copies::put(&mut self.data.store, &mut self.data.clock, key, state.as_ref());
         }
-        let slot = self.session.replies.defer();
-        let (conn, protocol) = (self.session.conn, self.session.protocol);
+        let protocol = self.session.protocol;
+        let asker = match self.for_node {
+            Some((name, id)) => Asker::Node { name, id, writes: !changes.is_empty() },
+            None => {
+                let (conn, slot) = (self.session.conn, self.session.replies.defer());
+                let wrote =
+                    if changes.is_empty() { 0 } else { self.session.cluster.writes.begin() };
+                Asker::Client { conn, slot, wrote }
+            }
+        };
         let now = self.now.mono;
         let session_reads = self.server.config.strong.read_consistency == ReadConsistency::Session;
         let Some(strong) = self.server.strong.as_deref_mut() else { return };
         let ticket = strong.ticket();
-        strong.pending.insert(ticket, Pending { conn, slot, reply, protocol, partition: of });
+        strong.pending.insert(ticket, Pending { asker, reply, protocol, partition: of });
         let protocol = &mut strong.mesh.strong;
         if changes.is_empty() {
             protocol.read(of, ticket, !session_reads, now);
@@ -207,33 +266,74 @@ impl Turn<'_> {
         let keys: Vec<&[u8]> =
             command.0.key_places(args.len()).map(|place| args.get(place)).collect();
         let writes = command.0.flags.has(Flags::WRITE);
-        self.run_at_master(slot, &keys, writes, |turn| {
-            let bulk_bytes_max = turn.server.config.proto_max_bulk_bytes;
-            let mut txn = Txn {
-                gather: true,
-                store: &mut turn.data.store,
-                clock: &mut turn.data.clock,
-                wall: turn.wall,
-                expiry_clock: turn.expiry_clock,
-                sight: UnixMs(0),
-                shown: None,
-                facts: &mut turn.out.facts,
-            };
-            let reply = turn.session.reply();
-            run_data(command, args, DbIndex(0), bulk_bytes_max, &mut txn, reply);
-            keys_of(txn.finish())
-        });
+        self.run_at_master(slot, &keys, writes, |turn| keys_of(turn.run_one(command, args)));
     }
 
-    /// EXEC, whose commands have keys of this slot.
-    pub(in crate::node) fn execute_at_master(&mut self, transaction: Transaction, slot: u16) {
-        let exec = command::lookup(b"exec").expect("EXEC is in the table");
-        if !matches!(self.way_of_slot(exec, slot), Way::Slot(_)) {
-            if self.session.is_postponed {
-                // It is offered again, and has to find what was queued.
-                self.session.resume_transaction(transaction);
+    /// Runs a command on the store as it is; its reply goes to the session.
+    fn run_one(
+        &mut self,
+        command: (&'static Command, crate::command::DataHandler),
+        args: Args<'_>,
+    ) -> Option<Unit> {
+        let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
+        let mut txn = Txn {
+            gather: true,
+            store: &mut self.data.store,
+            clock: &mut self.data.clock,
+            wall: self.wall,
+            expiry_clock: self.expiry_clock,
+            sight: UnixMs(0),
+            shown: None,
+            facts: &mut self.out.facts,
+        };
+        run_data(command, args, DbIndex(0), bulk_bytes_max, &mut txn, self.session.reply());
+        txn.finish()
+    }
+
+    /// A read that may be answered from what this node's copy has committed, possibly long ago: at once.
+    pub(in crate::node) fn run_on_copy(
+        &mut self,
+        command: (&'static Command, crate::command::DataHandler),
+        args: Args<'_>,
+        slot: u16,
+    ) {
+        self.out.facts.sometimes("a read was answered from a copy");
+        let mut committed = Vec::new();
+        if self.server.config.mutants.has_strong(StrongMutant::CopyShowsOpen)
+            && let Some(strong) = self.server.strong.as_deref()
+        {
+            let of = strong.partition(Partition(slot / SLOTS_EACH));
+            for place in command.0.key_places(args.len()) {
+                let key = args.get(place);
+                let Some(open) = strong.mesh.strong.open_state(of, key) else { continue };
+                committed.push((key, copies::state(&self.data.store, key)));
+                copies::put(&mut self.data.store, &mut self.data.clock, key, open.as_ref());
             }
-            return;
+        }
+        let unit = self.run_one(command, args);
+        assert!(unit.is_none(), "a read changes nothing");
+        for (key, state) in committed {
+            copies::put(&mut self.data.store, &mut self.data.clock, key, state.as_ref());
+        }
+    }
+
+    /// EXEC, whose commands have keys of this slot, unless a watched key has changed since.
+    pub(in crate::node) fn execute_at_master(
+        &mut self,
+        transaction: &Transaction,
+        slot: u16,
+        watched: Option<(Place, Vec<Bytes>)>,
+    ) {
+        let Some(strong) = self.server.strong.as_deref() else { return };
+        let of = strong.partition(Partition(slot / SLOTS_EACH));
+        let unchanged =
+            |(place, keys): &(Place, Vec<Bytes>)| strong.mesh.strong.is_unchanged(of, *place, keys);
+        if !watched.as_ref().is_none_or(unchanged) {
+            // What has changed it may be open: the answer waits for that.
+            return self.run_at_master(slot, &[], false, |turn| {
+                turn.session.reply().null_array();
+                Vec::new()
+            });
         }
         let mut keys: Vec<&[u8]> = Vec::new();
         for (command, args) in &transaction.queued {
@@ -241,7 +341,7 @@ impl Turn<'_> {
             keys.extend(command.key_places(args.len()).map(|place| args.get(place)));
         }
         self.run_at_master(slot, &keys, transaction.writes, |turn| {
-            keys_of(turn.run_queued(&transaction))
+            keys_of(turn.run_queued(transaction))
         });
     }
 }
@@ -251,7 +351,6 @@ fn is_of_active(what: SessionCommand) -> bool {
     matches!(
         what,
         SessionCommand::ReplicaOf
-            | SessionCommand::Wait
             | SessionCommand::Save
             | SessionCommand::BackgroundSave
             | SessionCommand::LastSave

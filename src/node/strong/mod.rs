@@ -1,9 +1,12 @@
 //! Strong mode at a node: its mesh and protocol beside the sessions, its records in the log, its copies in the store.
 
+pub mod client;
 pub mod cluster;
 mod copies;
 pub mod directives;
 pub mod execute;
+mod flush;
+mod forward;
 pub mod operator;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,12 +29,14 @@ use crate::strong::mesh::{Env, Mesh, MeshConfig};
 use crate::strong::message::Durable;
 use crate::strong::regime::VoterId;
 use crate::strong::tail::KeyChange;
-use crate::strong::{Outcome, Roster, RosterNode, Strong, StrongConfig, Ticket};
+use crate::strong::{NodeName, Outcome, Roster, RosterNode, Strong, StrongConfig, Ticket};
 use crate::wal::snapshot::Piece;
 use crate::wal::{Record, SyncPolicy};
 use crate::wire::reply::{Protocol, Reply};
 
 use self::copies::StoreCopies;
+use self::flush::Flushing;
+use self::forward::Passed;
 use super::Node;
 use super::config::Config;
 use super::replies::SlotId;
@@ -49,6 +54,12 @@ pub struct StrongNode {
     next_ticket: u64,
     /// Sessions whose next command waits for a change of regime.
     parked: BTreeSet<ConnId>,
+    /// Commands that other nodes have, by number.
+    passed: BTreeMap<u64, Passed>,
+    next_passed: u64,
+    /// Sessions whose next command waits for those.
+    behind_passed: BTreeSet<ConnId>,
+    flushes: BTreeMap<ConnId, Flushing>,
     /// Expired keys are not looked for before.
     sweep_from: Mono,
     /// The roster that RECLUSTER would propose.
@@ -66,11 +77,34 @@ pub struct StrongNode {
 /// A reply that is complete and may not leave yet.
 #[derive(Debug)]
 struct Pending {
-    conn: ConnId,
-    slot: SlotId,
+    asker: Asker,
     reply: BytesMut,
     protocol: Protocol,
     partition: Partition,
+}
+
+/// Who waits.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Asker {
+    /// With the number of its write, or 0.
+    Client { conn: ConnId, slot: SlotId, wrote: u64 },
+    /// A client of another node, which has numbered it.
+    Node { name: NodeName, id: u64, writes: bool },
+    /// A part of a client's FLUSHALL.
+    Flush { conn: ConnId },
+}
+
+impl Pending {
+    fn of(asker: Asker, partition: Partition, reply: BytesMut) -> Pending {
+        Pending { asker, reply, protocol: Protocol::Resp2, partition }
+    }
+
+    fn is_of(&self, conn: ConnId) -> bool {
+        match self.asker {
+            Asker::Client { conn: of, .. } | Asker::Flush { conn: of } => of == conn,
+            Asker::Node { .. } => false,
+        }
+    }
 }
 
 impl StrongNode {
@@ -105,6 +139,10 @@ impl StrongNode {
             pending: BTreeMap::new(),
             next_ticket: 1,
             parked: BTreeSet::new(),
+            passed: BTreeMap::new(),
+            next_passed: 0,
+            behind_passed: BTreeSet::new(),
+            flushes: BTreeMap::new(),
             sweep_from: now.mono,
             staged: Vec::new(),
             complete: true,
@@ -138,7 +176,10 @@ impl StrongNode {
     /// The session is gone: nobody waits for its replies.
     pub fn forget(&mut self, conn: ConnId) {
         self.parked.remove(&conn);
-        self.pending.retain(|_, pending| pending.conn != conn);
+        self.behind_passed.remove(&conn);
+        self.flushes.remove(&conn);
+        self.passed.retain(|_, passed| !passed.is_of(conn));
+        self.pending.retain(|_, pending| !pending.is_of(conn));
     }
 
     /// What a start finds in the log.
@@ -282,7 +323,7 @@ impl Node {
         let (server, mut core) = self.core(now, out);
         let strong = server.strong.as_deref_mut()?;
         let result = with_env(strong, &mut core, call);
-        self.server.watch.on_changes(&mut self.data.store);
+        self.on_requests(now, out);
         Some(result)
     }
 
@@ -305,8 +346,17 @@ impl Node {
         if self.server.strong.is_none() {
             return;
         }
+        // What comes of outcomes, an answer to another node or the rest of a FLUSHALL, leaves with the same batch.
+        while self.flush_strong_once(now, out) {}
+        self.unpark(out);
+        self.wake_waiting(now, out);
+    }
+
+    /// True if something is to follow.
+    fn flush_strong_once(&mut self, now: Now, out: &mut Effects) -> bool {
+        self.flush_on(now, out);
         self.with_mesh(now, out, |mesh, env| mesh.work(env));
-        let Some(strong) = self.server.strong.as_deref_mut() else { return };
+        let Some(strong) = self.server.strong.as_deref_mut() else { return false };
         for record in strong.mesh.strong.take_records() {
             let forgets = self.server.config.mutants.has_strong(StrongMutant::PromiseNotDurable)
                 && matches!(record, Durable::Promise { .. });
@@ -317,13 +367,14 @@ impl Node {
             }
         }
         self.flush_journal(now, out);
-        let Some(strong) = self.server.strong.as_deref_mut() else { return };
+        let Some(strong) = self.server.strong.as_deref_mut() else { return false };
         strong.mesh.send(out);
         let outcomes = strong.mesh.strong.take_outcomes();
+        let mut follows = false;
         for outcome in outcomes {
-            self.on_outcome(now, outcome);
+            follows |= self.on_outcome(now, outcome);
         }
-        self.unpark(out);
+        follows
     }
 
     /// Deletes keys of partitions that this node serves once their time is over, a bounded number at once.
@@ -344,11 +395,30 @@ impl Node {
         }
     }
 
-    fn on_outcome(&mut self, now: Now, outcome: Outcome) {
-        let Some(strong) = self.server.strong.as_deref_mut() else { return };
+    /// True if something is to leave, or to be done, because of it, other than a client's reply.
+    fn on_outcome(&mut self, now: Now, outcome: Outcome) -> bool {
+        let Some(strong) = self.server.strong.as_deref_mut() else { return false };
         let (Outcome::Done(ticket) | Outcome::Refused(ticket) | Outcome::InDoubt(ticket)) = outcome;
-        let Some(pending) = strong.pending.remove(&ticket) else { return };
-        let Pending { conn, slot, mut reply, protocol, partition } = pending;
+        let Some(pending) = strong.pending.remove(&ticket) else { return false };
+        let Pending { asker, mut reply, protocol, partition } = pending;
+        let copies = match outcome {
+            Outcome::Done(_) => Some(strong.mesh.strong.copies(partition) as u64),
+            Outcome::Refused(_) | Outcome::InDoubt(_) => None,
+        };
+        let (conn, slot, wrote) = match asker {
+            Asker::Client { conn, slot, wrote } => (conn, slot, wrote),
+            Asker::Node { name, id, writes } => {
+                let copies = copies.unwrap_or_default();
+                strong.answer_node((name, id), outcome, reply.freeze(), copies, writes);
+                return true;
+            }
+            Asker::Flush { conn } => {
+                if let Some(flush) = strong.flushes.get_mut(&conn) {
+                    flush.on_entry(copies.is_some());
+                }
+                return true;
+            }
+        };
         let error = match outcome {
             Outcome::Done(_) => None,
             Outcome::Refused(_) => Some(not_served(strong, partition, now.mono)),
@@ -358,15 +428,19 @@ impl Node {
             reply.clear();
             Reply::new(&mut reply, protocol).error(&error);
         }
-        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return false };
+        session.cluster.writes.end(wrote, partition, copies);
         session.replies.fill(slot, reply);
         Node::list(&mut self.listed, session);
+        false
     }
 
     /// The process ends: whoever waits for a write is told that its fate is not known, and gets no closed connection in
     /// place of an answer, after which client libraries would send it again.
-    pub(super) fn doubt_all(&mut self, now: Now) {
+    pub(super) fn doubt_all(&mut self, now: Now, out: &mut Effects) {
+        self.give_up_all_passed(out);
         let Some(strong) = self.server.strong.as_deref_mut() else { return };
+        strong.flushes.values_mut().for_each(|flush| flush.doubt = true);
         let tickets: Vec<Ticket> = strong.pending.keys().copied().collect();
         for ticket in tickets {
             self.on_outcome(now, Outcome::InDoubt(ticket));

@@ -281,6 +281,10 @@ impl Turn<'_> {
     /// `QUORATE MESH version`: the connection is another node's from here on.
     pub(in crate::node) fn become_mesh_link(&mut self, args: Args<'_>) {
         let (conn, ip) = (self.session.conn, self.session.address.0);
+        if self.session.replies.is_waiting() {
+            let text = "ERR a link begins when all replies are there";
+            return self.session.reply().error(text);
+        }
         let Some(strong) = self.server.strong.as_deref_mut() else {
             return self.session.reply().error(DISABLED);
         };

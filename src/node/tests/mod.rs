@@ -10,6 +10,7 @@ mod durability;
 mod limits;
 mod pairs;
 mod pipelines;
+mod proxies;
 mod shutdown;
 mod strong;
 mod transactions;
@@ -21,7 +22,9 @@ use bytes::BytesMut;
 
 use crate::base::fact::Fact;
 use crate::base::ids::{ConnId, DialId};
-use crate::base::io::{CloseReason, ConnOrigin, Effect, Effects, Input, Past, ShellSetting};
+use crate::base::io::{
+    CloseReason, ConnOrigin, Effect, Effects, HostPort, Input, Past, ShellSetting,
+};
 use crate::base::time::{Mono, Now, Span, Wall};
 
 use super::config::Config;
@@ -46,6 +49,8 @@ pub struct Driver {
     pub halted: Option<i32>,
     /// Connections asked for and not yet answered.
     pub dials: Vec<DialId>,
+    /// Where all of them were to lead.
+    pub asked: BTreeMap<DialId, HostPort>,
     /// Reports what was sent as written out.
     pub drains: bool,
     pub disk: durability::Disk,
@@ -85,6 +90,7 @@ impl Driver {
             log: Vec::new(),
             halted: None,
             dials: Vec::new(),
+            asked: BTreeMap::new(),
             drains: true,
             disk: durability::Disk::default(),
             dump: dumps::DumpFile::default(),
@@ -222,7 +228,10 @@ impl Driver {
                 }
                 Effect::Setting(setting) => self.settings.push(setting),
                 Effect::Halt { code, .. } => self.halted = Some(code),
-                Effect::Dial { dial, .. } => self.dials.push(dial),
+                Effect::Dial { dial, to } => {
+                    self.dials.push(dial);
+                    self.asked.insert(dial, to);
+                }
                 Effect::CancelDial { dial } => self.dials.retain(|&asked| asked != dial),
                 Effect::StoreEpoch { .. } => {}
                 Effect::StorePast(told) => {
