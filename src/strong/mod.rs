@@ -9,6 +9,7 @@ mod bid;
 mod follow;
 pub mod frame;
 pub mod image;
+pub mod inspect;
 mod known;
 pub mod mesh;
 pub mod message;
@@ -109,7 +110,7 @@ pub enum Outcome {
 }
 
 /// A node's part in a strong cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Strong {
     config: StrongConfig,
     voter: VoterId,
@@ -156,7 +157,7 @@ pub struct Strong {
 }
 
 /// The roster in force, and what follows from it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct InForce {
     standing: Standing,
     succession: Succession,
