@@ -589,6 +589,8 @@ def main():
         print("two cores are needed", file=sys.stderr)
         sys.exit(2)
     options.quorate = options.quorate or build()
+    # (The servers end with this process.)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
     os.sched_setaffinity(0, {1})
     try:
         # (Servers inherit it.)
