@@ -95,7 +95,15 @@ fn write_section(server: &mut Server, store: &Store, now: Now, section: Section,
             lines.put("used_cpu_user", seconds(server.host.cpu_user_us));
         }
         Section::Modules => {}
-        Section::Cluster => lines.put("cluster_enabled", u8::from(server.strong.is_some())),
+        Section::Cluster => {
+            lines.put("cluster_enabled", u8::from(server.strong.is_some()));
+            if let Some(strong) = &server.strong {
+                let sent = strong.mesh.sent();
+                lines.put("mesh_batches_sent", sent.batches);
+                lines.put("mesh_items_sent", sent.items);
+                lines.put("rounds_begun", strong.mesh.strong.rounds_begun());
+            }
+        }
         Section::Keyspace => {
             for db in (0..server.config.databases).map(DbIndex) {
                 let keys = store.len(db);

@@ -24,7 +24,7 @@ impl Default for Ballot {
 }
 
 /// What is to become of the decision that follows the newest one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Council {
     // Durable.
     pub promised: Ballot,
@@ -40,7 +40,7 @@ pub struct Council {
 }
 
 /// An attempt at a decision.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Motion {
     ballot: Ballot,
     /// What is wanted; nothing by those who only bring to an end what others have begun.
@@ -50,7 +50,7 @@ struct Motion {
     sent_at: Mono,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Phase {
     Promising { promised: Vec<(Voter, Option<(Ballot, Standing)>)> },
     Accepting { standing: Standing, accepted: Vec<Voter> },

@@ -126,6 +126,11 @@ impl Strong {
         self.peers.get(&name).map_or(Span(0), |peer| now.since(peer.last_heard))
     }
 
+    /// How many rounds of reads and writes have begun since the start.
+    pub fn rounds_begun(&self) -> u64 {
+        self.next_round - 1
+    }
+
     /// Whether a route may have changed since the last call.
     pub fn take_news(&mut self) -> bool {
         core::mem::take(&mut self.news)

@@ -104,6 +104,16 @@ pub struct Mesh {
     begun: bool,
     /// What came of clients' requests, for the caller to take.
     pub requests: Vec<Request>,
+    sent: Sent,
+}
+
+/// What has left for other nodes since the start.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sent {
+    /// Batches: what one node had to say to another at one time.
+    pub batches: u64,
+    /// Things said in them.
+    pub items: u64,
 }
 
 /// What the mesh works with for the length of one call.
@@ -143,6 +153,7 @@ impl Mesh {
             next_dial: DIALS_FROM,
             begun: false,
             requests: Vec::new(),
+            sent: Sent::default(),
         }
     }
 
@@ -511,6 +522,8 @@ impl Mesh {
             if let Stage::Up { name } = link.stage
                 && let Some(items) = items.remove(&name)
             {
+                self.sent.batches += 1;
+                self.sent.items += items.len() as u64;
                 put_items(items, &mut link.unsent);
             }
             if !link.unsent.is_empty() {
@@ -545,6 +558,10 @@ impl Mesh {
     /// Where the other nodes are reached that this one has met.
     pub fn contacts(&self) -> impl Iterator<Item = (NodeName, &Contact)> {
         self.contacts.iter().map(|(&name, contact)| (name, contact))
+    }
+
+    pub fn sent(&self) -> Sent {
+        self.sent
     }
 
     /// The port at which this node is reached.

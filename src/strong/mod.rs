@@ -10,6 +10,7 @@ pub mod council;
 mod follow;
 pub mod frame;
 pub mod image;
+pub mod inspect;
 mod known;
 pub mod mesh;
 pub mod message;
@@ -114,7 +115,7 @@ pub enum Outcome {
 }
 
 /// A node's part in a strong cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Strong {
     config: StrongConfig,
     voter: VoterId,

@@ -14,7 +14,7 @@ use super::tail::{LogState, Tail};
 pub struct Ticket(pub u64);
 
 /// A partition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Part {
     // Durable.
     pub promised: Regime,
@@ -59,7 +59,7 @@ pub struct Waiting {
 }
 
 /// This node is the master of a chosen configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reign {
     pub config: Configuration,
     /// All of the ISR have exactly the master's state: it serves.
@@ -75,7 +75,7 @@ pub struct Reign {
 }
 
 /// Another copy, as its master sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Follower {
     /// Its log is the master's up to here.
     pub acked: u64,
@@ -106,7 +106,7 @@ pub enum Mode {
 }
 
 /// An attempt at a regime.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bid {
     pub regime: Regime,
     pub phase: Phase,
@@ -114,7 +114,7 @@ pub struct Bid {
     pub sent_at: Mono,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Phase {
     /// Step 0.
     Asking { yes: Vec<Voter> },
@@ -127,7 +127,7 @@ pub enum Phase {
 }
 
 /// What a new configuration is made of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     pub base: Base,
     pub core: Vec<Member>,
@@ -137,7 +137,7 @@ pub struct Plan {
 }
 
 /// A catching-up copy that is to become a member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Joiner {
     pub member: Member,
     pub log: LogState,

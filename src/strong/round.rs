@@ -17,19 +17,30 @@ use super::{Desk, Strong};
 const ROUNDS_MAX: usize = 4;
 
 /// A round under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Round {
     began: Mono,
     parts: BTreeMap<Partition, Asked>,
 }
 
 /// What a round asks for one partition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Asked {
     regime: Regime,
     /// The last entry made before.
     last: u64,
     answered: Vec<Voter>,
+}
+
+impl Round {
+    pub(super) fn began(&self) -> Mono {
+        self.began
+    }
+
+    /// What is open, for each partition.
+    pub(super) fn asked(&self) -> impl core::fmt::Debug {
+        &self.parts
+    }
 }
 
 impl Strong {

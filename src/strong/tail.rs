@@ -60,7 +60,7 @@ pub struct LogState {
 }
 
 /// The log of one copy.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tail {
     history: History,
     /// Up to here the entries are in the store.

@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod search;
 pub mod small;
+pub mod strong;
 
 #[cfg(test)]
 mod tests;
