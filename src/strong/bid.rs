@@ -9,7 +9,7 @@ use crate::base::time::Span;
 use super::message::{Item, Stage};
 use super::part::{Bid, Joiner, Phase, Plan};
 use super::regime::{
-    Configuration, Member, Proposal, Regime, Report, Start, base_of, core_of, without_committed,
+    Configuration, Member, Proposal, Regime, Report, Start, base_of, core_of, on_older_disks,
 };
 use super::roster::NodeName;
 use super::standing::{Under, Voter};
@@ -189,7 +189,7 @@ impl Strong {
         let mut steps = self.rosters.steps(base.config.under);
         steps.retain(|&step| decides(step));
         let core = core_of(&base.config, &list, mutants);
-        let older = without_committed(&core, &list);
+        let older = on_older_disks(&base.config, &core, &list);
         if !older.is_empty() && !self.has(StrongMutant::OlderDiskTrusted) {
             // What they have confirmed once is not there: these are not the disks they were.
             self.give_up_bid(of);

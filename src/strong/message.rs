@@ -153,10 +153,12 @@ pub enum Item {
         history: History,
         records: Vec<KeyChange>,
     },
-    /// Has anything above these regimes been promised?
+    /// Has anything above these regimes been promised? `mark`: where the sender's disk stands, to be remembered before the
+    /// answer, if those who are asked have no copies to show what the sender has acknowledged.
     Round {
         id: u64,
         asked: Vec<(Partition, Regime)>,
+        mark: Option<Mark>,
     },
     /// All but these are the highest.
     RoundAnswer {

@@ -7,7 +7,7 @@ use crate::base::mutant::{Mutants, StrongMutant};
 
 use super::roster::NodeName;
 use super::standing::{Rosters, Under, Voter};
-use super::tail::LogState;
+use super::tail::{History, LogState};
 
 /// Number of a reign of one master over one partition: only grows. 0 is the roster's own configuration, which has no
 /// master.
@@ -161,15 +161,23 @@ pub fn core_of(
     base.isr.iter().filter(in_core).map(|member| member.name).collect()
 }
 
-/// Those of the core that lack something committed. All of them have confirmed it once.
-pub fn without_committed(core: &[NodeName], reports: &[(Voter, &Report)]) -> Vec<NodeName> {
+/// Those of the core that lack what they have had: something committed, which all of them have confirmed once; or of the
+/// base's master an entry of its own that somebody else has, since it had that on its disk before it told anybody.
+pub fn on_older_disks(
+    base: &Configuration,
+    core: &[NodeName],
+    reports: &[(Voter, &Report)],
+) -> Vec<NodeName> {
     let lacks = |name: &&NodeName| {
         let report = reports.iter().find(|(voter, _)| voter.0 == **name);
         let Some((_, report)) = report else { return false };
         let history = &report.log.history;
+        let made = |history: &History| history.end_of(base.regime).unwrap_or(0);
         reports.iter().any(|(_, report)| {
             let committed = report.log.history.place(report.log.committed);
-            committed.is_some_and(|place| !history.has(place))
+            let lacks_own =
+                base.master == Some(**name) && made(&report.log.history) > made(history);
+            lacks_own || committed.is_some_and(|place| !history.has(place))
         })
     };
     core.iter().filter(lacks).copied().collect()

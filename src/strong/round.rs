@@ -11,6 +11,7 @@ use super::message::Item;
 use super::regime::{Member, Regime};
 use super::roster::NodeName;
 use super::standing::Voter;
+use super::trust::Mark;
 use super::{Desk, Strong};
 
 /// Rounds under way at most: those of others do not wait for a peer that is silent.
@@ -52,6 +53,7 @@ impl Strong {
         self.next_round += 1;
         let mut parts = BTreeMap::new();
         let mut asked: BTreeMap<NodeName, Vec<(Partition, Regime)>> = BTreeMap::new();
+        let mut mark = None;
         for of in core::mem::take(&mut self.wants_round) {
             if !self.votes() {
                 continue;
@@ -60,6 +62,7 @@ impl Strong {
             let Some(reign) = part.reign.as_ref().filter(|reign| reign.serves) else { continue };
             let regime = reign.config.regime;
             let all = !self.isr_decides(of, reign);
+            mark = mark.or(all.then(|| self.mark()));
             for &name in self.peers.keys() {
                 let member = reign.config.member(name).is_some();
                 if member || (all && self.voter(name).is_some()) {
@@ -78,15 +81,22 @@ impl Strong {
         let of_all: Vec<Partition> = parts.keys().copied().collect();
         self.rounds.insert(id, Round { began: desk.now, parts });
         for (name, asked) in asked {
-            self.say(name, Item::Round { id, asked });
+            self.say(name, Item::Round { id, asked, mark });
         }
         for of in of_all {
             self.end_if_answered(id, of, desk);
         }
     }
 
-    pub(super) fn on_round(&mut self, from: NodeName, id: u64, asked: Vec<(Partition, Regime)>) {
-        if !self.votes() {
+    pub(super) fn on_round(
+        &mut self,
+        from: NodeName,
+        id: u64,
+        asked: Vec<(Partition, Regime)>,
+        mark: Option<Mark>,
+        desk: &mut Desk<'_>,
+    ) {
+        if !self.votes() || mark.is_some_and(|mark| !self.remembers_mark(from, mark, desk)) {
             return;
         }
         let heard = self.has(StrongMutant::LowerRegimeHeard);

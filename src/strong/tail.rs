@@ -100,7 +100,7 @@ impl History {
     }
 
     /// The index of the last entry a regime has made.
-    fn end_of(&self, regime: Regime) -> Option<u64> {
+    pub fn end_of(&self, regime: Regime) -> Option<u64> {
         let at = self.firsts.iter().position(|first| first.0 == regime)?;
         Some(self.firsts.get(at + 1).map_or(self.last, |next| next.1 - 1))
     }

@@ -108,7 +108,7 @@ impl Strong {
         }
     }
 
-    fn mark(&self) -> Mark {
+    pub(super) fn mark(&self) -> Mark {
         let (start, nonce, lost_at) = (self.start, self.nonce, self.lost_at);
         Mark { start, nonce, lost_at, written: self.written }
     }
@@ -176,6 +176,22 @@ impl Strong {
             self.known.insert(voter, Known { mark, amnesiac: false });
             self.write_down(Durable::SeenMore { voter, records: mark.written.records });
         }
+    }
+
+    /// Where a peer's disk stands, remembered before anything else is said. False if it is an older one.
+    pub(super) fn remembers_mark(
+        &mut self,
+        from: NodeName,
+        mark: Mark,
+        desk: &mut Desk<'_>,
+    ) -> bool {
+        self.on_mark(from, mark, desk);
+        let Some(voter) = self.peers.get(&from).map(|peer| peer.voter) else { return false };
+        let Some(known) = self.known.get(&voter).copied() else { return false };
+        if !known.amnesiac {
+            self.remember(voter, known);
+        }
+        !known.amnesiac
     }
 
     /// What a peer remembers of this node's disk.

@@ -168,7 +168,7 @@ impl Strong {
             Item::Whole { of, regime, history, records } => {
                 self.on_whole(from, (of, regime), history, records, desk);
             }
-            Item::Round { id, asked } => self.on_round(from, id, asked),
+            Item::Round { id, asked, mark } => self.on_round(from, id, asked, mark, desk),
             Item::RoundAnswer { id, refused } => self.on_round_answer(from, id, &refused, desk),
             Item::Serving { of, regime } => {
                 let part = self.part(of);

@@ -211,9 +211,13 @@ impl World {
         let older = self.checks.older.map(super::world::name);
         for member in reign.config.isr.iter().filter(|member| Some(member.name) != older) {
             let all = self.hosts.iter().filter_map(|host| host.strong.as_ref());
-            for strong in all.filter(|strong| strong.myself() == *member) {
+            // (One that knows of a later configuration without it may have dropped its copy.)
+            let regime = reign.config.regime;
+            let stays = |s: &&Strong| s.myself() == *member && s.at(of).chosen.regime <= regime;
+            for strong in all.filter(stays) {
                 let has = strong.at(of).tail.history().has(end);
-                assert!(has, "seed {}: {member:?} of {of:?} lacks {end:?}", self.seed);
+                let told = || self.running().map(|(_, strong)| strong.told(of)).collect::<String>();
+                assert!(has, "seed {}: {member:?} of {of:?} lacks {end:?}{}", self.seed, told());
             }
         }
     }

@@ -76,7 +76,7 @@ fn a_failing_order_fails_when_it_is_gone_again() {
     for step in before {
         world = world.after(*step).expect("it holds up to here").expect("it does something");
     }
-    assert!(before.contains(&Step::Write { at: 0 }), "{order:?}");
+    assert!(order.contains(&Step::Write { at: 0 }), "{order:?}");
     let again = caught(&mut || world.after(*last).map(|_| ()));
     match again {
         Ok(held) => assert_eq!(held, Err(what)),
