@@ -194,9 +194,11 @@ impl Strong {
             // What they have confirmed once is not there: these are not the disks they were.
             self.give_up_bid(of);
             for name in older {
+                // (What is linked by now may be another disk.)
+                let linked = self.voter(name).is_some_and(|voter| answered.contains(&voter));
                 if name == self.config.name {
                     self.become_amnesiac(desk);
-                } else {
+                } else if linked {
                     self.find_amnesiac(name, desk);
                 }
             }

@@ -1,10 +1,11 @@
 //! The roster: how a cluster begins with its first one, and how later ones are decided. Those are decided one after the
-//! other, each by promises and acceptances of a quorum of the rosters in force: a majority of their voters, or half with
-//! the first.
+//! other, each by promises and acceptances of a quorum of the rosters in force (the one before the newest among them until
+//! no partition stands under it any more): a majority of their voters, or half with the first.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::Partition;
+use crate::base::mutant::StrongMutant;
 use crate::base::time::{Mono, Span};
 
 use super::message::{Durable, Item};
@@ -63,6 +64,8 @@ pub struct Change {
     pub removed: Vec<NodeName>,
     /// Nodes that stay, with new data directories.
     pub readmitted: Vec<NodeName>,
+    /// The replication factor.
+    pub copies: u8,
     /// Partitions that nobody could decide for under the new roster, with the nodes that are heard now.
     pub unavailable: Vec<Partition>,
     standing: Standing,
@@ -116,13 +119,14 @@ impl Strong {
 
     /// The first roster is in force: every partition begins with its roster-replicas in sync, and empty.
     pub(super) fn put_in_force(&mut self, standing: Standing) {
+        let first = standing.now.clone();
         self.adopt(standing);
         let under = Under { version: 1, joint: false };
-        let (me, names_me) = (self.config.name, self.rosters.names(self.me()));
+        let anybody = self.has(StrongMutant::WipedVotes);
+        let (me, names_me) = (self.config.name, anybody || first.names(self.me()));
         for of in self.partitions() {
             let Some(rule) = self.rosters.rule(under) else { return };
-            let Some(newest) = self.rosters.newest() else { return };
-            let voter = |name| newest.now.roster.place(name).map(|at| newest.now.voters[at]);
+            let voter = |name| first.roster.place(name).map(|at| first.voters[at]);
             let member = |name| Some(Member { name, voter: voter(name)?, start: Start(0) });
             let mut isr: Vec<Member> = rule.replicas(of).filter_map(member).collect();
             isr.sort();
@@ -160,7 +164,11 @@ impl Strong {
         // (An older one is of use as long as partitions may stand under it.)
         let oldest = self.parts.iter().map(|part| part.chosen.under.version).min();
         let past = newest.is_some() && oldest.is_some_and(|oldest| standing.version < oldest);
-        if foreign || past || self.rosters.all().any(|known| known.version == standing.version) {
+        if foreign
+            || past
+            || !standing.is_sane()
+            || self.rosters.all().any(|known| known.version == standing.version)
+        {
             return;
         }
         if standing.version == 1 {
@@ -172,6 +180,13 @@ impl Strong {
             self.proposed = None;
             self.put_in_force(standing.clone());
         } else {
+            // (If there is a later one all have accepted the first.)
+            if let Some((first, _)) =
+                self.proposed.take().filter(|p| p.0.cluster == standing.cluster)
+            {
+                self.write_down(Durable::RosterHeld);
+                self.put_in_force(first);
+            }
             desk.facts.sometimes("a later roster came into force");
             self.write_down(Durable::Decided { standing: standing.clone() });
             self.adopt(standing.clone());
@@ -252,7 +267,8 @@ impl Strong {
             before,
         };
         let unavailable = self.unavailable_under(&standing);
-        Ok(Change { added, removed, readmitted, unavailable, standing })
+        let copies = standing.now.roster.replication_factor();
+        Ok(Change { added, removed, readmitted, copies, unavailable, standing })
     }
 
     /// Partitions that the voters heard now could not decide for under a roster.
@@ -280,7 +296,8 @@ impl Strong {
         if !self.votes() {
             return;
         }
-        let ballot = Ballot(self.council.promised.0.max(self.council.seen) + 1, self.config.name);
+        let highest = self.council.promised.0.max(self.council.seen);
+        let ballot = Ballot(highest.saturating_add(1), self.config.name);
         let version = self.next_version();
         self.write_down(Durable::CouncilPromise { version, ballot });
         self.council.promised = ballot;
@@ -315,7 +332,7 @@ impl Strong {
         let decides = |electorate: &Electorate| {
             electorate.may_decide_rosters(|voter| voters.contains(&voter))
         };
-        self.rosters.newest().is_some_and(|newest| newest.electorates().all(decides))
+        self.rosters.newest().is_some() && self.rosters.deciding().all(decides)
     }
 
     /// Whether this node answers as a member of the council on this version.
@@ -328,7 +345,21 @@ impl Strong {
         version == self.next_version() && self.votes() && self.voter(from).is_some()
     }
 
-    pub(super) fn on_council_promise(&mut self, from: NodeName, version: u32, ballot: Ballot) {
+    /// Another attempt comes between: what is wanted here is tried again after it.
+    fn set_motion_aside(&mut self, now: Mono) {
+        let wanted = self.council.motion.take().and_then(|motion| motion.wanted);
+        if let Some(standing) = wanted {
+            self.council.again.get_or_insert((now, standing));
+        }
+    }
+
+    pub(super) fn on_council_promise(
+        &mut self,
+        from: NodeName,
+        version: u32,
+        ballot: Ballot,
+        now: Mono,
+    ) {
         if !self.sits(from, version) {
             return;
         }
@@ -339,7 +370,7 @@ impl Strong {
         if ballot > promised {
             self.write_down(Durable::CouncilPromise { version, ballot });
             self.council.promised = ballot;
-            self.council.motion = None;
+            self.set_motion_aside(now);
         }
         let accepted = self.council.accepted.clone();
         self.say(from, Item::CouncilPromised { version, ballot, accepted });
@@ -352,7 +383,8 @@ impl Strong {
         ballot: Ballot,
         accepted: Option<(Ballot, Standing)>,
     ) {
-        if version != self.next_version() {
+        let is_sane = accepted.as_ref().is_none_or(|(_, standing)| standing.is_sane());
+        if version != self.next_version() || !is_sane {
             return;
         }
         let Some(voter) = self.voter(from) else { return };
@@ -387,9 +419,15 @@ impl Strong {
         self.say_to_voters(&Item::CouncilAccept { ballot, standing });
     }
 
-    pub(super) fn on_council_accept(&mut self, from: NodeName, ballot: Ballot, standing: Standing) {
+    pub(super) fn on_council_accept(
+        &mut self,
+        from: NodeName,
+        ballot: Ballot,
+        standing: Standing,
+        now: Mono,
+    ) {
         let version = standing.version;
-        if !self.sits(from, version) {
+        if !self.sits(from, version) || !standing.is_sane() {
             return;
         }
         let promised = self.council.promised;
@@ -400,7 +438,7 @@ impl Strong {
             self.write_down(Durable::CouncilAccept { ballot, standing: standing.clone() });
             self.council.promised = ballot;
             self.council.accepted = Some((ballot, standing));
-            self.council.motion = None;
+            self.set_motion_aside(now);
         }
         self.say(from, Item::CouncilAccepted { version, ballot });
     }
@@ -441,11 +479,7 @@ impl Strong {
         let council = &mut self.council;
         council.seen = council.seen.max(promised.0);
         if council.motion.as_ref().is_some_and(|motion| motion.ballot < promised) {
-            // Another attempt is under way: what it decides is seen before this one is made again.
-            let wanted = council.motion.take().and_then(|motion| motion.wanted);
-            if council.accepted.is_none() && council.again.is_none() {
-                council.again = wanted.map(|standing| (now, standing));
-            }
+            self.set_motion_aside(now);
         }
     }
 

@@ -56,6 +56,9 @@ impl Strong {
             self.cut(of, end, desk);
         }
         self.commit_to(of, committed.min(end), desk);
+        if stage == Stage::Join {
+            self.part(of).joined = regime;
+        }
         if stage == Stage::Join && self.at(of).intact.is_none() {
             self.write_down(Durable::Intact { of });
             let start = self.start;

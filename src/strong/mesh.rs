@@ -12,6 +12,7 @@ use crate::base::io::{Effect, Effects, HostPort};
 use crate::base::time::{Mono, Span};
 
 use super::frame::{Frame, Hello, MESH_VERSION, Request, put_items};
+use super::message::Sent;
 use super::regime::Start;
 use super::roster::{NodeName, RackId};
 use super::{Copies, Desk, Strong};
@@ -105,15 +106,6 @@ pub struct Mesh {
     /// What came of clients' requests, for the caller to take.
     pub requests: Vec<Request>,
     sent: Sent,
-}
-
-/// What has left for other nodes since the start.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub struct Sent {
-    /// Batches: what one node had to say to another at one time.
-    pub batches: u64,
-    /// Things said in them.
-    pub items: u64,
 }
 
 /// What the mesh works with for the length of one call.

@@ -12,6 +12,15 @@ use super::standing::Standing;
 use super::tail::{Entry, History, KeyChange, LogState, Place};
 use super::trust::{Mark, Written};
 
+/// What has left for other nodes since the start.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sent {
+    /// Batches: what one node had to say to another at one time.
+    pub batches: u64,
+    /// Things said in them.
+    pub items: u64,
+}
+
 /// What a log transfer is part of.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Stage {

@@ -284,6 +284,7 @@ impl Strong {
         let start = Start(self.start.0 + 1);
         let nonce = self.rng.next_u64();
         self.on_start(start, nonce, lost);
+        self.prune_rosters();
         let written = self.written;
         self.write_down(Durable::Start { start, nonce, lost, always, written });
         self.compare_until = now + self.config.heartbeat_timeout;

@@ -29,6 +29,8 @@ pub struct Part {
     pub promised_to: Option<NodeName>,
     /// Who says that it serves, and in which regime.
     pub serving: Option<(NodeName, Regime)>,
+    /// In which regime's name a candidate has brought this copy to its state: it may name it.
+    pub joined: Regime,
     /// The highest regime heard of.
     pub seen: Regime,
     /// A configuration that may have been chosen, and in whose core this node is not.
@@ -154,6 +156,7 @@ impl Part {
             tail: Tail::default(),
             promised_to: None,
             serving: None,
+            joined: Regime(0),
             seen: Regime(0),
             outside: None,
             reign: None,

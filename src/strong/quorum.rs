@@ -29,7 +29,7 @@ impl VoterSet {
     }
 
     #[must_use]
-    pub fn and(self, others: VoterSet) -> VoterSet {
+    pub fn union(self, others: VoterSet) -> VoterSet {
         VoterSet(self.0 | others.0)
     }
 

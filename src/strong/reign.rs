@@ -433,7 +433,10 @@ impl Strong {
         let me = self.config.name;
         let Some(reign) = &mut self.part(of).reign else { return };
         let config = &reign.config;
-        reign.followers.retain(|&name, _| config.member(name).is_some() || wanted.contains(&name));
+        let stays = |name: NodeName| config.member(name).is_some() || wanted.contains(&name);
+        let gone: Vec<NodeName> =
+            reign.followers.keys().copied().filter(|&name| !stays(name)).collect();
+        reign.followers.retain(|&name, _| stays(name));
         let mut added = false;
         for &name in wanted.iter().filter(|name| **name != me) {
             reign.followers.entry(name).or_insert_with(|| {
@@ -448,6 +451,11 @@ impl Strong {
                     Follower::new()
                 });
             }
+        }
+        // Who was to have a copy, and is not any more, may drop what it has got.
+        let config = reign.config.clone();
+        for name in gone {
+            self.say(name, Item::Chosen { of, config: config.clone() });
         }
         if added {
             desk.facts.sometimes("a copy is brought up to date");

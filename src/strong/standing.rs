@@ -5,7 +5,7 @@
 //! directories of nodes that stay. Partitions follow one by one, with their regimes: a configuration says [`Under`] which
 //! decision it stands, and whether under the roster before as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,17 @@ impl Electorate {
 }
 
 impl Standing {
-    /// The rosters in force while partitions move from one to the other.
+    /// Whether it can be one: nodes in order, as many voters, copies.
+    pub fn is_sane(&self) -> bool {
+        let sane = |electorate: &Electorate| {
+            let Electorate { roster, voters } = electorate;
+            let again = Roster::new(roster.nodes().to_vec(), roster.replication_factor());
+            again.as_ref() == Ok(roster) && voters.len() == roster.nodes().len()
+        };
+        self.version > 0 && self.electorates().all(sane)
+    }
+
+    /// Its roster, and the one before.
     pub fn electorates(&self) -> impl Iterator<Item = &Electorate> {
         core::iter::once(&self.now).chain(&self.before)
     }
@@ -83,13 +93,15 @@ impl Elected {
         Elected { electorate: electorate.clone(), succession }
     }
 
-    fn set(&self, voters: impl IntoIterator<Item = Voter>, mutants: Mutants) -> VoterSet {
+    /// Those of the voters who may vote here: not one in whose place a later decision has named another disk.
+    fn set(&self, voters: &[Voter], replaced: &BTreeSet<Voter>, mutants: Mutants) -> VoterSet {
         let anybody = mutants.has_strong(StrongMutant::WipedVotes);
-        let place = |voter: Voter| {
+        let place = |voter: &Voter| {
             let place = self.electorate.roster.place(voter.0)?;
-            (anybody || self.electorate.voters[place] == voter.1).then_some(place)
+            let named = self.electorate.voters[place] == voter.1 && !replaced.contains(voter);
+            (anybody || named).then_some(place)
         };
-        voters.into_iter().filter_map(place).collect()
+        voters.iter().filter_map(place).collect()
     }
 
     fn may_decide(&self, set: VoterSet, of: Partition, mutants: Mutants) -> bool {
@@ -125,13 +137,17 @@ pub struct Rosters {
     partitions: u16,
     mutants: Mutants,
     by_version: BTreeMap<u32, InForce>,
+    /// Disks in whose place a later decision has named others. Who has promised on the way from one to the other knows of
+    /// it: without the old disk no quorum of the decision before passes by all of them.
+    replaced: BTreeSet<Voter>,
     /// All partitions have left the roster before.
     finished: bool,
 }
 
 impl Rosters {
     pub fn new(partitions: u16, mutants: Mutants) -> Rosters {
-        Rosters { partitions, mutants, by_version: BTreeMap::new(), finished: true }
+        let (by_version, replaced) = (BTreeMap::new(), BTreeSet::new());
+        Rosters { partitions, mutants, by_version, replaced, finished: true }
     }
 
     /// Takes in a decision. False if it is known.
@@ -144,7 +160,26 @@ impl Rosters {
         let before = standing.before.as_ref().map(elected);
         self.finished = standing.version == 1;
         self.by_version.insert(standing.version, InForce { standing, now, before });
+        self.note_replaced();
         true
+    }
+
+    fn note_replaced(&mut self) {
+        let mut newest: BTreeMap<NodeName, VoterId> = BTreeMap::new();
+        let mut named: BTreeSet<Voter> = BTreeSet::new();
+        for standing in self.by_version.values().map(|in_force| &in_force.standing) {
+            // The roster in force last: what it names counts.
+            for electorate in standing.before.iter().chain([&standing.now]) {
+                let nodes = electorate.roster.nodes().iter().zip(&electorate.voters);
+                for (node, &voter) in nodes {
+                    newest.insert(node.name, voter);
+                    named.insert((node.name, voter));
+                }
+            }
+        }
+        let is_replaced = |voter: &Voter| newest.get(&voter.0) != Some(&voter.1);
+        self.replaced.extend(named.into_iter().filter(is_replaced));
+        self.replaced.retain(is_replaced);
     }
 
     /// The newest decision.
@@ -182,8 +217,15 @@ impl Rosters {
     pub fn names(&self, voter: Voter) -> bool {
         let anybody = self.mutants.has_strong(StrongMutant::WipedVotes);
         self.electorates().any(|electorate| {
-            electorate.names(voter) || (anybody && electorate.roster.place(voter.0).is_some())
+            let named = electorate.names(voter) && !self.replaced.contains(&voter);
+            named || (anybody && electorate.roster.place(voter.0).is_some())
         })
+    }
+
+    /// The rosters of which a quorum has to accept the next decision: those in force by the newest one.
+    pub fn deciding(&self) -> impl Iterator<Item = &Electorate> {
+        let count = if self.finished { 1 } else { 2 };
+        self.newest().into_iter().flat_map(move |newest| newest.electorates().take(count))
     }
 
     /// All nodes of the rosters in force, once each.
@@ -210,6 +252,7 @@ impl Rosters {
         (before.is_some() == under.joint).then_some(Rule {
             now: &in_force.now,
             before,
+            replaced: &self.replaced,
             mutants: self.mutants,
         })
     }
@@ -245,6 +288,7 @@ impl Rosters {
 pub struct Rule<'a> {
     now: &'a Elected,
     before: Option<&'a Elected>,
+    replaced: &'a BTreeSet<Voter>,
     mutants: Mutants,
 }
 
@@ -259,10 +303,13 @@ impl<'a> Rule<'a> {
         core::iter::once(self.now).chain(self.before.filter(|_| !ignores))
     }
 
+    fn set(&self, elected: &Elected, voters: &[Voter]) -> VoterSet {
+        elected.set(voters, self.replaced, self.mutants)
+    }
+
     pub fn may_decide(&self, voters: &[Voter], of: Partition) -> bool {
-        let decides = |elected: &Elected| {
-            elected.may_decide(elected.set(voters.iter().copied(), self.mutants), of, self.mutants)
-        };
+        let decides =
+            |elected: &Elected| elected.may_decide(self.set(elected, voters), of, self.mutants);
         self.deciding().all(decides)
     }
 
@@ -274,10 +321,9 @@ impl<'a> Rule<'a> {
         of: Partition,
     ) -> bool {
         self.deciding().all(|elected| {
-            let set = |voters: &[Voter]| elected.set(voters.iter().copied(), self.mutants);
             let all = VoterSet::all(elected.electorate.roster.nodes().len());
-            let silent = all.without(set(answered));
-            elected.may_decide(silent.and(set(reporters)), of, self.mutants)
+            let silent = all.without(self.set(elected, answered));
+            elected.may_decide(silent.union(self.set(elected, reporters)), of, self.mutants)
         })
     }
 
@@ -292,7 +338,8 @@ impl<'a> Rule<'a> {
         let anybody = self.mutants.has_strong(StrongMutant::WipedVotes);
         self.all().any(|elected| {
             let electorate = &elected.electorate;
-            electorate.names(voter) || (anybody && electorate.roster.place(voter.0).is_some())
+            let named = electorate.names(voter) && !self.replaced.contains(&voter);
+            named || (anybody && electorate.roster.place(voter.0).is_some())
         })
     }
 

@@ -121,7 +121,8 @@ impl Strong {
             Item::Remembered { mark } => self.on_remembered(from, mark, desk),
             Item::Forgot { voter } => self.on_forgot(from, voter, desk),
             Item::Roster { standing } => {
-                if self.rosters.newest().is_none() && self.proposed.is_none() {
+                let is_first = standing.version == 1 && standing.is_sane();
+                if is_first && self.rosters.newest().is_none() && self.proposed.is_none() {
                     self.accept_roster(standing);
                 }
                 self.say_roster_held(from);
@@ -131,13 +132,13 @@ impl Strong {
             }
             Item::Decided { standing } => self.on_decided(standing, desk),
             Item::CouncilPromise { version, ballot } => {
-                self.on_council_promise(from, version, ballot);
+                self.on_council_promise(from, version, ballot, desk.now);
             }
             Item::CouncilPromised { version, ballot, accepted } => {
                 self.on_council_promised(from, version, ballot, accepted);
             }
             Item::CouncilAccept { ballot, standing } => {
-                self.on_council_accept(from, ballot, standing);
+                self.on_council_accept(from, ballot, standing, desk.now);
             }
             Item::CouncilAccepted { version, ballot } => {
                 self.on_council_accepted(from, version, ballot, desk);

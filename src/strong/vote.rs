@@ -178,6 +178,10 @@ impl Strong {
         desk: &mut Desk<'_>,
     ) {
         let regime = config.regime;
+        if self.at(of).chosen == *config {
+            // Said again: a copy may have been begun for it that is not wanted any more.
+            return self.drop_if_frozen(of, config, desk);
+        }
         if self.at(of).chosen.regime >= regime || self.rosters.rule(config.under).is_none() {
             return;
         }
@@ -203,8 +207,8 @@ impl Strong {
         let needed = config.member(self.config.name).is_some()
             || rule.is_joint()
             || rule.replicas(of).any(|name| config.member(name).is_none());
-        // (A candidate that was promised more may have brought this copy to its state, and name it.)
-        if needed || part.promised > config.regime {
+        // (A candidate of a later regime may have brought this copy to its state, and name it.)
+        if needed || part.joined > config.regime {
             return;
         }
         if part.intact.is_none() && part.tail.last().index == 0 {

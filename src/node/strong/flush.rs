@@ -1,6 +1,8 @@
 //! FLUSHALL and FLUSHDB: the keys of all partitions that this node is master of go, by entries like any write's. Those of a
 //! partition go at once or in few steps, and the client is answered when all are committed.
 
+use std::collections::BTreeSet;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::base::ids::{ConnId, Partition};
@@ -26,6 +28,8 @@ const WAVE_KEYS: usize = 8192;
 pub(super) struct Flushing {
     /// The partition it has not come to.
     next: u16,
+    /// What this node was master of at the beginning.
+    served: BTreeSet<Partition>,
     /// Entries that are not committed.
     open: usize,
     /// The fate of one of them is not known: no more are made.
@@ -49,12 +53,14 @@ impl Turn<'_> {
         }
         let Some(strong) = self.server.strong.as_deref_mut() else { return };
         let protocol = &strong.mesh.strong;
-        if !(0..protocol.partition_count()).any(|at| protocol.serves(Partition(at))) {
+        let all = (0..protocol.partition_count()).map(Partition);
+        let served: BTreeSet<Partition> = all.filter(|&of| protocol.serves(of)).collect();
+        if served.is_empty() {
             let text = format!("{NOT_SERVED}: this node is master of no partition");
             return self.session.reply().error(&text);
         }
         let conn = self.session.conn;
-        strong.flushes.insert(conn, Flushing::default());
+        strong.flushes.insert(conn, Flushing { served, ..Flushing::default() });
         let slot = self.session.replies.defer();
         self.session.become_blocked(Block::Flush(slot));
         self.out.push(Effect::PauseReads { conn, paused: true });
@@ -71,6 +77,8 @@ impl StrongNode {
             while keys_left > 0 && flush.next < count {
                 let of = Partition(flush.next);
                 flush.next += 1;
+                // (Handed over meanwhile: its keys stay.)
+                flush.doubt |= flush.served.contains(&of) && !self.mesh.strong.serves(of);
                 let keys = self.keys_of(of, store);
                 for some in keys.chunks(ENTRY_KEYS) {
                     let change = |key: &Bytes| KeyChange { key: key.clone(), state: None };

@@ -25,7 +25,7 @@ use super::super::replies::SlotId;
 use super::super::session::{Session, Transaction};
 use super::client::Since;
 use super::execute::{SLOTS, SLOTS_EACH};
-use super::{IN_DOUBT, StrongNode};
+use super::{Asker, IN_DOUBT, StrongNode};
 
 /// What is passed on at most, and a reply to it: no frame is too long then.
 pub(super) const PASSED_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
@@ -261,6 +261,9 @@ impl Node {
     /// The link with a node is gone: no answer comes any more to what was passed on to it.
     fn on_link_lost(&mut self, name: NodeName, out: &mut Effects) {
         let Some(strong) = self.server.strong.as_deref_mut() else { return };
+        // Nor is there anybody to be answered.
+        let asks = |asker: &Asker| matches!(asker, Asker::Node { name: asks, .. } if *asks == name);
+        strong.pending.retain(|_, pending| !asks(&pending.asker));
         let lost = strong.passed.iter().filter(|(_, p)| p.to == name && p.again.is_none());
         let lost: Vec<u64> = lost.map(|(&id, _)| id).collect();
         for id in lost {

@@ -140,7 +140,8 @@ impl StrongNode {
             next_ticket: 1,
             parked: BTreeSet::new(),
             passed: BTreeMap::new(),
-            next_passed: 0,
+            // (No answer to an earlier life is taken for one to this.)
+            next_passed: Rng::fork(seed, "passed").next_u64() >> 1,
             behind_passed: BTreeSet::new(),
             flushes: BTreeMap::new(),
             sweep_from: now.mono,
@@ -290,10 +291,13 @@ impl StrongNode {
         self.mesh.begin(!self.complete, self.always, now);
     }
 
-    /// Makes a roster of what is staged; the replication factor is this node's.
+    /// Makes a roster of what is staged, with this node's replication factor; or the one in force, if nothing is staged.
     fn proposal(&self, config: &Config) -> Result<Roster, String> {
         if self.staged.is_empty() {
-            return Err("no roster is staged: see QUORATE ROSTER STAGE".to_owned());
+            // Of the roster in force: new disks of its nodes are admitted.
+            let in_force = self.mesh.strong.standing().map(|standing| standing.now.roster.clone());
+            let none = || "no roster is staged: see QUORATE ROSTER STAGE".to_owned();
+            return in_force.ok_or_else(none);
         }
         Roster::new(self.staged.clone(), config.strong.replication_factor)
             .map_err(|error| error.to_string())

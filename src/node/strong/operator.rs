@@ -111,11 +111,11 @@ fn refusal(error: &ChangeError) -> String {
     match error {
         ChangeError::NoRoster => "ERR there is no roster".to_owned(),
         ChangeError::Unchanged => {
-            "ERR the staged roster is the one in force; nothing was changed".to_owned()
+            "ERR the roster is as it is to be; nothing was changed".to_owned()
         }
         ChangeError::Unfinished { partitions } => format!(
             "ERR {partitions} partitions have not yet come to the roster in force: the next \
-             change follows when all have; nothing was changed"
+             change follows when all have (those without any copy left, never); nothing was changed"
         ),
         ChangeError::NotHeard(name) => {
             format!("ERR node {name} is not connected; nothing was changed")
@@ -216,6 +216,7 @@ fn tell_change(change: &Change, reply: &mut Reply<'_>) {
         ("added", print(&change.added)),
         ("removed", print(&change.removed)),
         ("readmitted", print(&change.readmitted)),
+        ("replication_factor", change.copies.to_string()),
         ("unavailable", change.unavailable.len().to_string()),
         ("unavailable_partitions", ranges(&change.unavailable)),
     ];
@@ -256,6 +257,7 @@ impl Turn<'_> {
                 }
                 Ok(change) => {
                     protocol.move_to(change, self.now.mono);
+                    strong.staged.clear();
                     self.session.reply().ok();
                 }
             };

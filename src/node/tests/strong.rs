@@ -56,3 +56,43 @@ fn a_cluster_of_one_serves_all_and_has_it_again_after_a_restart() {
     assert_eq!(again.ask(conn, "GET k"), "$2\r\nvw\r\n");
     assert_eq!(again.ask(conn, "MGET {t}a {t}b"), "*2\r\n$1\r\n1\r\n$1\r\n2\r\n");
 }
+
+#[test]
+fn changes_of_the_roster_that_cannot_be_are_told_and_change_nothing() {
+    let mut driver = served(&[], 1);
+    let conn = driver.open();
+    let mut told = |command: &str, answer: &str| {
+        let said = driver.ask(conn, command);
+        assert!(said.starts_with(answer), "{command}: {said}");
+    };
+    told("QUORATE RECLUSTER", "-ERR the roster is as it is to be; nothing was changed");
+    told("QUORATE RECLUSTER SOON", "-ERR expected QUORATE RECLUSTER [FORCE] [DRY]");
+    told("QUORATE ROSTER STAGE ADD A1@2", "-ERR node A1 is staged already");
+    told("QUORATE ROSTER STAGE REMOVE A9", "-ERR node A9 is not among those staged: A1@1");
+    told("QUORATE ROSTER STAGE ADD A1@x", "-ERR found rack 'x'");
+    told("QUORATE ROSTER STAGE ADD", "-ERR expected QUORATE ROSTER");
+    told("QUORATE ROSTER STAGE ADD A2@2", "+OK");
+    told("QUORATE RECLUSTER DRY", "-ERR node A2 is not connected; nothing was changed");
+    told("QUORATE RECLUSTER", "-ERR node A2 is not connected; nothing was changed");
+    told("QUORATE ROSTER STAGE NODES A2@1", "+OK");
+    told("QUORATE RECLUSTER", "-ERR node A2 is not connected; nothing was changed");
+    // Another rack is another roster.
+    told("QUORATE ROSTER STAGE NODES A1@7", "+OK");
+    told("QUORATE RECLUSTER DRY", "*12\r\n$5\r\nadded\r\n$0\r\n\r\n");
+    told("QUORATE RECLUSTER", "+OK");
+    for _ in 0..40 {
+        driver.pass(Span::from_ms(100));
+        driver.sync();
+    }
+    let shown = driver.ask(conn, "QUORATE ROSTER SHOW");
+    assert!(shown.contains("A1@7") && shown.contains("version\r\n$1\r\n2\r\n"), "{shown}");
+    assert!(shown.contains("moving\r\n$1\r\n0\r\n"), "{shown}");
+    assert_eq!(driver.ask(conn, "SET k v"), "+OK\r\n");
+    // A start finds all of it in the log, and may change it again.
+    let log = driver.disk.bytes.clone();
+    let mut again = served(&log, 2);
+    let conn = again.open();
+    assert_eq!(again.ask(conn, "GET k"), "$1\r\nv\r\n");
+    assert_eq!(again.ask(conn, "QUORATE ROSTER STAGE NODES A1@1"), "+OK\r\n");
+    assert_eq!(again.ask(conn, "QUORATE RECLUSTER"), "+OK\r\n");
+}

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::{ArgAction, Args, Subcommand};
 
 use self::client::Address;
-use self::cluster::{Access, Fields, Question};
+use self::cluster::{Access, Fields, Question, parse_nodes};
 use self::show::Page;
 use crate::node::strong::directives::DIRECTIVES;
 use crate::strong::RosterNode;
@@ -195,12 +195,12 @@ impl Manage {
                 let flags = [("FORCE", *force), ("DRY", *dry_run)];
                 let flags = flags.into_iter().filter(|flag| flag.1).map(|flag| flag.0);
                 let words: Vec<&str> = ["QUORATE", "RECLUSTER"].into_iter().chain(flags).collect();
-                let before = version(&access.roster()?);
+                let before = access.roster()?;
                 if *dry_run {
                     would(&access.ask(&words)?)
                 } else {
                     access.command(&words)?;
-                    await_roster(access, before)?
+                    await_roster(access, &before)?
                 }
             }
         };
@@ -227,11 +227,12 @@ fn would(change: &Fields) -> String {
     let of = |name: &str| change.get(name).map(String::as_str).unwrap_or_default();
     let list = |name: &str| if of(name).is_empty() { "nobody" } else { of(name) };
     let mut text = format!(
-        "nothing was changed. It would add {}, remove {}, admit the new disks of {}; with the \
-         nodes heard now {} partitions would be unavailable",
+        "nothing was changed. It would add {}, remove {}, admit the new disks of {}, with \
+         replication factor {}; with the nodes heard now {} partitions would be unavailable",
         list("added"),
         list("removed"),
         list("readmitted"),
+        of("replication_factor"),
         of("unavailable")
     );
     if !of("unavailable_partitions").is_empty() {
@@ -242,13 +243,29 @@ fn would(change: &Fields) -> String {
 
 /// A first roster is in force when all its nodes have written it down, a later one when it is decided; each node learns
 /// that a little later. Then partitions come to it, one by one.
-fn await_roster(access: &Access, before: u64) -> Result<String, String> {
+fn await_roster(access: &Access, before: &Fields) -> Result<String, String> {
+    let list = |roster: &Fields, name: &str| {
+        let mut nodes = roster.get(name).map(|list| parse_nodes(list)).unwrap_or_default();
+        nodes.sort_unstable();
+        nodes
+    };
+    // Without a staged one it is the same roster, with the new disks of its nodes.
+    let staged = list(before, "pending");
+    let wanted = if staged.is_empty() { list(before, "roster") } else { staged };
+    let before = version(before);
     let begun = Instant::now();
     loop {
         let cluster = access.gather(&[Question::Roster])?;
         let answered = cluster.members.iter().filter_map(|member| member.answers.as_ref().ok());
         let mut rosters = answered.filter_map(|answers| answers.get(&Question::Roster));
         if rosters.all(|roster| version(roster) > before) {
+            if list(&cluster.roster, "roster") != wanted {
+                return Err(format!(
+                    "{}: another roster that was proposed before has come into force, see 'show \
+                     roster'; yours was not proposed: recluster again",
+                    access.first
+                ));
+            }
             let moving = cluster.roster.get("moving").map_or("0", String::as_str);
             return Ok(match moving {
                 "0" => "the roster is in force".to_owned(),
@@ -261,7 +278,8 @@ fn await_roster(access: &Access, before: u64) -> Result<String, String> {
         if begun.elapsed() > ACCEPTANCE {
             return Err(format!(
                 "{}: the roster is proposed, and not in force everywhere: not all nodes that have \
-                 to have accepted it within {} s. They do when they can, see 'show roster'",
+                 to have accepted it within {} s. A first one they accept when they can; propose \
+                 another again if 'show roster' does not show it",
                 access.first,
                 ACCEPTANCE.as_secs()
             ));

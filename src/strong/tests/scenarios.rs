@@ -23,13 +23,17 @@ fn standing() -> Standing {
 
 /// A node that was in the cluster before.
 fn node(at: usize) -> Strong {
+    node_with(at, Mutants::NONE)
+}
+
+fn node_with(at: usize, mutants: Mutants) -> Strong {
     let config = StrongConfig {
         name: name(at),
         partitions: 1,
         heartbeat_interval: Span(10),
         heartbeat_timeout: Span(100),
         write_timeout: Span(1000),
-        mutants: Mutants::NONE,
+        mutants,
     };
     let mut strong = Strong::new(config, voter(at), Rng::fork(0, "scenario"));
     let records = [Durable::Roster { standing: standing() }, Durable::RosterHeld];
@@ -111,4 +115,46 @@ fn disk_that_is_older_than_its_peers_remember_votes_for_nothing() {
     assert!(strong.is_amnesiac());
     assert!(!strong.votes());
     assert_eq!(strong.at(OF).intact, None);
+}
+
+/// What a node answers to a round of regime 3, and to entries of it, after it has promised regime 5 to another.
+fn said_below_a_promise(mutants: Mutants) -> Vec<Item> {
+    let mut strong = node_with(0, mutants);
+    (1..NODES).for_each(|to| link(&mut strong, to, voter(to)));
+    let (of, regime) = (OF, Regime(3));
+    let isr = (0..2).map(|at| Member { name: name(at), voter: voter(at), start: Start(1) });
+    let under = Under { version: 1, joint: false };
+    let config = Configuration { regime, under, master: Some(name(1)), isr: isr.collect() };
+    with(&mut strong, |strong, desk| {
+        strong.on_items(name(1), vec![Item::Chosen { of, config }], desk);
+        strong.on_items(name(2), vec![Item::Promise { of, regime: Regime(5) }], desk);
+    });
+    let _ = strong.take_items();
+    with(&mut strong, |strong, desk| {
+        let round = Item::Round { id: 9, asked: vec![(of, regime)], mark: None };
+        let stage = Stage::Serve { config: None, exact: false };
+        let entries = vec![Entry { regime, index: 1, changes: Vec::new() }];
+        let prev = Place::default();
+        let sync = Item::Sync { of, regime, stage, prev, entries, committed: 0 };
+        strong.on_items(name(1), vec![round, sync], desk);
+    });
+    strong.take_items().remove(&name(1)).unwrap_or_default()
+}
+
+#[test]
+fn what_is_below_a_promise_is_refused() {
+    let said = said_below_a_promise(Mutants::NONE);
+    let refused = vec![(OF, Regime(5))];
+    assert!(said.contains(&Item::RoundAnswer { id: 9, refused }), "{said:?}");
+    let refusal = Item::Refused { of: OF, regime: Regime(3), promised: Regime(5) };
+    assert!(said.contains(&refusal), "{said:?}");
+    assert!(!said.iter().any(|item| matches!(item, Item::Synced { .. })), "{said:?}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_voter_that_hears_what_is_below_its_promise_is_found() {
+    let said = said_below_a_promise(Mutants::only_strong(StrongMutant::LowerRegimeHeard));
+    assert!(said.contains(&Item::RoundAnswer { id: 9, refused: Vec::new() }), "{said:?}");
+    assert!(said.iter().any(|item| matches!(item, Item::Synced { .. })), "{said:?}");
 }
