@@ -410,8 +410,8 @@ impl Strong {
             && !rule.is_joint()
             && rule.replicas(of).all(isr)
             && reign.config.isr.len() > wanted.len();
-        let moves = self.moves(of, &reign.config);
-        let arrives = self.rosters.steps(under).len() == 1;
+        let has_arrived = self.has_arrived(of);
+        let moves = !has_arrived && self.moves(of, &reign.config);
         let first = wanted.first().copied().unwrap_or(self.config.name);
         let hands_back = rule.replicas(of).next() == Some(first)
             && !rule.is_joint()
@@ -424,7 +424,7 @@ impl Strong {
             self.start_bid(of, desk);
             return false;
         }
-        let quiet = outside.is_empty() && !extra && !hands_back && arrives;
+        let quiet = outside.is_empty() && !extra && !hands_back && has_arrived;
         self.send_again(of, desk) && quiet
     }
 
@@ -453,9 +453,11 @@ impl Strong {
             }
         }
         // Who was to have a copy, and is not any more, may drop what it has got.
-        let config = reign.config.clone();
-        for name in gone {
-            self.say(name, Item::Chosen { of, config: config.clone() });
+        if !gone.is_empty() {
+            let config = reign.config.clone();
+            for name in gone {
+                self.say(name, Item::Chosen { of, config: config.clone() });
+            }
         }
         if added {
             desk.facts.sometimes("a copy is brought up to date");
