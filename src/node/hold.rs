@@ -1,5 +1,6 @@
 //! What waits for the log: under `appendfsync always` nothing that tells of a record leaves before the record is on the
-//! device. One queue in the order in which it was said; a connection's output keeps its order whatever waits.
+//! device; what a client of strong mode is told of has been committed, which waits for that, too. One queue in the order
+//! in which it was said; a connection's output keeps its order whatever waits.
 
 use std::collections::VecDeque;
 

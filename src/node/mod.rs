@@ -246,6 +246,7 @@ impl Node {
         self.flush_batch(now, out);
         self.end_if_ready(now, out);
         self.hold_back(before, out);
+        self.sync_if_awaited(now, out);
     }
 
     fn flush_batch(&mut self, now: Now, out: &mut Effects) {

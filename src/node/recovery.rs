@@ -166,6 +166,9 @@ impl Node {
     pub(super) fn on_synced(&mut self, through: Lsn) {
         self.data.journal.on_synced(through);
         self.server.active.on_synced(through);
+        if let Some(strong) = &mut self.server.strong {
+            strong.on_synced(through);
+        }
     }
 
     pub(super) fn on_disk_failed(&mut self, why: DiskError, out: &mut Effects) {
@@ -236,6 +239,21 @@ impl Node {
             self.server.snapshots.on_appended(records.len() as u64);
             out.push(Effect::Append { lsn, records });
         }
+        // In strong mode it is known at the end of the batch whether anything waits for one.
+        if self.server.strong.is_none() || self.halted {
+            self.sync_if_due(now, out);
+        }
+    }
+
+    /// In strong mode much is written down that nobody waits for, such as how far entries are committed.
+    pub(super) fn sync_if_awaited(&mut self, now: Now, out: &mut Effects) {
+        let Some(strong) = &self.server.strong else { return };
+        let awaited = !self.hold.is_empty() || strong.mesh.strong.awaits_device();
+        self.data.journal.set_awaited(awaited);
+        self.sync_if_due(now, out);
+    }
+
+    fn sync_if_due(&mut self, now: Now, out: &mut Effects) {
         if let Some(through) = self.data.journal.take_sync(now.mono) {
             out.push(Effect::Sync { through });
             let (server, mut core) = self.core(now, out);
@@ -256,7 +274,10 @@ impl Node {
         let (is_full, active) = (self.data.journal.is_full(), &self.server.active);
         let mesh = self.server.strong.as_ref().map(|strong| &strong.mesh);
         let is_peer = |conn| active.owns(conn) || mesh.is_some_and(|mesh| mesh.owns(conn));
-        self.hold.take(before, until, |conn| is_full && !is_peer(conn), out);
+        // In strong mode nothing is committed, and no client told, before it is on this device, too: nothing else that is
+        // written down has to be there for that, but what comes first.
+        let for_peers = is_full || (mesh.is_some() && !self.data.journal.has_barrier());
+        self.hold.take(before, until, |conn| for_peers && !is_peer(conn), out);
         self.hold.release(self.data.journal.synced(), out);
     }
 }

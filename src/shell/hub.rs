@@ -14,6 +14,9 @@ use tokio::time::{Sleep, sleep};
 
 use super::conn::{self, Table, close_reason};
 use super::socket;
+use super::waits::{
+    await_dump, await_snap, await_stored, await_synced, input_of_sync, look_for_room, wait_briefly,
+};
 use super::{Clock, Ended, Stored, Surroundings, dial};
 use crate::base::fact::{Fact, LogLevel};
 use crate::base::ids::{ConnId, DialId, Lsn};
@@ -32,8 +35,8 @@ const LINGER: Duration = Duration::from_secs(10);
 const LINGERS_MAX: u32 = 6;
 /// Of how many peers the way is remembered.
 const ROUTES_MAX: usize = 1000;
-/// How often room is looked for on a device that is full.
-const ROOM_PERIOD: Duration = Duration::from_secs(1);
+/// After one that took longer so many are not waited for.
+const SYNCS_PASSED: u32 = 32;
 /// Precision of the timers.
 const TICK: Span = Span::from_ms(1);
 
@@ -68,71 +71,6 @@ impl Shared {
     }
 }
 
-/// Tells the node how the write went.
-async fn await_stored(shared: Arc<Shared>, stored: Stored) {
-    let result = stored.await;
-    let mut hub = shared.lock();
-    match (&result, hub.past_lost) {
-        (Err(e), false) => {
-            tracing::warn!("node.id cannot be written: traces of deletes stay until it can: {e}");
-        }
-        (Ok(()), true) => tracing::warn!("node.id can be written again"),
-        (Err(_), true) | (Ok(()), false) => {}
-    }
-    hub.past_lost = result.is_err();
-    hub.input(Input::PastStored { durable: result.is_ok() });
-}
-
-/// Tells the node that the log is on the device, or that it cannot be brought there.
-async fn await_synced(shared: Arc<Shared>, synced: Stored, through: Lsn) {
-    let input = match synced.await {
-        Ok(()) => Input::Synced { through },
-        Err(e) => {
-            tracing::warn!("The log cannot be brought onto its device: {e}");
-            Input::DiskFailed { why: DiskError::Failed }
-        }
-    };
-    shared.lock().input(input);
-}
-
-/// Tells the node how the snapshot has got on.
-async fn await_snap(shared: Arc<Shared>, stored: Stored, then: Snap) {
-    let snap = match stored.await {
-        Ok(()) => then,
-        Err(e) => {
-            tracing::warn!("The snapshot cannot be written: {e}");
-            Snap::Failed
-        }
-    };
-    // What has arrived meanwhile comes first: the next chunk keeps everybody waiting again.
-    tokio::task::yield_now().await;
-    shared.lock().input(Input::Snap(snap));
-}
-
-/// Tells the node how the dump has got on; why not, its writer has said.
-async fn await_dump(shared: Arc<Shared>, stored: Stored, then: Snap) {
-    let snap = if stored.await.is_ok() { then } else { Snap::Failed };
-    // As above.
-    tokio::task::yield_now().await;
-    shared.lock().input(Input::Dump(snap));
-}
-
-/// Tries again what there was no room for, until there is.
-async fn look_for_room(shared: Arc<Shared>) {
-    loop {
-        sleep(ROOM_PERIOD).await;
-        let mut hub = shared.lock();
-        match hub.surroundings.retry() {
-            Ok(()) => {
-                hub.is_full = false;
-                return hub.input(Input::DiskRoom);
-            }
-            Err(DiskError::Full) => {}
-            Err(why @ DiskError::Failed) => return hub.input(Input::DiskFailed { why }),
-        }
-    }
-}
-
 /// Reads the log at the start; clients and signals come between the pieces.
 pub(super) async fn recover_loop(shared: Arc<Shared>) {
     while shared.lock().recover_step() {
@@ -162,14 +100,18 @@ pub(super) struct Hub {
     armed: Option<Mono>,
     /// The latest turn led to something to carry out.
     progressed: bool,
+    /// A sync that was begun, through this.
+    syncing: Option<(Stored, Lsn)>,
+    /// So many syncs are not waited for.
+    syncs_to_pass: u32,
     ended: Option<Ended>,
     /// The latest write of what the next life has to know failed.
-    past_lost: bool,
-    surroundings: Box<dyn Surroundings>,
+    pub(super) past_lost: bool,
+    pub(super) surroundings: Box<dyn Surroundings>,
     maxclients: u32,
     pub(super) keepalive_secs: u32,
     /// The log's device has no room.
-    is_full: bool,
+    pub(super) is_full: bool,
 }
 
 impl Hub {
@@ -195,6 +137,8 @@ impl Hub {
             flusher: None,
             armed: None,
             progressed: false,
+            syncing: None,
+            syncs_to_pass: 0,
             ended: None,
             past_lost: false,
             surroundings,
@@ -253,7 +197,7 @@ impl Hub {
         self.want_flush();
     }
 
-    fn input(&mut self, input: Input<'_>) {
+    pub(super) fn input(&mut self, input: Input<'_>) {
         let now = self.now();
         self.node.handle(now, input, &mut self.effects);
         self.want_flush();
@@ -336,10 +280,27 @@ impl Hub {
                 self.carry_out(shared, effect);
             }
             self.write_touched(shared, now);
+            self.wait_for_sync(shared, now);
             self.log_facts();
         }
         // The node always has more to send; let the connections be read in between.
         self.want_flush();
+    }
+
+    /// Waits for the sync that this turn has begun; if it takes long the others go on meanwhile.
+    fn wait_for_sync(&mut self, shared: &Arc<Shared>, now: Now) {
+        let Some((mut stored, through)) = self.syncing.take() else { return };
+        // One that has taken long is likely to be followed by others.
+        let waits = self.syncs_to_pass == 0;
+        self.syncs_to_pass = self.syncs_to_pass.saturating_sub(1);
+        if let Some(result) = waits.then(|| wait_briefly(&mut stored)).flatten() {
+            let input = input_of_sync(result, through);
+            return self.node.handle(now, input, &mut self.effects);
+        }
+        if waits {
+            self.syncs_to_pass = SYNCS_PASSED;
+        }
+        tokio::spawn(await_synced(shared.clone(), stored, through));
     }
 
     fn carry_out(&mut self, shared: &Arc<Shared>, effect: Effect) {
@@ -388,8 +349,7 @@ impl Hub {
             Effect::Sync { through } => {
                 // Without room nothing can be said of what has not been written; the node asks again.
                 if !self.is_full {
-                    let synced = self.surroundings.sync();
-                    tokio::spawn(await_synced(shared.clone(), synced, through));
+                    self.syncing = Some((self.surroundings.sync(), through));
                 }
             }
             Effect::SnapBegin { lsn } => {

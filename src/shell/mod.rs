@@ -14,6 +14,7 @@ mod dial;
 mod hub;
 mod listen;
 mod socket;
+mod waits;
 
 #[cfg(not(madsim))]
 pub mod admin;

@@ -118,6 +118,8 @@ impl Strong {
             next_tick: _,
             items,
             records,
+            made: _,
+            unsynced,
             outcomes,
             news: _,
             rng: _,
@@ -129,7 +131,8 @@ impl Strong {
         let _ = write!(
             out,
             "{start:?}{lost_at:?}{amnesiac}{compared}{in_force:?}{council:?}{proposed:?}{forgot:?}{busy:?}{dirty:?}{awaited:?}\
-             {wants_round:?}{wholes:?}{heard:?}{items:?}{records:?}{outcomes:?}"
+             {wants_round:?}{wholes:?}{heard:?}{items:?}{records:?}{outcomes:?}{:?}",
+            unsynced.iter().flatten().map(|(_, of, place)| (of, place)).collect::<Vec<_>>()
         );
         for (name, peer) in peers {
             let mut peer = peer.clone();

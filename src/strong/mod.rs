@@ -3,7 +3,8 @@
 //! The caller hands in what peers say and when time has passed, and takes out what is to be said ([`Strong::take_items`]),
 //! what is to be written down ([`Strong::take_records`]) and what became of clients' requests
 //! ([`Strong::take_outcomes`]). What was written down before something was said has to be durable before that leaves,
-//! if [`Durable::comes_first`] says so of it, or always under `appendfsync always`.
+//! if [`Durable::comes_first`] says so of it. Under `appendfsync always` all of it has to be before anything leaves for a
+//! peer, and the master's own copy has an entry once [`Strong::on_durable`] says so: clients are told of what is committed.
 
 mod bid;
 pub mod council;
@@ -29,7 +30,7 @@ pub mod trust;
 mod view;
 mod vote;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::fact::Facts;
 use crate::base::ids::{Lsn, Partition};
@@ -43,7 +44,7 @@ use self::part::{Part, Reign, Waiting};
 use self::regime::{Configuration, Member, Regime, Start, VoterId};
 use self::round::Round;
 use self::standing::{Rosters, Standing, Under, Voter};
-use self::tail::{Entry, KeyChange, KeyState, Tail};
+use self::tail::{Entry, KeyChange, KeyState, Place, Tail};
 use self::trust::{Known, Written};
 use self::view::Peer;
 
@@ -157,6 +158,10 @@ pub struct Strong {
     next_tick: Mono,
     items: BTreeMap<NodeName, Vec<Item>>,
     records: Vec<Durable>,
+    /// How many were made in this life.
+    made: u64,
+    /// The master waits for its own device, too: entries it has made, behind so many records each.
+    unsynced: Option<VecDeque<(u64, Partition, Place)>>,
     outcomes: Vec<Outcome>,
     /// Somebody may serve, or not any more, who did not, or did.
     news: bool,
@@ -199,6 +204,8 @@ impl Strong {
             next_tick: Mono(0),
             items: BTreeMap::new(),
             records: Vec::new(),
+            made: 0,
+            unsynced: None,
             outcomes: Vec::new(),
             news: false,
             rng,
@@ -285,6 +292,7 @@ impl Strong {
         let nonce = self.rng.next_u64();
         self.on_start(start, nonce, lost);
         self.prune_rosters();
+        self.unsynced = always.then(VecDeque::new);
         let written = self.written;
         self.write_down(Durable::Start { start, nonce, lost, always, written });
         self.compare_until = now + self.config.heartbeat_timeout;
@@ -352,13 +360,16 @@ impl Strong {
         let regime = part.reign.as_ref().filter(|reign| reign.serves).map(|r| r.config.regime);
         let regime = regime.expect("only the master makes entries");
         let entry = Entry { regime, index: part.tail.last().index + 1, changes };
-        let index = entry.index;
+        let (index, place) = (entry.index, Place { regime, index: entry.index });
         part.tail.push(entry.clone());
         let (write, round, confirmed) = (true, None, true);
         if let Some(ticket) = ticket {
             part.waits.push_back(Waiting { ticket, index, write, round, confirmed, until });
         }
         self.write_down(Durable::Entry { of, entry });
+        if let Some(unsynced) = &mut self.unsynced {
+            unsynced.push_back((self.made, of, place));
+        }
         if self.has(StrongMutant::AckBeforeMembers) {
             self.outcomes.extend(ticket.map(Outcome::Done));
         }
@@ -395,6 +406,29 @@ impl Strong {
     /// What is to be written down, in order, before anything that is said from now on leaves.
     pub fn take_records(&mut self) -> Vec<Durable> {
         core::mem::take(&mut self.records)
+    }
+
+    /// How many records were taken out by now, or wait for that.
+    pub fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// Whether an entry of this node's waits to be on its device.
+    pub fn awaits_device(&self) -> bool {
+        self.unsynced.as_ref().is_some_and(|unsynced| !unsynced.is_empty())
+    }
+
+    /// So many records are on the device: what this node has made of them counts as its own copy's.
+    pub fn on_durable(&mut self, made: u64) {
+        let Some(unsynced) = &mut self.unsynced else { return };
+        while unsynced.front().is_some_and(|entry| entry.0 <= made) {
+            let Some((_, of, place)) = unsynced.pop_front() else { return };
+            let reign = self.parts[usize::from(of.0)].reign.as_mut();
+            if let Some(reign) = reign.filter(|reign| reign.config.regime == place.regime) {
+                reign.durable = place.index;
+                self.dirty.insert(of);
+            }
+        }
     }
 
     /// What is to be said to each peer.

@@ -71,6 +71,8 @@ pub struct Reign {
     pub followers: BTreeMap<NodeName, Follower>,
     /// Up to here other voters than the ISR have said that nothing higher was promised after the entry was made.
     pub vouched: u64,
+    /// Up to here the log is on this node's device, if that is waited for.
+    pub durable: u64,
     /// Somebody has promised a higher regime.
     pub contested: bool,
     pub since: Mono,
@@ -238,6 +240,7 @@ impl Reign {
             serves: false,
             followers: BTreeMap::new(),
             vouched: 0,
+            durable: 0,
             contested: false,
             since: now,
         }

@@ -91,6 +91,8 @@ impl Strong {
         if let Some(reign) = &mut part.reign {
             reign.serves = true;
             reign.vouched = last;
+            // What is said of this builds on a promise, which was written down behind all of it.
+            reign.durable = last;
             reign.since = desk.now;
         }
         self.commit_to(of, last, desk);
@@ -313,6 +315,9 @@ impl Strong {
         let part = self.at(of);
         let Some(reign) = part.reign.as_ref().filter(|reign| reign.serves) else { return };
         let mut index = part.tail.last().index;
+        if self.unsynced.is_some() {
+            index = reign.durable;
+        }
         let skipped = usize::from(self.has(StrongMutant::MemberSkipped));
         for member in reign.config.isr.iter().skip(skipped) {
             if let Some(follower) = reign.followers.get(&member.name) {

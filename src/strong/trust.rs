@@ -59,6 +59,7 @@ impl Strong {
     /// Writes something down, and counts it.
     pub(super) fn write_down(&mut self, record: Durable) {
         self.count(&record);
+        self.made += 1;
         self.records.push(record);
     }
 

@@ -60,6 +60,8 @@ pub struct Journal {
     asked_at: Mono,
     /// Everything up to here is to be synced as soon as possible, and nothing that follows leaves before.
     barrier: Lsn,
+    /// Nothing waits for what is not on the device: a sync of it has time.
+    unhurried: bool,
     /// The driver has no room for more.
     full: bool,
 }
@@ -85,6 +87,7 @@ impl Journal {
             asked: None,
             asked_at: Mono(0),
             barrier: Lsn(0),
+            unhurried: false,
             full: false,
         }
     }
@@ -151,6 +154,11 @@ impl Journal {
         self.barrier = self.last;
     }
 
+    /// Whether something is not on the device yet that has to be there before anything leaves.
+    pub fn has_barrier(&self) -> bool {
+        self.barrier > self.synced
+    }
+
     #[inline]
     fn write(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         if self.policy.is_none() {
@@ -210,11 +218,18 @@ impl Journal {
         if self.asked.is_some() || self.full || self.appended <= self.synced {
             return None;
         }
-        if self.barrier > self.synced {
+        if self.has_barrier() {
             return Some(Mono(0));
         }
         let first = self.asked_at == Mono(0);
+        let policy = if self.unhurried { SyncPolicy::EverySec } else { policy };
         Some(if first { Mono(0) } else { self.asked_at + policy.period() })
+    }
+
+    /// Says whether anything waits for what is not on the device. If nothing does, [`SyncPolicy::Always`] is as patient as
+    /// [`SyncPolicy::EverySec`].
+    pub fn set_awaited(&mut self, awaited: bool) {
+        self.unhurried = !awaited && self.policy == Some(SyncPolicy::Always);
     }
 
     /// The driver says that everything up to `through` is on the device.

@@ -9,7 +9,7 @@ mod flush;
 mod forward;
 pub mod operator;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
@@ -72,6 +72,8 @@ pub struct StrongNode {
     torn: bool,
     /// What is written is told only when it is durable.
     always: bool,
+    /// Records of the log that are not on the device, and how many of the protocol's stand up to there.
+    unsynced: VecDeque<(Lsn, u64)>,
 }
 
 /// A reply that is complete and may not leave yet.
@@ -150,6 +152,7 @@ impl StrongNode {
             read: Lsn(0),
             torn: false,
             always: false,
+            unsynced: VecDeque::new(),
         }
     }
 
@@ -291,6 +294,26 @@ impl StrongNode {
         self.mesh.begin(!self.complete, self.always, now);
     }
 
+    /// All that the protocol has made so far stands in the log, up to `last`.
+    fn note_written(&mut self, last: Lsn) {
+        let made = self.mesh.strong.made();
+        if self.unsynced.back().is_none_or(|back| back.1 < made) {
+            self.unsynced.push_back((last, made));
+        }
+    }
+
+    /// Up to `through` the log is on the device.
+    pub fn on_synced(&mut self, through: Lsn) {
+        let mut made = None;
+        while let Some(front) = self.unsynced.front().filter(|front| front.0 <= through) {
+            made = Some(front.1);
+            self.unsynced.pop_front();
+        }
+        if let Some(made) = made {
+            self.mesh.strong.on_durable(made);
+        }
+    }
+
     /// Makes a roster of what is staged, with this node's replication factor; or the one in force, if nothing is staged.
     fn proposal(&self, config: &Config) -> Result<Roster, String> {
         if self.staged.is_empty() {
@@ -372,6 +395,9 @@ impl Node {
         }
         self.flush_journal(now, out);
         let Some(strong) = self.server.strong.as_deref_mut() else { return false };
+        if strong.always {
+            strong.note_written(self.data.journal.last());
+        }
         strong.mesh.send(out);
         let outcomes = strong.mesh.strong.take_outcomes();
         let mut follows = false;

@@ -107,14 +107,18 @@ pub struct Host {
     pub held: Held,
     pub voter: VoterId,
     pub disk: Vec<Durable>,
+    /// How many of its records are of earlier lives.
+    earlier: usize,
     pub synced: usize,
     /// Said, and not to leave before so many records are synced.
     pub held_back: VecDeque<(usize, NodeName, Vec<Item>)>,
-    /// Told to clients under the same condition.
+    /// Told to clients once those records are synced of these that have to come first.
     pub outcomes: VecDeque<(usize, Outcome)>,
     pub sync_at: Option<u64>,
-    /// So many records have to be synced before anything leaves.
+    /// So many records have to be synced before anything is said.
     pub wanted: usize,
+    /// And so many before a client is told.
+    pub barrier: usize,
     /// A disk it had before.
     pub spare: Option<Vec<Durable>>,
     pub paused_until: u64,
@@ -185,11 +189,13 @@ impl World {
                 held: Held::default(),
                 voter,
                 disk: Vec::new(),
+                earlier: 0,
                 synced: 0,
                 held_back: VecDeque::new(),
                 outcomes: VecDeque::new(),
                 sync_at: None,
                 wanted: 0,
+                barrier: 0,
                 spare: None,
                 paused_until: 0,
                 life: 0,
@@ -234,6 +240,7 @@ impl World {
         for (lsn, record) in (1..).map(Lsn).zip(host.disk.clone()) {
             strong.recover(record, lsn, &mut host.held);
         }
+        host.earlier = host.disk.len();
         strong.begin(lost, self.shape.always, Mono(self.now));
         host.strong = Some(strong);
         self.checks.new_life(at);
@@ -259,6 +266,7 @@ impl World {
         host.outcomes.clear();
         host.sync_at = None;
         host.wanted = 0;
+        host.barrier = 0;
         self.clients.retain(|_, client| client.host != at);
         for other in 0..self.hosts.len() {
             self.unlink(at, other);
@@ -280,13 +288,10 @@ impl World {
         }
     }
 
-    /// Whether nothing that is said later may leave before a record is synced.
-    fn comes_first(&self, record: &Durable) -> bool {
+    /// What nobody waits for, deliberately.
+    fn is_forgotten(&self, record: &Durable) -> bool {
         let forgets = self.shape.mutants.has_strong(StrongMutant::PromiseNotDurable);
-        if forgets && matches!(record, Durable::Promise { .. }) {
-            return false;
-        }
-        self.shape.always || record.comes_first()
+        forgets && matches!(record, Durable::Promise { .. })
     }
 
     /// Takes out what a node has said and done.
@@ -304,11 +309,15 @@ impl World {
         let outcomes = strong.take_outcomes();
         let from = host.disk.len();
         host.disk.extend(records);
-        let must = |record: &Durable| self.comes_first(record);
-        let wanted = self.hosts[at].disk[from..].iter().rposition(must).map(|p| from + p + 1);
+        let new = &self.hosts[at].disk[from..];
+        let first = |record: &Durable| record.comes_first() && !self.is_forgotten(record);
+        let every = |record: &Durable| self.shape.always && !self.is_forgotten(record);
+        let barrier = new.iter().rposition(first).map(|place| from + place + 1);
+        let wanted = new.iter().rposition(every).map(|place| from + place + 1);
         let host = &mut self.hosts[at];
-        host.wanted = wanted.unwrap_or(host.wanted);
-        let wanted = host.wanted;
+        host.barrier = barrier.unwrap_or(host.barrier);
+        host.wanted = wanted.unwrap_or(host.wanted).max(host.barrier);
+        let (wanted, barrier) = (host.wanted, host.barrier);
         if wanted > host.synced && host.sync_at.is_none() {
             host.sync_at = Some(now + delay);
         }
@@ -316,7 +325,7 @@ impl World {
             host.held_back.push_back((wanted, to, items));
         }
         for outcome in outcomes {
-            host.outcomes.push_back((wanted, outcome));
+            host.outcomes.push_back((barrier, outcome));
         }
         self.check_step(at, from);
         self.release(at);
@@ -477,7 +486,9 @@ impl World {
                     host.sync_at = None;
                     host.synced = host.disk.len();
                     self.check_told(at);
+                    let made = (self.hosts[at].synced - self.hosts[at].earlier) as u64;
                     self.release(at);
+                    self.with(at, |strong, _| strong.on_durable(made));
                 }
                 let due =
                     self.hosts[at].strong.as_ref().is_some_and(|s| s.poll_timeout().0 <= self.now);

@@ -152,6 +152,10 @@ impl Host {
         let result = call(&mut self.strong, &mut desk);
         self.strong.flush(&mut desk);
         done.records.append(&mut self.strong.take_records());
+        // (Whatever is written down is on the device at once.)
+        self.strong.on_durable(self.strong.made());
+        self.strong.flush(&mut desk);
+        done.records.append(&mut self.strong.take_records());
         done.outcomes.append(&mut self.strong.take_outcomes());
         let said = self.strong.take_items().into_iter();
         let heartbeat = |item: &Item| is_heartbeat(item, self.founded);
