@@ -78,6 +78,8 @@ pub enum SessionCommand {
     QuorateRoster,
     /// `QUORATE RECLUSTER`.
     QuorateRecluster,
+    /// `QUORATE REVIVE`.
+    QuorateRevive,
     /// `QUORATE PMAP`.
     QuoratePmap,
 }

@@ -395,6 +395,7 @@ impl Turn<'_> {
             | SessionCommand::Role => run_quiet(&mut self.cx(), what, args),
             SessionCommand::QuorateMesh => self.become_mesh_link(args),
             SessionCommand::QuorateRecluster => self.recluster(args),
+            SessionCommand::QuorateRevive => self.revive(args),
             SessionCommand::Quit => {
                 self.session.reply().ok();
                 self.session.become_closing();
@@ -519,6 +520,7 @@ pub(super) fn run_quiet(cx: &mut Cx<'_>, what: SessionCommand, args: Args<'_>) {
         | SessionCommand::QuorateClock
         | SessionCommand::QuorateMesh
         | SessionCommand::QuorateRecluster
+        | SessionCommand::QuorateRevive
         | SessionCommand::QuorateDigest => unreachable!("{what:?} is never queued"),
     }
 }

@@ -370,7 +370,7 @@ impl Strong {
     }
 
     /// Step 4, with this node's own acceptance.
-    fn propose(
+    pub(super) fn propose(
         &mut self,
         of: Partition,
         proposal: Proposal,

@@ -40,6 +40,17 @@ pub struct Council {
     open_since: Option<Mono>,
 }
 
+impl Council {
+    /// Higher than all that were heard of.
+    pub fn next_ballot(&self, name: NodeName) -> Ballot {
+        Ballot(self.promised.0.max(self.seen).saturating_add(1), name)
+    }
+
+    pub fn note(&mut self, ballot: Ballot) {
+        self.seen = self.seen.max(ballot.0);
+    }
+}
+
 /// An attempt at a decision.
 #[derive(Clone, Debug)]
 struct Motion {
@@ -296,8 +307,7 @@ impl Strong {
         if !self.votes() {
             return;
         }
-        let highest = self.council.promised.0.max(self.council.seen);
-        let ballot = Ballot(highest.saturating_add(1), self.config.name);
+        let ballot = self.council.next_ballot(self.config.name);
         let version = self.next_version();
         self.write_down(Durable::CouncilPromise { version, ballot });
         self.council.promised = ballot;
@@ -324,7 +334,7 @@ impl Strong {
         }
     }
 
-    fn next_version(&self) -> u32 {
+    pub(super) fn next_version(&self) -> u32 {
         self.rosters.newest().map_or(1, |newest| newest.version + 1)
     }
 
@@ -346,7 +356,7 @@ impl Strong {
     }
 
     /// Another attempt comes between: what is wanted here is tried again after it.
-    fn set_motion_aside(&mut self, now: Mono) {
+    pub(super) fn set_motion_aside(&mut self, now: Mono) {
         let wanted = self.council.motion.take().and_then(|motion| motion.wanted);
         if let Some(standing) = wanted {
             self.council.again.get_or_insert((now, standing));
@@ -477,7 +487,10 @@ impl Strong {
             return;
         }
         let council = &mut self.council;
-        council.seen = council.seen.max(promised.0);
+        council.note(promised);
+        if let Some(admission) = self.revival.as_mut().and_then(|r| r.admission_mut()) {
+            admission.on_refused(promised);
+        }
         if council.motion.as_ref().is_some_and(|motion| motion.ballot < promised) {
             self.set_motion_aside(now);
         }

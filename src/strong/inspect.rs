@@ -104,6 +104,8 @@ impl Strong {
             rosters,
             council,
             proposed,
+            census,
+            revival,
             peers,
             parts,
             busy,
@@ -134,6 +136,8 @@ impl Strong {
              {wants_round:?}{wholes:?}{heard:?}{items:?}{records:?}{outcomes:?}{:?}",
             unsynced.iter().flatten().map(|(_, of, place)| (of, place)).collect::<Vec<_>>()
         );
+        let asks = census.poll.as_ref().map(|poll| (&poll.asked, &poll.answers));
+        let _ = write!(out, "{:?}{asks:?}{}", census.fates, revival.is_some());
         for (name, peer) in peers {
             let mut peer = peer.clone();
             age(&mut peer.last_heard);

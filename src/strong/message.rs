@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ids::Partition;
 
+use super::census::Told;
 use super::council::Ballot;
 use super::regime::Start;
 use super::regime::{Configuration, Proposal, Regime, Report, VoterId};
@@ -182,6 +183,36 @@ pub enum Item {
     Stopped {
         of: Partition,
         regime: Regime,
+    },
+    /// What is there of these partitions? And a promise of each regime above 0, for an operator who opens them: of all
+    /// nodes, those too that may not vote.
+    Census {
+        round: u64,
+        asked: Vec<(Partition, Regime)>,
+    },
+    Counted {
+        round: u64,
+        amnesiac: bool,
+        told: Vec<Told>,
+    },
+    /// Promise this ballot, or accept this as the decision of its version: asked of all nodes, those too that may not vote.
+    Admit {
+        version: u32,
+        ballot: Ballot,
+        standing: Option<Standing>,
+    },
+    Admitted {
+        version: u32,
+        ballot: Ballot,
+        accepts: bool,
+        accepted: Option<(Ballot, Standing)>,
+    },
+    /// The receiver's copies are to count as intact, as an operator wants: what they lack is given up.
+    Trust {
+        parts: Vec<(Partition, Regime)>,
+    },
+    Trusted {
+        parts: Vec<(Partition, Regime)>,
     },
 }
 

@@ -6,7 +6,9 @@
 //! if [`Durable::comes_first`] says so of it. Under `appendfsync always` all of it has to be before anything leaves for a
 //! peer, and the master's own copy has an entry once [`Strong::on_durable`] says so: clients are told of what is committed.
 
+mod admission;
 mod bid;
+mod census;
 pub mod council;
 mod follow;
 pub mod frame;
@@ -19,6 +21,7 @@ mod part;
 pub mod quorum;
 pub mod regime;
 mod reign;
+pub mod revive;
 pub mod roster;
 mod round;
 pub mod standing;
@@ -38,16 +41,19 @@ use crate::base::mutant::{Mutants, StrongMutant};
 use crate::base::rng::Rng;
 use crate::base::time::{Mono, Span};
 
+use self::census::Census;
 use self::council::Council;
 use self::message::{Durable, Item};
 use self::part::{Part, Reign, Waiting};
 use self::regime::{Configuration, Member, Regime, Start, VoterId};
+use self::revive::Revival;
 use self::round::Round;
 use self::standing::{Rosters, Standing, Under, Voter};
 use self::tail::{Entry, KeyChange, KeyState, Place, Tail};
 use self::trust::{Known, Written};
 use self::view::Peer;
 
+pub use self::census::Fate;
 pub use self::council::{Change, ChangeError, FoundError};
 pub use self::part::Ticket;
 pub use self::quorum::{VoterSet, may_decide};
@@ -100,8 +106,12 @@ pub enum Reason {
     NoRoster,
     /// This node does not hear a quorum.
     NoQuorum,
-    /// It hears one; a master is being found, or nobody has an intact copy.
+    /// It hears one, and a master is being found; or a node that may have the only intact copy is away.
     NoMaster,
+    /// All nodes are there, with intact copies, and too few of those who may vote for it: an operator can revive it.
+    Blocked,
+    /// All nodes are there, and none has an intact copy: an operator can revive it.
+    Dead,
 }
 
 /// What became of a request.
@@ -140,6 +150,10 @@ pub struct Strong {
     council: Council,
     /// The first one, accepted, and not yet known to be accepted by all of its nodes: who has.
     proposed: Option<(Standing, BTreeSet<NodeName>)>,
+    /// What has become of partitions that nobody serves.
+    census: Census,
+    /// What an operator opens.
+    revival: Option<Revival>,
     peers: BTreeMap<NodeName, Peer>,
     parts: Vec<Part>,
     /// Partitions that a tick has to look at.
@@ -190,6 +204,8 @@ impl Strong {
             rosters,
             council: Council::default(),
             proposed: None,
+            census: Census::default(),
+            revival: None,
             peers: BTreeMap::new(),
             parts,
             busy: BTreeSet::new(),
@@ -335,8 +351,14 @@ impl Strong {
         {
             return Route::Moved(name);
         }
-        let quorum = self.hears_quorum(of, part.newest().under);
-        Route::Down(if quorum { Reason::NoMaster } else { Reason::NoQuorum })
+        Route::Down(match self.fate(of) {
+            Some(Fate::Dead) => Reason::Dead,
+            Some(Fate::Blocked) => Reason::Blocked,
+            Some(Fate::Opens) | None if self.hears_quorum(of, part.newest().under) => {
+                Reason::NoMaster
+            }
+            Some(Fate::Opens) | None => Reason::NoQuorum,
+        })
     }
 
     /// The state of a key that open entries have changed: `None` if none has.

@@ -7,7 +7,7 @@ use crate::base::mutant::{Mutants, StrongMutant};
 
 use super::roster::NodeName;
 use super::standing::{Rosters, Under, Voter};
-use super::tail::{History, LogState};
+use super::tail::{History, LogState, Place};
 
 /// Number of a reign of one master over one partition: only grows. 0 is the roster's own configuration, which has no
 /// master.
@@ -173,11 +173,14 @@ pub fn on_older_disks(
         let Some((_, report)) = report else { return false };
         let history = &report.log.history;
         let made = |history: &History| history.end_of(base.regime).unwrap_or(0);
+        // (An entry of a later regime follows all that was committed before; but for what an operator has given up when
+        // a partition was opened without any intact copy.)
+        let lacks_it = |place: Place| history.last().regime <= place.regime && !history.has(place);
         reports.iter().any(|(_, report)| {
             let committed = report.log.history.place(report.log.committed);
             let lacks_own =
                 base.master == Some(**name) && made(&report.log.history) > made(history);
-            lacks_own || committed.is_some_and(|place| !history.has(place))
+            lacks_own || committed.is_some_and(lacks_it)
         })
     };
     core.iter().filter(lacks).copied().collect()

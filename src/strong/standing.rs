@@ -213,6 +213,21 @@ impl Rosters {
         self.finished = finished;
     }
 
+    /// Takes in decisions.
+    pub fn extend(&mut self, standings: impl IntoIterator<Item = Standing>) {
+        for standing in standings {
+            self.adopt(standing);
+        }
+    }
+
+    /// What a partition comes to stand under that all nodes of the rosters in force open: the newest decision, and the
+    /// roster before as well while that is in force, whose nodes may have what is left of it.
+    pub fn opened(&self) -> Option<Under> {
+        let newest = self.newest()?;
+        let joint = newest.before.is_some() && !self.finished;
+        Some(Under { version: newest.version, joint })
+    }
+
     /// Whether a data directory may vote under a roster in force.
     pub fn names(&self, voter: Voter) -> bool {
         let anybody = self.mutants.has_strong(StrongMutant::WipedVotes);

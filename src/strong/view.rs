@@ -186,6 +186,18 @@ impl Strong {
                     self.news = true;
                 }
             }
+            Item::Census { round, asked } => self.on_census(from, round, asked, desk),
+            Item::Counted { round, amnesiac, told } => {
+                self.on_counted(from, round, amnesiac, told, desk);
+            }
+            Item::Admit { version, ballot, standing } => {
+                self.on_admit(from, version, ballot, standing, desk.now);
+            }
+            Item::Admitted { version, ballot, accepts, accepted } => {
+                self.on_admitted(from, version, ballot, accepts, accepted, desk);
+            }
+            Item::Trust { parts } => self.on_trust(from, parts),
+            Item::Trusted { parts } => self.on_trusted(from, &parts, desk),
         }
     }
 
@@ -263,11 +275,14 @@ impl Strong {
         if heard != self.heard {
             self.heard = heard;
             self.look_at_all();
+            self.forget_census();
         }
         self.expire_waits(desk.now);
         self.expire_rounds(desk.now);
         self.compare_with_all(desk.now);
         self.tick_council(desk);
+        self.tick_census(desk);
+        self.tick_revival(desk);
         if !self.votes() {
             return;
         }
@@ -346,7 +361,13 @@ fn partition_of(item: &Item) -> Option<Partition> {
         | Item::CouncilAccepted { .. }
         | Item::CouncilRefused { .. }
         | Item::Round { .. }
-        | Item::RoundAnswer { .. } => None,
+        | Item::RoundAnswer { .. }
+        | Item::Census { .. }
+        | Item::Counted { .. }
+        | Item::Admit { .. }
+        | Item::Admitted { .. }
+        | Item::Trust { .. }
+        | Item::Trusted { .. } => None,
         Item::Ask { of, .. }
         | Item::Answer { of, .. }
         | Item::Promise { of, .. }

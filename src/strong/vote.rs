@@ -189,6 +189,7 @@ impl Strong {
         let part = self.part(of);
         part.promised = part.promised.max(regime);
         part.learn_chosen(config.clone());
+        self.census.fates.remove(&of);
         self.write_down(Durable::Chosen { of, config: config.clone() });
         self.step_down_below(of, regime, desk);
         self.drop_if_frozen(of, config, desk);

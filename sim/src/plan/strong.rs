@@ -29,6 +29,9 @@ pub struct StrongPlan {
     pub first: Vec<u16>,
     #[serde(default)]
     pub changes: Vec<RosterChange>,
+    /// In the end an operator has this node open what does not open by itself.
+    #[serde(default)]
+    pub revive: Option<u16>,
 }
 
 /// What an operator asks of a node: this roster, and to admit new disks of its nodes.
@@ -131,6 +134,7 @@ pub(super) fn generate(seed: u64) -> Plan {
         first,
         changes,
         proxies: Vec::new(),
+        revive: revive(seed, count),
     };
     vary(&mut strong, seed, count, load_ms);
     Plan {
@@ -150,6 +154,12 @@ pub(super) fn generate(seed: u64) -> Plan {
         mutant: None,
         strong: Some(strong),
     }
+}
+
+/// In half of the seeds.
+fn revive(seed: u64, count: u16) -> Option<u16> {
+    let mut draw = Draw::new(seed, "strong revive");
+    draw.percent(50).then(|| draw.below(u64::from(count)) as u16)
 }
 
 /// In half of the seeds: nodes that pass commands on, clients that read from copies, and WAIT.

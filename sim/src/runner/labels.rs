@@ -3,7 +3,7 @@
 use crate::plan::Profile;
 
 /// Every label in the library and in what drives it here, sorted; a test compares this list with the sources.
-pub const KNOWN: [&str; 91] = [
+pub const KNOWN: [&str; 96] = [
     "WAIT had to wait",
     "WAIT had to wait in a strong cluster",
     "a barrier was met during a resync",
@@ -33,6 +33,8 @@ pub const KNOWN: [&str; 91] = [
     "a new epoch began, because the old one was taken",
     "a node has found that its disk is an older one",
     "a node with a past came to another cluster",
+    "a partition was found dead",
+    "a partition was found without voters for its copies",
     "a partition was handed back",
     "a paused origin overran the bound of what is held",
     "a paused origin went on",
@@ -71,8 +73,11 @@ pub const KNOWN: [&str; 91] = [
     "a unit arrived twice",
     "a unit met while a resync waited was adopted",
     "a whole copy was taken",
+    "all nodes have admitted new disks",
     "all partitions had come to a new roster",
     "an older image held what others had got since",
+    "an operator has opened partitions",
+    "an operator's regime was refused",
     "an origin was paused for its clock",
     "an unseen cell arrived from below the horizon",
     "another life of this node is about",
@@ -109,7 +114,7 @@ const OF_LOGS: [&str; 7] = [
 ];
 
 /// Paths of strong mode.
-const OF_STRONG: [&str; 23] = [
+const OF_STRONG: [&str; 28] = [
     "WAIT had to wait in a strong cluster",
     "a bid was refused",
     "a candidate was outside the core",
@@ -122,6 +127,8 @@ const OF_STRONG: [&str; 23] = [
     "a link was lost with a command passed on over it",
     "a master that hears no quorum stopped",
     "a node has found that its disk is an older one",
+    "a partition was found dead",
+    "a partition was found without voters for its copies",
     "a partition was handed back",
     "a peer was found on an older disk",
     "a read was answered from a copy",
@@ -131,7 +138,10 @@ const OF_STRONG: [&str; 23] = [
     "a silent link of the mesh was closed",
     "a tail was dropped",
     "a whole copy was taken",
+    "all nodes have admitted new disks",
     "all partitions had come to a new roster",
+    "an operator has opened partitions",
+    "an operator's regime was refused",
     "what another had begun to decide of the roster was brought to an end",
 ];
 

@@ -94,6 +94,10 @@ pub enum What {
     Restart {
         host: HostIndex,
     },
+    /// Kills if need be, and takes its data away: it starts as a new node.
+    Wipe {
+        host: HostIndex,
+    },
     Pause {
         host: HostIndex,
     },

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorate::base::fact::Fact;
+use quorate::base::ids::NodeId;
+use quorate::base::io::Past;
 use quorate::base::limits::Limits;
 use quorate::base::mutant::{Mutant, Mutants};
 use quorate::base::time::Span;
-use quorate::node::config::Config;
+use quorate::node::config::{Config, Identity};
 
 use super::ast::{HostIndex, Scenario};
 use super::quality::LinkQuality;
@@ -29,6 +31,9 @@ use crate::world::{
 };
 
 const CONNECT_MAX: Span = Span(1_000_000_000);
+
+/// Makes one data directory's identity of another's.
+const ANOTHER_ID: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
 /// Facts shown for a failed line.
 const FACTS_SHOWN: usize = 15;
@@ -263,6 +268,16 @@ impl Stage for SimulatedStage {
 
     fn kill(&mut self, host: HostIndex) -> Result<(), Trouble> {
         self.end(host);
+        Ok(())
+    }
+
+    fn wipe(&mut self, host: HostIndex, _dir: &str) -> Result<(), Trouble> {
+        let host = id(host);
+        self.world.wipe_log(host);
+        let before = self.world.identity(host);
+        // (Odd: it is another one each time.)
+        let node_id = NodeId(before.node_id.0.wrapping_mul(ANOTHER_ID).rotate_left(61));
+        self.world.set_identity(host, Identity { node_id, past: Past::default(), ..before });
         Ok(())
     }
 

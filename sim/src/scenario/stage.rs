@@ -92,6 +92,9 @@ pub trait Stage {
 
     fn kill(&mut self, host: HostIndex) -> Result<(), Trouble>;
 
+    /// Takes away what a server that does not run has kept in a directory of its host's.
+    fn wipe(&mut self, host: HostIndex, dir: &str) -> Result<(), Trouble>;
+
     fn pause(&mut self, host: HostIndex) -> Result<(), Trouble>;
 
     fn resume(&mut self, host: HostIndex) -> Result<(), Trouble>;

@@ -4,5 +4,6 @@ mod client;
 mod faults;
 mod judge;
 mod player;
+mod revive;
 
 pub use player::{Played, play};

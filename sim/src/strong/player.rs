@@ -12,6 +12,7 @@ use quorate::wal::SyncPolicy;
 
 use super::client::{Action, Book, Client};
 use super::faults::Backups;
+use super::revive::GivenUp;
 use super::{faults, judge};
 use crate::check::{Property, Verdict, Violation};
 use crate::clock::ClockChange;
@@ -63,10 +64,10 @@ impl Observer for Watch {
 }
 
 /// A run under way.
-struct Player<'p> {
-    plan: &'p Plan,
-    strong: &'p StrongPlan,
-    world: World<Node>,
+pub(super) struct Player<'p> {
+    pub(super) plan: &'p Plan,
+    pub(super) strong: &'p StrongPlan,
+    pub(super) world: World<Node>,
     watch: Watch,
     book: Book,
     clients_host: HostId,
@@ -77,6 +78,7 @@ struct Player<'p> {
     broken: Option<Violation>,
     crashes: u64,
     backups: Backups,
+    pub(super) given_up: GivenUp,
 }
 
 #[derive(Copy, Clone)]
@@ -176,6 +178,7 @@ impl<'p> Player<'p> {
             broken: None,
             crashes: 0,
             backups: Backups::new(),
+            given_up: GivenUp::default(),
         };
         for client in &strong.clients {
             player.add_client(client.clone(), BEGIN_MS);
@@ -227,11 +230,15 @@ impl<'p> Player<'p> {
             let next = (self.world.now() + Span::from_ms(250)).min(until);
             self.run(next);
         }
+        if let Some(verdict) = self.revive(until) {
+            return verdict;
+        }
         self.last_reads(until);
         if let Some(verdict) = self.early(until) {
             return verdict;
         }
-        let history = History { events: self.book.events.clone() };
+        let mut history = History { events: self.book.events.clone() };
+        self.given_up.leave_out(&mut history);
         judge::linearizable(&history)
     }
 
@@ -256,7 +263,7 @@ impl<'p> Player<'p> {
     }
 
     /// A verdict that need not wait for the end.
-    fn early(&mut self, until: Time) -> Option<Verdict> {
+    pub(super) fn early(&mut self, until: Time) -> Option<Verdict> {
         if let Some(violation) = self.broken.take() {
             return Some(Verdict::Violated(violation));
         }
@@ -269,7 +276,7 @@ impl<'p> Player<'p> {
             .then(|| Verdict::Undecided { budget: format!("{events} events without a verdict") })
     }
 
-    fn run(&mut self, until: Time) {
+    pub(super) fn run(&mut self, until: Time) {
         while self.broken.is_none()
             && let Some(notice) = self.world.next(until, &mut self.watch)
         {
@@ -342,21 +349,22 @@ impl<'p> Player<'p> {
     }
 
     fn recluster(&mut self, at: HostId, nodes: &[u16]) {
-        let auth = self.plan.password.clone().unwrap_or_default();
         let names: Vec<String> = nodes
             .iter()
             .map(|&at| format!("{}@{}", node_name(at), self.strong.racks[usize::from(at)]))
             .collect();
         let mut stage: Vec<&[u8]> = vec![b"QUORATE", b"ROSTER", b"STAGE", b"NODES"];
         stage.extend(names.iter().map(String::as_bytes));
+        self.command(at, &[&stage, &[b"QUORATE", b"RECLUSTER", b"FORCE"]]);
+    }
+
+    /// Commands at a node's console.
+    pub(super) fn command(&mut self, at: HostId, words: &[&[&[u8]]]) {
+        let auth = self.plan.password.clone().unwrap_or_default();
         let login: &[&[u8]] = &[b"AUTH", auth.as_bytes()];
-        let recluster: &[&[u8]] = &[b"QUORATE", b"RECLUSTER", b"FORCE"];
-        let words: &[&[&[u8]]] = if self.plan.password.is_some() {
-            &[login, &stage, recluster]
-        } else {
-            &[&stage, recluster]
-        };
-        self.world.operate(at, words);
+        let login = self.plan.password.is_some().then_some(login);
+        let all: Vec<&[&[u8]]> = login.into_iter().chain(words.iter().copied()).collect();
+        self.world.operate(at, &all);
     }
 
     fn on_client(&mut self, conn: ClientConn, event: ClientEvent) {
@@ -411,7 +419,7 @@ impl<'p> Player<'p> {
         }
     }
 
-    fn say(&mut self, what: impl FnOnce() -> String) {
+    pub(super) fn say(&mut self, what: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.watch.trace {
             let at = self.world.now().0;
             trace.push(Line { at, who: "plan".to_owned(), what: what() });

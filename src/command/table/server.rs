@@ -176,6 +176,19 @@ const QUORATE: &[Command] = &[
         "Begins a cluster with the roster that is staged, or changes its roster to that",
     )
     .args(&[Arg::token("force", "FORCE").optional(), Arg::token("dry", "DRY").optional()]),
+    Command::session(
+        "quorate|revive",
+        -2,
+        Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_MULTI),
+        SessionCommand::QuorateRevive,
+    )
+    .docs(
+        Group::Server,
+        "0.1.0",
+        "O(N), N partitions",
+        "Opens partitions that have no intact copy or too few voters left, or tells which",
+    )
+    .args(&[Arg::token("dry", "DRY").optional(), Arg::token("show", "SHOW").optional()]),
     Command::session("quorate|roster", -3, ADMIN, SessionCommand::QuorateRoster)
         .docs(Group::Server, "0.1.0", "O(1)", "Shows the roster, or stages another")
         .args(&[Arg::string("arg").multiple()]),

@@ -8,6 +8,7 @@ pub mod execute;
 mod flush;
 mod forward;
 pub mod operator;
+mod revive;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -500,6 +501,10 @@ fn not_served(strong: &StrongNode, of: Partition, now: Mono) -> String {
         Route::Down(Reason::NoRoster) => "no roster is set",
         Route::Down(Reason::NoQuorum) => "this node hears no quorum for it",
         Route::Down(Reason::NoMaster) => "no node serves it",
+        Route::Down(Reason::Blocked) => {
+            "too few of its voters have their disks: an operator can revive it"
+        }
+        Route::Down(Reason::Dead) => "dead: no intact copy is left; an operator can revive it",
     };
     format!("{NOT_SERVED}: partition {}, {reason}", of.0)
 }

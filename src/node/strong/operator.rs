@@ -2,7 +2,7 @@
 
 use crate::base::ids::{PARTITION_COUNT, Partition};
 use crate::store::LiveKey;
-use crate::strong::{Change, ChangeError, FoundError, NodeName, RosterNode};
+use crate::strong::{Change, ChangeError, Fate, FoundError, NodeName, RosterNode};
 use crate::wire::reply::Reply;
 use crate::wire::resp::Args;
 
@@ -115,7 +115,7 @@ fn refusal(error: &ChangeError) -> String {
         }
         ChangeError::Unfinished { partitions } => format!(
             "ERR {partitions} partitions have not yet come to the roster in force: the next \
-             change follows when all have (those without any copy left, never); nothing was changed"
+             change follows when all have (dead ones once they are revived); nothing was changed"
         ),
         ChangeError::NotHeard(name) => {
             format!("ERR node {name} is not connected; nothing was changed")
@@ -132,7 +132,7 @@ fn refusal(error: &ChangeError) -> String {
 }
 
 /// Partitions such as `0-12,17`.
-fn ranges(partitions: &[Partition]) -> String {
+pub(super) fn ranges(partitions: &[Partition]) -> String {
     let mut ranges: Vec<(u16, u16)> = Vec::new();
     for of in partitions {
         match ranges.last_mut().filter(|range| range.1 + 1 == of.0) {
@@ -169,7 +169,7 @@ pub fn pmap(cx: &mut Cx<'_>) {
     };
     let protocol = &strong.mesh.strong;
     let me = protocol.name();
-    let (mut primary, mut secondary, mut unavailable) = (0u64, 0u64, 0u64);
+    let (mut primary, mut secondary, mut unavailable, mut dead) = (0u64, 0u64, 0u64, 0u64);
     let (mut master_keys, mut prole_keys, mut other_keys) = (0u64, 0u64, 0u64);
     for at in 0..PARTITION_COUNT {
         let of = strong.partition(Partition(at));
@@ -177,7 +177,9 @@ pub fn pmap(cx: &mut Cx<'_>) {
         let member = protocol.chosen(of).member(me).is_some();
         let mut keys = 0;
         cx.store.visit_partition(Partition(at), &mut |_: LiveKey<'_>| keys += 1);
-        unavailable += u64::from(master.is_none());
+        let is_dead = master.is_none() && protocol.fate(of) == Some(Fate::Dead);
+        dead += u64::from(is_dead);
+        unavailable += u64::from(master.is_none() && !is_dead);
         if master == Some(me) {
             primary += 1;
             master_keys += keys;
@@ -192,8 +194,7 @@ pub fn pmap(cx: &mut Cx<'_>) {
         ("primary", primary),
         ("secondary", secondary),
         ("unavailable", unavailable),
-        // A partition without any copy left is no more than unavailable, as yet.
-        ("dead", 0),
+        ("dead", dead),
         ("master_records", master_keys),
         ("prole_records", prole_keys),
         ("non_replica_records", other_keys),

@@ -3,6 +3,7 @@
 
 mod client;
 mod cluster;
+mod revive;
 mod show;
 mod table;
 
@@ -94,6 +95,12 @@ enum Manage {
         #[arg(long)]
         force: bool,
     },
+    /// Open partitions that have no intact copy left, or too few voters, without what is lost: all nodes have to be there
+    Revive {
+        /// Say which partitions, and whose new disks would be admitted; change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -129,6 +136,7 @@ Any node may be asked; one that does not answer is a row of ~~.
   quorate admin -h 10.0.0.1 -p 6379 manage recluster
   quorate admin -h 10.0.0.1 manage roster stage remove A129
   quorate admin -h 10.0.0.1 manage recluster --dry-run
+  quorate admin -h 10.0.0.1 manage revive --dry-run
   quorate admin -h 10.0.0.1 info
   quorate admin -h 10.0.0.1 -a SECRET --json show pmap
   quorate admin -h 10.0.0.1 watch --every 500ms show pmap
@@ -202,6 +210,15 @@ impl Manage {
                     access.command(&words)?;
                     await_roster(access, &before)?
                 }
+            }
+            Manage::Revive { dry_run: true } => {
+                revive::would(&access.ask(&["QUORATE", "REVIVE", "DRY"])?)
+            }
+            Manage::Revive { dry_run: false } => {
+                let done = revive::run(access)?;
+                let mut page = Look::Show(Show::Pmap).page(access)?;
+                page.note(done);
+                return Ok(page);
             }
         };
         let mut page = Look::Show(Show::Roster).page(access)?;

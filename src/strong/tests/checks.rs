@@ -29,6 +29,8 @@ pub struct Checks {
     ends: BTreeMap<(usize, Partition), u64>,
     /// Whose disk was put back to an older state.
     pub older: Option<usize>,
+    /// What an operator has opened without what was acknowledged.
+    given_up: BTreeSet<(Partition, Mono)>,
 }
 
 /// What a node may tell others once its records are synced.
@@ -44,6 +46,15 @@ impl Checks {
         self.ends.retain(|(host, _), _| *host != at);
         self.reigns.retain(|(host, _), _| *host != at);
         self.untold.remove(&at);
+    }
+
+    /// A partition goes on with less than was acknowledged, as an operator wants.
+    fn give_up(&mut self, of: Partition, attempt: Mono) {
+        if self.given_up.insert((of, attempt)) {
+            self.done.retain(|done| done.0 != of);
+            self.began.remove(&of);
+            self.committed.retain(|(at, _), _| *at != of);
+        }
     }
 
     /// A client's request is done: it has seen everything that was done before it began.
@@ -79,6 +90,10 @@ impl Checks {
 impl World {
     /// After each step of a node, which has written down what stands on its disk from `from` on.
     pub fn check_step(&mut self, at: usize, from: usize) {
+        let given_up = self.hosts[at].strong.as_ref().map(Strong::gives_up).unwrap_or_default();
+        for (of, attempt) in given_up {
+            self.checks.give_up(of, attempt);
+        }
         for record in from..self.hosts[at].disk.len() {
             self.look_at_record(at, record);
         }
@@ -150,6 +165,9 @@ impl World {
                 let of = *of;
                 self.checks.ends.remove(&(at, of));
                 self.what_is_dropped_is_not_needed(at, of);
+            }
+            Durable::Whole { of, .. } if self.checks.given_up.iter().any(|lost| lost.0 == *of) => {
+                self.checks.ends.remove(&(at, *of));
             }
             Durable::Start { .. }
             | Durable::Amnesiac

@@ -199,7 +199,7 @@ impl World {
     }
 
     /// The node comes back with nothing, as another voter.
-    fn wipe(&mut self, at: usize) {
+    pub fn wipe(&mut self, at: usize) {
         self.stop(at);
         let voter = VoterId(self.rng.next_u64());
         let host = &mut self.hosts[at];
@@ -210,7 +210,7 @@ impl World {
 
     /// A node's disk is put back to an older state, or changed for one it had before; always the same node's. All others
     /// are there and have heard of it: what only those saw that are away cannot be found out.
-    fn put_back(&mut self, at: usize) {
+    pub fn put_back(&mut self, at: usize) {
         let at = *self.checks.older.get_or_insert(at);
         self.heal();
         self.run(self.now + 300 * MS);
@@ -233,7 +233,7 @@ impl World {
         }
     }
 
-    fn heal(&mut self) {
+    pub fn heal(&mut self) {
         self.cut.clear();
         self.slow.clear();
         for at in 0..self.hosts.len() {

@@ -5,6 +5,7 @@ mod checks;
 mod history;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod revive;
 mod scenarios;
 mod world;
 

@@ -549,7 +549,13 @@ fn is_heartbeat(item: &Item, founded: bool) -> bool {
         | Item::Round { .. }
         | Item::RoundAnswer { .. }
         | Item::Serving { .. }
-        | Item::Stopped { .. } => false,
+        | Item::Stopped { .. }
+        | Item::Census { .. }
+        | Item::Counted { .. }
+        | Item::Admit { .. }
+        | Item::Admitted { .. }
+        | Item::Trust { .. }
+        | Item::Trusted { .. } => false,
     }
 }
 

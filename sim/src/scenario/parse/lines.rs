@@ -44,6 +44,7 @@ impl Parser {
             What::Server { expect, .. } => *expect == Expect::NoError,
             What::Iptables { .. }
             | What::Kill { .. }
+            | What::Wipe { .. }
             | What::Restart { .. }
             | What::Pause { .. }
             | What::Resume { .. }

@@ -21,7 +21,7 @@
 //! within TIME CHECK              any of the checks above, asked again until it holds
 //! async NAME> COMMAND … / await  sends without waiting; `await` waits for all the answers
 //! load NAME RATE/s COMMAND … / stop load     $n is the number of the command, from 1
-//! kill NAME / restart NAME / pause NAME / resume NAME
+//! kill NAME / wipe NAME / restart NAME / pause NAME / resume NAME
 //! memory NAME SIZE|unlimited     what a server may take before it is killed, such as `64mb`
 //! clock NAME CHANGE              the wall clock: `+2s`, `-500ms` (a step), `offset +2s` (from the true time),
 //!                                `drift +200ppm`, `freeze`, `run`; `clock NAME monotonic CHANGE` the other clock
@@ -289,6 +289,7 @@ impl Parser {
                 Ok(What::Sleep { low, high })
             }
             "kill" => Ok(What::Kill { host: self.only_host(rest)? }),
+            "wipe" => Ok(What::Wipe { host: self.only_host(rest)? }),
             "restart" => Ok(What::Restart { host: self.only_host(rest)? }),
             "pause" => Ok(What::Pause { host: self.only_host(rest)? }),
             "resume" => Ok(What::Resume { host: self.only_host(rest)? }),
@@ -557,7 +558,7 @@ const CHECKS: &str = "`NAME> COMMAND`, `every COMMAND`, `sum FIELD COMMAND`, `lo
 const STATEMENTS: &str = "`host`, `region`, `NAME$ quorate server`, `NAME$ proxy`, \
                           `NAME$ iptables`, `NAME> COMMAND`, `client`, `every`, `sum`, `log`, `ended`, \
                           `converged`, `collected`, `within`, `async`, `await`, `load`, \
-                          `stop load`, `kill`, `restart`, `pause`, `resume`, `memory`, `clock`, \
+                          `stop load`, `kill`, `wipe`, `restart`, `pause`, `resume`, `memory`, `clock`, \
                           `link`, `at`, `sleep`, `repeat`, `end`, `limits` or `seed`";
 
 /// `PATTERN`, `PATTERN or PATTERN`, …

@@ -62,6 +62,7 @@ fn every_line_of_the_language_is_understood() {
         "within 5s ended node1",
         "at 1s memory node1 64mb",
         "restart node1",
+        "wipe node1",
         "pause node1",
         "resume node1",
         "clock node1 -500ms",

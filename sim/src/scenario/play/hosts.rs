@@ -1,5 +1,7 @@
 //! Lines about the processes of hosts: servers and proxies.
 
+use std::path::{Component, Path};
+
 use super::super::ast::{Expect, HostIndex, Who};
 use super::super::client::{Asked, Client};
 use super::super::reply::like;
@@ -7,6 +9,9 @@ use super::super::stage::Trouble;
 use super::super::words::Word;
 use super::{ASK_AGAIN, Halt, PATIENCE, Player, Unmet, Why, trouble, unmet};
 use crate::check::Property;
+
+/// Where a server keeps its data if nothing is said.
+const DATA_DIR: &str = "quorate-data";
 
 /// A host as the lines have left it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -92,6 +97,22 @@ impl Player<'_, '_> {
         self.stage.kill(host).map_err(|t| trouble(t, &[host]))?;
         self.launch(host)?;
         self.first_answer(host)
+    }
+
+    /// Nothing is left of what a server has kept: it is another one when it starts again.
+    pub(super) fn wipe(&mut self, host: HostIndex) -> Result<(), Halt> {
+        if self.hosts[host].program.is_none() || self.hosts[host].is_proxy() {
+            return self.must_be(host, ServerState::Up, "a server that was started before");
+        }
+        let dir = self.hosts[host].flag("--dir").map_or(DATA_DIR, String::as_str).to_owned();
+        if Path::new(&dir).components().any(|part| !matches!(part, Component::Normal(_))) {
+            let found = format!("a server whose data are in {dir}");
+            let expected = "one whose data are in a directory of the host's own".to_owned();
+            return Err(trouble(Trouble::BadLine { found, expected }, &[host]));
+        }
+        self.hosts[host].state = ServerState::Down;
+        let wiped = self.stage.kill(host).and_then(|()| self.stage.wipe(host, &dir));
+        wiped.map_err(|t| trouble(t, &[host]))
     }
 
     /// Starts the host's program.

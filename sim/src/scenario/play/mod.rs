@@ -145,6 +145,7 @@ impl<'a> Player<'a, '_> {
                 self.hosts[*host].state = ServerState::Down;
                 self.stage.kill(*host).map_err(|t| trouble(t, &[*host]))
             }
+            What::Wipe { host } => self.wipe(*host),
             What::Restart { host } => self.restart(*host),
             What::Pause { host } => {
                 self.must_be(*host, ServerState::Up, "a running server")?;

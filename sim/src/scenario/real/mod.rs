@@ -333,6 +333,15 @@ impl Stage for RealStage {
         Ok(())
     }
 
+    fn wipe(&mut self, host: HostIndex, dir: &str) -> Result<(), Trouble> {
+        match fs::remove_dir_all(self.hosts[host].dir.join(dir)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(Trouble::Failed(format!("{dir}: {e}")))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn pause(&mut self, host: HostIndex) -> Result<(), Trouble> {
         self.signal(host, Signal::SIGSTOP)
     }

@@ -86,6 +86,7 @@ impl Needs {
             | What::Await
             | What::Sleep { .. }
             | What::Kill { .. }
+            | What::Wipe { .. }
             | What::Restart { .. }
             | What::Pause { .. }
             | What::Resume { .. }
