@@ -126,18 +126,23 @@ impl FromStr for NodeName {
     }
 }
 
+impl FromStr for RackId {
+    type Err = RosterError;
+
+    fn from_str(text: &str) -> Result<RackId, RosterError> {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| digits);
+        number.map(RackId).ok_or_else(|| RosterError::Rack { found: text.to_owned() })
+    }
+}
+
 impl FromStr for RosterNode {
     type Err = RosterError;
 
     fn from_str(text: &str) -> Result<RosterNode, RosterError> {
         let (name, rack) = match text.split_once('@') {
             None => (text, RackId::default()),
-            Some((name, rack)) => {
-                let digits = !rack.is_empty() && rack.bytes().all(|b| b.is_ascii_digit());
-                let number = rack.parse().ok().filter(|_| digits);
-                let wrong = || RosterError::Rack { found: rack.to_owned() };
-                (name, RackId(number.ok_or_else(wrong)?))
-            }
+            Some((name, rack)) => (name, rack.parse()?),
         };
         Ok(RosterNode { name: name.parse()?, rack })
     }

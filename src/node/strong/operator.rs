@@ -2,7 +2,9 @@
 
 use crate::base::ids::{PARTITION_COUNT, Partition};
 use crate::store::LiveKey;
-use crate::strong::{Change, ChangeError, Fate, FoundError, NodeName, RosterNode};
+use crate::strong::{
+    Change, ChangeError, Fate, FoundError, NodeName, RackId, RosterError, RosterNode,
+};
 use crate::wire::reply::Reply;
 use crate::wire::resp::Args;
 
@@ -10,11 +12,12 @@ use super::super::dispatch::Turn;
 use super::super::server::Cx;
 use super::cluster::DISABLED;
 
-const STAGE: &str = "ERR expected QUORATE ROSTER SHOW, QUORATE ROSTER STAGE OBSERVED, or QUORATE \
-                     ROSTER STAGE NODES|ADD|REMOVE node[@rack] …";
+const STAGE: &str = "ERR expected QUORATE ROSTER SHOW, QUORATE ROSTER STAGE OBSERVED, QUORATE \
+                     ROSTER STAGE NODES|ADD|REMOVE node[@rack] …, or QUORATE ROSTER STAGE RACK \
+                     rack node …";
 const RECLUSTER: &str = "ERR expected QUORATE RECLUSTER [FORCE] [DRY]";
 
-/// `QUORATE ROSTER SHOW | STAGE OBSERVED | STAGE NODES|ADD|REMOVE node[@rack] …`.
+/// `QUORATE ROSTER SHOW | STAGE OBSERVED | STAGE NODES|ADD|REMOVE node[@rack] … | STAGE RACK rack node …`.
 pub fn roster(cx: &mut Cx<'_>, args: Args<'_>) {
     let Some(strong) = cx.server.strong.as_deref_mut() else {
         return cx.session.reply().error(DISABLED);
@@ -52,6 +55,17 @@ pub fn roster(cx: &mut Cx<'_>, args: Args<'_>) {
         strong.staged = observed(strong);
         return cx.session.reply().ok();
     }
+    if word(2, "STAGE") && word(3, "RACK") && args.len() > 5 {
+        let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
+        let nodes: Vec<String> = args.from(5).iter().map(text).collect();
+        return match moved(strong, &text(args.get(4)), &nodes) {
+            Ok(nodes) => {
+                strong.staged = nodes;
+                cx.session.reply().ok();
+            }
+            Err(text) => cx.session.reply().error(&format!("ERR {text}")),
+        };
+    }
     let stages = ["NODES", "ADD", "REMOVE"].into_iter().find(|kind| word(3, kind));
     if word(2, "STAGE")
         && args.len() > 4
@@ -84,26 +98,52 @@ fn staged(
     if kind == "NODES" {
         return Ok(named);
     }
-    let in_force = strong.mesh.strong.standing().map(|standing| standing.now.roster.nodes());
-    let mut nodes = if strong.staged.is_empty() {
-        in_force.unwrap_or_default().to_vec()
-    } else {
-        strong.staged.clone()
-    };
+    let mut nodes = pending(strong);
     for node in named {
         let place = nodes.iter().position(|known| known.name == node.name);
         match (kind, place) {
             ("ADD", None) => nodes.push(node),
             ("ADD", Some(_)) => return Err(format!("node {} is staged already", node.name)),
             (_, Some(at)) => drop(nodes.remove(at)),
-            (_, None) => {
-                let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-                let all = names.join(" ");
-                return Err(format!("node {} is not among those staged: {all}", node.name));
-            }
+            (_, None) => return Err(unknown(node.name, &nodes)),
         }
     }
     Ok(nodes)
+}
+
+/// What is staged when these nodes are to be in another rack, of the roster in force or of what is staged.
+///
+/// # Errors
+/// The rack is none, or a node is not there.
+fn moved(
+    strong: &super::StrongNode,
+    rack: &str,
+    named: &[String],
+) -> Result<Vec<RosterNode>, String> {
+    let rack: RackId = rack.parse().map_err(|error: RosterError| error.to_string())?;
+    let mut nodes = pending(strong);
+    for name in named {
+        let name: NodeName = name.parse().map_err(|error: RosterError| error.to_string())?;
+        match nodes.iter_mut().find(|node| node.name == name) {
+            Some(node) => node.rack = rack,
+            None => return Err(unknown(name, &nodes)),
+        }
+    }
+    Ok(nodes)
+}
+
+/// What is staged, or in force if nothing is.
+fn pending(strong: &super::StrongNode) -> Vec<RosterNode> {
+    if !strong.staged.is_empty() {
+        return strong.staged.clone();
+    }
+    let in_force = strong.mesh.strong.standing().map(|standing| standing.now.roster.nodes());
+    in_force.unwrap_or_default().to_vec()
+}
+
+fn unknown(name: NodeName, nodes: &[RosterNode]) -> String {
+    let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    format!("node {name} is not among those staged: {}", names.join(" "))
 }
 
 /// What is said of a change that is not made.

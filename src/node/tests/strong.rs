@@ -76,8 +76,14 @@ fn changes_of_the_roster_that_cannot_be_are_told_and_change_nothing() {
     told("QUORATE RECLUSTER", "-ERR node A2 is not connected; nothing was changed");
     told("QUORATE ROSTER STAGE NODES A2@1", "+OK");
     told("QUORATE RECLUSTER", "-ERR node A2 is not connected; nothing was changed");
+    told("QUORATE ROSTER STAGE RACK 7 A9", "-ERR node A9 is not among those staged: A2@1");
+    told("QUORATE ROSTER STAGE NODES A1@1", "+OK");
+    told("QUORATE ROSTER STAGE RACK 70000 A1", "-ERR found rack '70000'");
+    told("QUORATE ROSTER STAGE RACK seven A1", "-ERR found rack 'seven'");
+    told("QUORATE ROSTER STAGE RACK 7 A1@7", "-ERR found 'A1@7', expected a node like A129");
+    told("QUORATE ROSTER STAGE RACK 7", "-ERR expected QUORATE ROSTER");
     // Another rack is another roster.
-    told("QUORATE ROSTER STAGE NODES A1@7", "+OK");
+    told("QUORATE ROSTER STAGE RACK 7 A1", "+OK");
     told("QUORATE RECLUSTER DRY", "*12\r\n$5\r\nadded\r\n$0\r\n\r\n");
     told("QUORATE RECLUSTER", "+OK");
     for _ in 0..40 {

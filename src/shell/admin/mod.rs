@@ -20,6 +20,8 @@ use self::show::Page;
 use crate::node::strong::directives::DIRECTIVES;
 use crate::strong::RosterNode;
 
+const RACK: &str = "expected: rack-id to RACK with NODE…, such as rack-id to 32 with A129 A352";
+
 /// How long nodes may take to accept a roster.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
@@ -86,6 +88,9 @@ enum Manage {
     /// Say which nodes the roster is to have
     #[command(subcommand)]
     Roster(ManageRoster),
+    /// Keep another setting of nodes ready on the node asked: rack-id to 32 with A129 A352
+    #[command(subcommand)]
+    Config(ManageConfig),
     /// Put the staged roster in force, and admit the new disks of nodes that stay
     Recluster {
         /// Say what would come of it, and which partitions would be unavailable; change nothing
@@ -100,6 +105,16 @@ enum Manage {
         /// Say which partitions, and whose new disks would be admitted; change nothing
         #[arg(long)]
         dry_run: bool,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+enum ManageConfig {
+    /// The rack of nodes of the roster that is staged, or in force if none is: to RACK with NODE…
+    RackId {
+        /// Such as: to 32 with A129 A352
+        #[arg(required = true, value_name = "to RACK with NODE")]
+        words: Vec<String>,
     },
 }
 
@@ -135,6 +150,7 @@ Any node may be asked; one that does not answer is a row of ~~.
   quorate admin -h 10.0.0.1 -p 6379 manage roster stage observed
   quorate admin -h 10.0.0.1 -p 6379 manage recluster
   quorate admin -h 10.0.0.1 manage roster stage remove A129
+  quorate admin -h 10.0.0.1 manage config rack-id to 32 with A129 A352
   quorate admin -h 10.0.0.1 manage recluster --dry-run
   quorate admin -h 10.0.0.1 manage revive --dry-run
   quorate admin -h 10.0.0.1 info
@@ -197,6 +213,19 @@ impl Manage {
                 };
                 words.extend(nodes.iter().map(String::as_str));
                 access.command(&words)?;
+                "staged: 'manage recluster' on the same node puts it in force".to_owned()
+            }
+            Manage::Config(ManageConfig::RackId { words }) => {
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                let ["to", rack, "with", nodes @ ..] = &words[..] else {
+                    return Err(format!("found '{}', {RACK}", words.join(" ")));
+                };
+                if nodes.is_empty() {
+                    return Err(format!("found no node, {RACK}"));
+                }
+                let stage = ["QUORATE", "ROSTER", "STAGE", "RACK", rack];
+                let all: Vec<&str> = stage.iter().chain(nodes).copied().collect();
+                access.command(&all)?;
                 "staged: 'manage recluster' on the same node puts it in force".to_owned()
             }
             Manage::Recluster { dry_run, force } => {
