@@ -306,22 +306,56 @@ pub enum StrongMutant {
     ForwardedTwice,
     /// A copy that is read shows what is not committed.
     CopyShowsOpen,
+    /// An open write is acknowledged when its time is over.
+    AckOnTimeout,
+    /// A read that has seen what is not committed is answered at once.
+    OpenWriteVisible,
+    /// What a whole copy does not have stays where it is taken.
+    CopyMerged,
+    /// A master whose disk lacks what it has made is not taken for one on an older disk.
+    OwnEntriesIgnored,
+    /// Who answers a round does not remember where the disk of who asks stands.
+    RoundMarksIgnored,
+    /// Disks in whose place others were named go on counting.
+    ReplacedCounted,
+    /// A roster is decided by its own nodes, not by those of the one before.
+    CouncilOfNew,
+    /// Numbers of what is passed on are given again while answers may be on their way.
+    PassedIdsReused,
+    /// A copy deletes by itself what is past its deadline.
+    ExpiredByReplica,
 }
 
 impl StrongMutant {
-    /// Those that runs of profile `strong` find within a thousand seeds.
-    pub const IN_CAMPAIGNS: [StrongMutant; 8] = [
+    /// Those that runs of profile `strong` find within a thousand seeds; the worlds beside the core find the others.
+    pub const IN_CAMPAIGNS: [StrongMutant; 24] = [
+        StrongMutant::PromiseNotDurable,
         StrongMutant::QuorumOffByOne,
+        StrongMutant::ReadWithoutRound,
         StrongMutant::MemberSkipped,
         StrongMutant::AckBeforeMembers,
         StrongMutant::AcksAcrossRegimes,
+        StrongMutant::LowerRegimeHeard,
+        StrongMutant::JoinUnconfirmed,
+        StrongMutant::MemberByName,
+        StrongMutant::WipedVotes,
         StrongMutant::LostTailIntact,
+        StrongMutant::OlderDiskTrusted,
         StrongMutant::StepFiveSkipped,
+        StrongMutant::LongerTailKept,
+        StrongMutant::HandBackEarly,
+        StrongMutant::FrozenDroppedEarly,
+        StrongMutant::JointSkipped,
         StrongMutant::ForwardedTwice,
         StrongMutant::CopyShowsOpen,
+        StrongMutant::AckOnTimeout,
+        StrongMutant::OpenWriteVisible,
+        StrongMutant::CopyMerged,
+        StrongMutant::PassedIdsReused,
+        StrongMutant::ExpiredByReplica,
     ];
 
-    pub const ALL: [StrongMutant; 23] = [
+    pub const ALL: [StrongMutant; 32] = [
         StrongMutant::PromiseNotDurable,
         StrongMutant::QuorumOffByOne,
         StrongMutant::ReadWithoutRound,
@@ -345,6 +379,15 @@ impl StrongMutant {
         StrongMutant::JointSkipped,
         StrongMutant::ForwardedTwice,
         StrongMutant::CopyShowsOpen,
+        StrongMutant::AckOnTimeout,
+        StrongMutant::OpenWriteVisible,
+        StrongMutant::CopyMerged,
+        StrongMutant::OwnEntriesIgnored,
+        StrongMutant::RoundMarksIgnored,
+        StrongMutant::ReplacedCounted,
+        StrongMutant::CouncilOfNew,
+        StrongMutant::PassedIdsReused,
+        StrongMutant::ExpiredByReplica,
     ];
 
     /// The name used on the command line.
@@ -373,6 +416,15 @@ impl StrongMutant {
             StrongMutant::JointSkipped => "joint-skipped",
             StrongMutant::ForwardedTwice => "forwarded-twice",
             StrongMutant::CopyShowsOpen => "copy-shows-open",
+            StrongMutant::AckOnTimeout => "ack-on-timeout",
+            StrongMutant::OpenWriteVisible => "open-write-visible",
+            StrongMutant::CopyMerged => "copy-merged",
+            StrongMutant::OwnEntriesIgnored => "own-entries-ignored",
+            StrongMutant::RoundMarksIgnored => "round-marks-ignored",
+            StrongMutant::ReplacedCounted => "replaced-counted",
+            StrongMutant::CouncilOfNew => "council-of-new",
+            StrongMutant::PassedIdsReused => "passed-ids-reused",
+            StrongMutant::ExpiredByReplica => "expired-by-replica",
         }
     }
 }

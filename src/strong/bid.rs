@@ -189,7 +189,7 @@ impl Strong {
         let mut steps = self.rosters.steps(base.config.under);
         steps.retain(|&step| decides(step));
         let core = core_of(&base.config, &list, mutants);
-        let older = on_older_disks(&base.config, &core, &list);
+        let older = on_older_disks(&base.config, &core, &list, mutants);
         if !older.is_empty() && !self.has(StrongMutant::OlderDiskTrusted) {
             // What they have confirmed once is not there: these are not the disks they were.
             self.give_up_bid(of);

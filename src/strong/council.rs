@@ -338,10 +338,16 @@ impl Strong {
         self.rosters.newest().map_or(1, |newest| newest.version + 1)
     }
 
-    fn council_decides(&self, voters: &[Voter]) -> bool {
+    /// Whether these voters may decide what is wanted.
+    fn council_decides(&self, voters: &[Voter], wanted: Option<&Standing>) -> bool {
         let decides = |electorate: &Electorate| {
             electorate.may_decide_rosters(|voter| voters.contains(&voter))
         };
+        if self.has(StrongMutant::CouncilOfNew)
+            && let Some(wanted) = wanted
+        {
+            return decides(&wanted.now);
+        }
         self.rosters.newest().is_some() && self.rosters.deciding().all(decides)
     }
 
@@ -409,7 +415,7 @@ impl Strong {
         let Some(motion) = &self.council.motion else { return };
         let Phase::Promising { promised } = &motion.phase else { return };
         let voters: Vec<Voter> = promised.iter().map(|(voter, _)| *voter).collect();
-        if !self.council_decides(&voters) {
+        if !self.council_decides(&voters, motion.wanted.as_ref()) {
             return;
         }
         // What may have been decided has to be.
@@ -476,7 +482,7 @@ impl Strong {
     fn end_council(&mut self, desk: &mut Desk<'_>) {
         let Some(motion) = &self.council.motion else { return };
         let Phase::Accepting { standing, accepted } = &motion.phase else { return };
-        if self.council_decides(accepted) {
+        if self.council_decides(accepted, Some(standing)) {
             let standing = standing.clone();
             self.on_decided(standing, desk);
         }

@@ -138,7 +138,9 @@ impl Strong {
         desk.facts.sometimes("a whole copy was taken");
         let last = history.last().index;
         self.doubt_writes_behind(of, 0);
-        desk.copies.clear(of);
+        if !self.has(StrongMutant::CopyMerged) {
+            desk.copies.clear(of);
+        }
         desk.copies.apply(of, &records);
         let part = self.part(of);
         part.intact = None;

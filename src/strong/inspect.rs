@@ -6,7 +6,7 @@ use core::fmt::Write as _;
 use crate::base::ids::Partition;
 use crate::base::time::{Mono, Span};
 
-use super::part::Phase;
+use super::part::{Bid, Phase};
 use super::regime::{Configuration, Member, Regime};
 use super::roster::NodeName;
 use super::tail::History;
@@ -39,25 +39,46 @@ pub enum Step {
     Accepting,
 }
 
+impl Bid {
+    fn step(&self) -> Step {
+        match self.phase {
+            Phase::Asking { .. } => Step::Asking,
+            Phase::Promising { .. } => Step::Promising,
+            Phase::Joining { .. } => Step::Joining,
+            Phase::Accepting { .. } => Step::Accepting,
+        }
+    }
+}
+
 impl Strong {
     pub fn stance(&self, of: Partition) -> Stance {
         let part = self.at(of);
-        let bid = part.bid.as_ref().map(|bid| {
-            let step = match bid.phase {
-                Phase::Asking { .. } => Step::Asking,
-                Phase::Promising { .. } => Step::Promising,
-                Phase::Joining { .. } => Step::Joining,
-                Phase::Accepting { .. } => Step::Accepting,
-            };
-            (bid.regime, step)
-        });
         Stance {
             promised: part.promised,
             chosen: part.chosen.clone(),
             reign: part.reign.as_ref().map(|reign| (reign.config.clone(), reign.serves)),
-            bid,
+            bid: self.candidacy(of),
             heard: self.heard.iter().map(|member| member.name).collect(),
         }
+    }
+
+    /// This node's own candidacy, if there is one.
+    pub fn candidacy(&self, of: Partition) -> Option<(Regime, Step)> {
+        self.at(of).bid.as_ref().map(|bid| (bid.regime, bid.step()))
+    }
+
+    /// The configuration in whose name this node reigns, and whether it serves.
+    pub fn reigns(&self, of: Partition) -> Option<(&Configuration, bool)> {
+        self.at(of).reign.as_ref().map(|reign| (&reign.config, reign.serves))
+    }
+
+    pub fn promised(&self, of: Partition) -> Regime {
+        self.at(of).promised
+    }
+
+    /// Whether this node's copy counts as one that has everything it ever acknowledged.
+    pub fn is_intact(&self, of: Partition) -> bool {
+        self.at(of).intact.is_some()
     }
 
     /// Which regimes made which entries of this node's log of a partition, open ones included.

@@ -282,10 +282,13 @@ impl Strong {
             }
             Durable::Truncate { of, last } => self.part(of).tail.truncate(last),
             Durable::Whole { of, history, records } => {
+                let merges = self.has(StrongMutant::CopyMerged);
                 let part = self.part(of);
                 part.tail = Tail::whole(history);
                 part.intact = None;
-                copies.clear(of);
+                if !merges {
+                    copies.clear(of);
+                }
                 copies.apply(of, &records);
             }
             Durable::Intact { of } => {
@@ -410,9 +413,13 @@ impl Strong {
         let until = now + self.config.write_timeout;
         let confirmed = !confirm || self.has(StrongMutant::ReadWithoutRound);
         let (write, round) = (false, None);
+        let open = self.has(StrongMutant::OpenWriteVisible);
         let part = self.part(of);
         assert!(part.serves(), "only the master answers reads");
         let index = part.tail.last().index;
+        if open && part.tail.has_open() {
+            return self.outcomes.push(Outcome::Done(ticket));
+        }
         if confirmed && index <= part.tail.committed() {
             return self.outcomes.push(Outcome::Done(ticket));
         }

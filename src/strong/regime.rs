@@ -167,7 +167,9 @@ pub fn on_older_disks(
     base: &Configuration,
     core: &[NodeName],
     reports: &[(Voter, &Report)],
+    mutants: Mutants,
 ) -> Vec<NodeName> {
+    let ignores = mutants.has_strong(StrongMutant::OwnEntriesIgnored);
     let lacks = |name: &&NodeName| {
         let report = reports.iter().find(|(voter, _)| voter.0 == **name);
         let Some((_, report)) = report else { return false };
@@ -178,8 +180,9 @@ pub fn on_older_disks(
         let lacks_it = |place: Place| history.last().regime <= place.regime && !history.has(place);
         reports.iter().any(|(_, report)| {
             let committed = report.log.history.place(report.log.committed);
-            let lacks_own =
-                base.master == Some(**name) && made(&report.log.history) > made(history);
+            let lacks_own = !ignores
+                && base.master == Some(**name)
+                && made(&report.log.history) > made(history);
             lacks_own || committed.is_some_and(lacks_it)
         })
     };

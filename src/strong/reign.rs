@@ -353,6 +353,7 @@ impl Strong {
     }
 
     pub(super) fn expire_waits(&mut self, now: Mono) {
+        let acks = self.has(StrongMutant::AckOnTimeout);
         for of in self.awaited.clone() {
             let mut late = Vec::new();
             let part = self.part(of);
@@ -360,7 +361,9 @@ impl Strong {
                 let is_late = now >= wait.until;
                 if is_late {
                     let ticket = wait.ticket;
-                    late.push(if wait.write {
+                    late.push(if wait.write && acks {
+                        Outcome::Done(ticket)
+                    } else if wait.write {
                         Outcome::InDoubt(ticket)
                     } else {
                         Outcome::Refused(ticket)

@@ -96,6 +96,7 @@ impl Strong {
         mark: Option<Mark>,
         desk: &mut Desk<'_>,
     ) {
+        let mark = mark.filter(|_| !self.has(StrongMutant::RoundMarksIgnored));
         if !self.votes() || mark.is_some_and(|mark| !self.remembers_mark(from, mark, desk)) {
             return;
         }

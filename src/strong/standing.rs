@@ -165,6 +165,9 @@ impl Rosters {
     }
 
     fn note_replaced(&mut self) {
+        if self.mutants.has_strong(StrongMutant::ReplacedCounted) {
+            return;
+        }
         let mut newest: BTreeMap<NodeName, VoterId> = BTreeMap::new();
         let mut named: BTreeSet<Voter> = BTreeSet::new();
         for standing in self.by_version.values().map(|in_force| &in_force.standing) {

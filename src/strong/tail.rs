@@ -105,6 +105,12 @@ impl History {
         Some(self.firsts.get(at + 1).map_or(self.last, |next| next.1 - 1))
     }
 
+    /// The last place that no regime from this one on has made.
+    pub fn before(&self, regime: Regime) -> Place {
+        let first = self.firsts.iter().find(|first| first.0 >= regime);
+        first.map_or(self.last(), |first| self.place(first.1 - 1).unwrap_or_default())
+    }
+
     /// The history as it was when this entry was the last.
     #[must_use]
     pub fn until(&self, last: u64) -> History {

@@ -26,6 +26,8 @@ pub enum Property {
     Linearizability,
     /// Of a strong cluster: with all nodes back all is served, by the roster's masters and with all copies.
     Availability,
+    /// Of a strong cluster: what holds between its nodes at any time, by what they know and have.
+    ClusterInvariant,
     /// The same seed gave two different runs.
     Determinism,
 }
@@ -43,6 +45,7 @@ impl Property {
             Property::NodeInvariant => "node invariant",
             Property::Linearizability => "linearizability",
             Property::Availability => "availability",
+            Property::ClusterInvariant => "cluster invariant",
             Property::Determinism => "determinism",
         }
     }

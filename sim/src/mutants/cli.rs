@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use quorate::base::mutant::Mutant;
+use quorate::base::mutant::{Area, Mutant};
 use serde::Serialize;
 
 use super::kept::{self, Kept};
@@ -18,6 +18,10 @@ pub const REFRESH: &str = "cargo sim mutants --write-seeds sim/mutants.seeds";
 #[derive(Copy, Clone, Debug)]
 pub struct Asked<'a> {
     pub only: Option<Mutant>,
+    /// Those of one part of the protocols.
+    pub area: Option<Area>,
+    /// How many seeds of each profile are looked through.
+    pub within: u64,
     /// Look through the seeds that were kept, instead of searching.
     pub quick: bool,
     /// Where seeds that find the faults go.
@@ -45,8 +49,8 @@ struct Row<'a> {
 
 /// Looks for every fault; the exit code. It is 1 if one is not found, or a kept seed fails without it.
 pub fn run(asked: Asked<'_>) -> u8 {
-    let chosen = Mutant::ALL.into_iter().filter(|m| asked.only.is_none_or(|only| only == *m));
-    let chosen: Vec<Mutant> = chosen.collect();
+    let all = Mutant::ALL.into_iter().filter(|m| asked.area.is_none_or(|area| area == m.area()));
+    let chosen: Vec<Mutant> = asked.only.map_or_else(|| all.collect(), |only| vec![only]);
     if !asked.json {
         println!("{:<28} {:<10} {:>6}  {:<8} property", "mutant", "area", "seeds", "profile");
     }
@@ -57,8 +61,8 @@ pub fn run(asked: Asked<'_>) -> u8 {
     let mut keep = Vec::new();
     for mutant in chosen {
         let mut found = match asked.write_seeds {
-            Some(_) => search_some(mutant, asked.jobs, true),
-            None => search(mutant, asked.jobs, true).into_iter().collect(),
+            Some(_) => search_some(mutant, asked.within, asked.jobs, true),
+            None => search(mutant, asked.within, asked.jobs, true).into_iter().collect(),
         };
         let first = found.first().cloned();
         if asked.write_seeds.is_some() && found.is_empty() {
@@ -68,17 +72,23 @@ pub fn run(asked: Asked<'_>) -> u8 {
         if !asked.json {
             print_line(mutant, first.as_ref());
         }
-        keep.extend(found.into_iter().map(|found| (mutant, found)));
+        keep.push((mutant, found));
+        if let Some(file) = asked.write_seeds
+            && let Err(error) = write(file, &keep)
+        {
+            eprintln!("{}: {error}", file.display());
+            return BAD_USAGE;
+        }
         table.push((mutant, first, 0));
     }
     print_json(asked, &table);
-    if let Some(file) = asked.write_seeds
-        && let Err(error) = std::fs::write(file, kept::text(&keep))
-    {
-        eprintln!("{}: {error}", file.display());
-        return BAD_USAGE;
-    }
     if table.iter().all(|(_, found, _)| found.is_some()) { HELD } else { VIOLATED }
+}
+
+/// Seeds of the faults that were looked for take the place of theirs in the file; all others stay.
+fn write(file: &Path, keep: &[(Mutant, Vec<Found>)]) -> std::io::Result<()> {
+    let before = if file.exists() { std::fs::read_to_string(file)? } else { String::new() };
+    std::fs::write(file, kept::text(&before, keep))
 }
 
 fn quick(chosen: &[Mutant], asked: Asked<'_>) -> u8 {

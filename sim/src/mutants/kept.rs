@@ -53,12 +53,23 @@ pub fn read(text: &str) -> Result<Vec<Kept>, String> {
     lines.map(kept).collect()
 }
 
-/// The list of these.
-pub fn text(found: &[(Mutant, Found)]) -> String {
+/// The list of these: those of each fault that was looked for, and what `before` has of all others.
+pub fn text(before: &str, looked_for: &[(Mutant, Vec<Found>)]) -> String {
     let mut text = HEAD.to_owned();
-    for (mutant, Found { profile, seed, violation }) in found {
-        let (name, profile, property) = (mutant.name(), profile.name(), violation.property.name());
-        text += &format!("{name} {profile} {seed} {property}\n");
+    for mutant in Mutant::ALL {
+        let name = mutant.name();
+        let Some((_, found)) = looked_for.iter().find(|(of, _)| *of == mutant) else {
+            let is_its = |line: &&str| line.split(' ').next() == Some(name);
+            for line in before.lines().filter(is_its) {
+                text += line;
+                text += "\n";
+            }
+            continue;
+        };
+        for Found { profile, seed, violation } in found {
+            let (profile, property) = (profile.name(), violation.property.name());
+            text += &format!("{name} {profile} {seed} {property}\n");
+        }
     }
     text
 }
@@ -73,9 +84,12 @@ mod tests {
         let violation = Violation { property: Property::Counters, evidence: "n".to_owned() };
         let found = Found { profile: Profile::Active, seed: 7, violation };
         let (one, other) = (Mutant::TieKeepsHeld, Mutant::FloorIgnored);
-        let kept = read(&text(&[(one, found.clone()), (other, found)])).expect("a list");
+        let list = text("", &[(one, vec![found.clone()]), (other, vec![found])]);
+        let kept = read(&list).expect("a list");
         let as_kept = |mutant| Kept { mutant, profile: Profile::Active, seed: 7 };
         assert_eq!(kept, [as_kept(one), as_kept(other)]);
+        let fewer = text(&list, &[(one, Vec::new())]);
+        assert_eq!(read(&fewer).expect("a list"), [as_kept(other)], "the other's are as before");
     }
 
     #[test]

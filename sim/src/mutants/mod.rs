@@ -46,10 +46,10 @@ impl Rechecked {
     }
 }
 
-/// Plans of the profiles that may find the fault, one profile after the other, until one finds it; None if none of
-/// [`SEEDS_MAX`] does.
-pub fn search(mutant: Mutant, jobs: usize, progress: bool) -> Option<Found> {
-    let whole = || 0..SEEDS_MAX;
+/// Plans of the profiles that may find the fault, one profile after the other, until one finds it; None if none of the
+/// first `within` does.
+pub fn search(mutant: Mutant, within: u64, jobs: usize, progress: bool) -> Option<Found> {
+    let whole = || 0..within;
     let profiles = profiles_of(mutant).iter();
     profiles.copied().find_map(|profile| first(mutant, profile, whole(), jobs, progress))
 }
@@ -70,12 +70,12 @@ fn profiles_of(mutant: Mutant) -> &'static [Profile] {
 }
 
 /// The first seeds that find the fault, at most [`KEPT_EACH`], all of one profile.
-pub fn search_some(mutant: Mutant, jobs: usize, progress: bool) -> Vec<Found> {
-    let mut found: Vec<Found> = search(mutant, jobs, progress).into_iter().collect();
+pub fn search_some(mutant: Mutant, within: u64, jobs: usize, progress: bool) -> Vec<Found> {
+    let mut found: Vec<Found> = search(mutant, within, jobs, progress).into_iter().collect();
     while let Some(Found { profile, seed, .. }) = found.last()
         && found.len() < KEPT_EACH
     {
-        match first(mutant, *profile, seed + 1..SEEDS_MAX, jobs, progress) {
+        match first(mutant, *profile, seed + 1..within, jobs, progress) {
             Some(next) => found.push(next),
             None => break,
         }

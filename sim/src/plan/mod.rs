@@ -2,6 +2,7 @@
 //! a seed and a profile; each of its elements is drawn from a stream of its own, so that taking one out
 //! leaves the others as they were.
 
+pub mod ambush;
 mod disks;
 mod generate;
 mod load;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ambush::{self, Ambush};
 use super::generate::Draw;
 use super::{
     Fault, FaultKind, Heal, LimitsPlan, LogPlan, NetworkPlan, NodePlan, Plan, Profile, Remedy,
@@ -32,6 +33,8 @@ pub struct StrongPlan {
     /// In the end an operator has this node open what does not open by itself.
     #[serde(default)]
     pub revive: Option<u16>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ambushes: Vec<Ambush>,
 }
 
 /// What an operator asks of a node: this roster, and to admit new disks of its nodes.
@@ -57,6 +60,9 @@ pub struct StrongClient {
     /// It sends WAIT after each so many-th write; 0: never.
     #[serde(default)]
     pub waits_every: u8,
+    /// It gives a reply up after so long, and asks another node the next time; 0: as libraries do.
+    #[serde(default)]
+    pub patience_ms: u64,
 }
 
 /// One operation, so long after the one before.
@@ -76,6 +82,8 @@ pub enum StrongOp {
     /// APPEND of a text of its own.
     Append,
     Del,
+    /// SET, with a time to live, of a key beside that one: what becomes of it no history tells, but copies have to agree.
+    Brief,
 }
 
 /// The plan of a seed of profile `strong`.
@@ -116,6 +124,7 @@ pub(super) fn generate(seed: u64) -> Plan {
             steps: steps(&mut draw, keys, load_ms),
             reads_copies: false,
             waits_every: 0,
+            patience_ms: 0,
         })
         .collect();
     let (first, changes) = roster_changes(seed, count, load_ms);
@@ -135,9 +144,10 @@ pub(super) fn generate(seed: u64) -> Plan {
         changes,
         proxies: Vec::new(),
         revive: revive(seed, count),
+        ambushes: Vec::new(),
     };
     vary(&mut strong, seed, count, load_ms);
-    Plan {
+    let mut plan = Plan {
         profile: Profile::Strong,
         seed,
         shape: Shape::Mesh,
@@ -153,7 +163,9 @@ pub(super) fn generate(seed: u64) -> Plan {
         bound_ms: 60_000,
         mutant: None,
         strong: Some(strong),
-    }
+    };
+    ambush::lay(&mut plan, seed);
+    plan
 }
 
 /// In half of the seeds.
@@ -198,6 +210,7 @@ fn vary(strong: &mut StrongPlan, seed: u64, count: u16, load_ms: u64) {
         steps,
         reads_copies: true,
         waits_every: 0,
+        patience_ms: 0,
     });
 }
 

@@ -16,6 +16,8 @@ const MS: u64 = 1_000_000;
 /// Libraries give a reply up after so long: later than a server's `write-timeout-ms`.
 const REPLY_TIMEOUT: u64 = 5000 * MS;
 const CONNECT_TIMEOUT: u64 = 1000 * MS;
+/// The time that brief keys have to live.
+const BRIEF_MS: &[u8] = b"400";
 /// MOVED is followed so often.
 const HOPS_MAX: u32 = 8;
 
@@ -80,6 +82,8 @@ pub struct Client {
     greetings: u8,
     /// Writes that were acknowledged.
     written: u64,
+    /// How often it has given up early: it asks another node then.
+    turns: u16,
     inbox: BytesMut,
 }
 
@@ -123,6 +127,7 @@ impl Client {
             again: false,
             greetings: 0,
             written: 0,
+            turns: 0,
             inbox: BytesMut::new(),
         }
     }
@@ -150,7 +155,7 @@ impl Client {
                 Some(since + CONNECT_TIMEOUT)
             }
             State::Waiting { since, .. } | State::Counting { since, .. } => {
-                Some(since + REPLY_TIMEOUT)
+                Some(since + self.patience())
             }
             State::Finished => None,
         }
@@ -169,13 +174,14 @@ impl Client {
                 out.push(Action::Close { conn });
                 self.on_unreachable(host, now, book, out);
             }
-            State::Waiting { host, conn, since } if now >= since + REPLY_TIMEOUT => {
+            State::Waiting { host, conn, since } if now >= since + self.patience() => {
+                self.turns += u16::from(self.plan.patience_ms > 0);
                 self.conns.remove(&host);
                 out.push(Action::Close { conn });
                 self.known.clear();
                 self.end(Stage::Info, Value::Nil, now, book);
             }
-            State::Counting { host, conn, since, until } if now >= since + REPLY_TIMEOUT => {
+            State::Counting { host, conn, since, until } if now >= since + self.patience() => {
                 self.conns.remove(&host);
                 out.push(Action::Close { conn });
                 self.state = State::Idle { until };
@@ -187,6 +193,10 @@ impl Client {
             | State::Counting { .. }
             | State::Finished => {}
         }
+    }
+
+    fn patience(&self) -> u64 {
+        if self.plan.patience_ms == 0 { REPLY_TIMEOUT } else { self.plan.patience_ms * MS }
     }
 
     /// Whether what is read by a step may be old.
@@ -210,15 +220,18 @@ impl Client {
             StrongOp::Set => format!("s{}.", process.0),
             StrongOp::Append => format!("{}.", process.0),
             StrongOp::Del => String::new(),
+            StrongOp::Brief => format!("b{}.", process.0),
         };
         let (function, value) = match step.what {
             StrongOp::Get => (Function::Get, Value::Nil),
-            StrongOp::Set | StrongOp::Del => (Function::Put, Value::Str(text.clone())),
+            StrongOp::Set | StrongOp::Del | StrongOp::Brief => {
+                (Function::Put, Value::Str(text.clone()))
+            }
             StrongOp::Append => (Function::Append, Value::Str(text.clone())),
         };
         let key = Some(Value::Str(name_of(step.key)));
         let weak = self.is_weak(&step);
-        if !weak {
+        if !weak && step.what != StrongOp::Brief {
             book.events.push(Event {
                 process,
                 stage: Stage::Invoke,
@@ -231,7 +244,8 @@ impl Client {
         let host = if weak {
             (self.plan.host + self.next as u16) % self.hosts
         } else {
-            self.known.get(&step.key).copied().unwrap_or(self.plan.host)
+            let first = (self.plan.host + self.turns) % self.hosts;
+            self.known.get(&step.key).copied().unwrap_or(first)
         };
         self.open = Some((process, step, text));
         self.hops = 0;
@@ -266,6 +280,10 @@ impl Client {
             StrongOp::Set => encode_words(&mut bytes, &[b"SET", key, text]),
             StrongOp::Append => encode_words(&mut bytes, &[b"APPEND", key, text]),
             StrongOp::Del => encode_words(&mut bytes, &[b"DEL", key]),
+            StrongOp::Brief => {
+                let beside = brief_name_of(step.key);
+                encode_words(&mut bytes, &[b"SET", beside.as_bytes(), text, b"PX", BRIEF_MS]);
+            }
         }
         book.sent += 1;
         self.inbox.clear();
@@ -446,7 +464,9 @@ impl Client {
                 self.end(Stage::Ok, Value::Nil, now, book);
                 self.count_copies(at, now, out);
             }
-            Reply::Status(_) if what == StrongOp::Set && reply.is_ok() => {
+            Reply::Status(_)
+                if matches!(what, StrongOp::Set | StrongOp::Brief) && reply.is_ok() =>
+            {
                 self.end(Stage::Ok, Value::Nil, now, book);
                 self.count_copies(at, now, out);
             }
@@ -479,18 +499,18 @@ impl Client {
         let Some((process, step, text)) = self.open.take() else { return };
         let function = match step.what {
             StrongOp::Get => Function::Get,
-            StrongOp::Set | StrongOp::Del => Function::Put,
+            StrongOp::Set | StrongOp::Del | StrongOp::Brief => Function::Put,
             StrongOp::Append => Function::Append,
         };
         let value = match step.what {
             StrongOp::Get => result,
-            StrongOp::Set | StrongOp::Del | StrongOp::Append => Value::Str(text),
+            StrongOp::Set | StrongOp::Del | StrongOp::Append | StrongOp::Brief => Value::Str(text),
         };
         let key = Some(Value::Str(name_of(step.key)));
         let end = Event { process, stage, function, key, value, time: Some(now) };
         if self.is_weak(&step) {
             book.tell_of_old_read(end);
-        } else {
+        } else if step.what != StrongOp::Brief {
             book.events.push(end);
         }
         match stage {
@@ -512,6 +532,11 @@ impl Client {
 /// Keys are of different slots, and of one partition in many plans.
 pub fn name_of(key: u16) -> String {
     format!("key:{key}")
+}
+
+/// One of the same slot.
+fn brief_name_of(key: u16) -> String {
+    format!("{{{}}}:brief", name_of(key))
 }
 
 /// The host of `slot host:port`, named or by its address.

@@ -37,9 +37,7 @@ pub fn linearizable(history: &History) -> Verdict {
 
 /// Whether a node has lost its disk, or was given an older one: it does not vote any more, and is not re-admitted yet.
 pub fn lacks_a_disk(plan: &Plan) -> bool {
-    plan.faults
-        .iter()
-        .any(|fault| matches!(fault.kind.class(), FaultClass::Rot | FaultClass::OlderImage))
+    plan.has_fault(FaultClass::Rot) || plan.has_fault(FaultClass::OlderImage)
 }
 
 /// With all nodes back every partition is served by its roster-master, and all its roster-replicas are in sync.
@@ -57,7 +55,7 @@ pub fn available(world: &World<Node>, plan: &Plan) -> Result<(), String> {
         return Err("a node does not run".to_owned());
     }
     let always = plan.nodes.iter().all(|node| node.log == Some(LogPlan::Always));
-    let crashes = plan.faults.iter().any(|fault| fault.kind.class() == FaultClass::Crash);
+    let crashes = plan.has_fault(FaultClass::Crash);
     let newest = all.iter().max_by_key(|strong| strong.standing().map(|s| s.version));
     let Some(newest) = newest.filter(|newest| newest.standing().is_some()) else {
         return Err("no roster".to_owned());
@@ -90,6 +88,13 @@ pub fn available(world: &World<Node>, plan: &Plan) -> Result<(), String> {
             let told: String = all.iter().map(|strong| strong.told(of)).collect();
             return Err(format!("{of:?} is served by {} nodes:{told}", masters.len()));
         };
+        let named = &master.chosen(of).isr;
+        if let Some(gone) = named.iter().find(|member| !all.iter().any(|s| s.is_member(member))) {
+            return Err(format!(
+                "{of:?} is served with {gone:?}, which is not there:{}",
+                all.iter().map(|strong| strong.told(of)).collect::<String>()
+            ));
+        }
         let mut isr: Vec<_> = master.chosen(of).isr.iter().map(|member| member.name).collect();
         let mut wanted = replicas.clone();
         isr.sort_unstable();

@@ -1,5 +1,7 @@
 //! Plays a plan of a strong cluster in a world, to its verdict.
 
+use std::collections::BTreeSet;
+
 use quorate::base::fact::Fact;
 use quorate::base::io::HostPort;
 use quorate::base::mutant::{Mutant, Mutants};
@@ -12,6 +14,7 @@ use quorate::wal::SyncPolicy;
 
 use super::client::{Action, Book, Client};
 use super::faults::Backups;
+use super::looks::Looks;
 use super::revive::GivenUp;
 use super::{faults, judge};
 use crate::check::{Property, Verdict, Violation};
@@ -75,29 +78,36 @@ pub(super) struct Player<'p> {
     /// By connection: whose it is.
     opened: Vec<usize>,
     alarms: Vec<u64>,
-    broken: Option<Violation>,
-    crashes: u64,
-    backups: Backups,
+    pub(super) broken: Option<Violation>,
+    pub(super) crashes: u64,
+    pub(super) backups: Backups,
+    pub(super) looks: Looks,
     pub(super) given_up: GivenUp,
 }
 
 #[derive(Copy, Clone)]
-enum Token {
+pub(super) enum Token {
     Begin(usize),
     End(usize),
     Client(usize),
     Found,
     Change(usize),
+    Look,
+    Spring(usize),
+    Unspring(usize),
 }
 
 impl Token {
-    fn encode(self) -> u64 {
+    pub(super) fn encode(self) -> u64 {
         match self {
             Token::Begin(n) => 1 << 32 | n as u64,
             Token::End(n) => 2 << 32 | n as u64,
             Token::Client(n) => 3 << 32 | n as u64,
             Token::Found => 4 << 32,
             Token::Change(n) => 5 << 32 | n as u64,
+            Token::Look => 6 << 32,
+            Token::Spring(n) => 7 << 32 | n as u64,
+            Token::Unspring(n) => 8 << 32 | n as u64,
         }
     }
 
@@ -108,6 +118,9 @@ impl Token {
             2 => Token::End(n),
             3 => Token::Client(n),
             5 => Token::Change(n),
+            6 => Token::Look,
+            7 => Token::Spring(n),
+            8 => Token::Unspring(n),
             _ => Token::Found,
         }
     }
@@ -164,6 +177,7 @@ impl<'p> Player<'p> {
         for (index, change) in strong.changes.iter().enumerate() {
             world.alarm(Time::from_ms(change.at_ms), Token::Change(index).encode());
         }
+        world.alarm(Time::from_ms(BEGIN_MS), Token::Look.encode());
         let watch = Watch { labels: LabelSet::default(), trace: traced.then(Vec::new) };
         let mut player = Player {
             plan,
@@ -179,6 +193,7 @@ impl<'p> Player<'p> {
             crashes: 0,
             backups: Backups::new(),
             given_up: GivenUp::default(),
+            looks: Looks::new(plan, strong),
         };
         for client in &strong.clients {
             player.add_client(client.clone(), BEGIN_MS);
@@ -249,8 +264,14 @@ impl<'p> Player<'p> {
         let step = |key| StrongStep { wait_ms: 1, key, what: StrongOp::Get };
         let steps = (0..=most).map(step).collect();
         let begin = self.world.now().as_ms() + 1;
-        let client =
-            StrongClient { host: 0, resends: false, steps, reads_copies: false, waits_every: 0 };
+        let client = StrongClient {
+            host: 0,
+            resends: false,
+            steps,
+            reads_copies: false,
+            waits_every: 0,
+            patience_ms: 0,
+        };
         self.add_client(client, begin);
         let last = (self.world.now() + Span::from_ms(LAST_MS)).min(until);
         self.run_until(last, |clients| clients.last().is_some_and(Client::is_finished));
@@ -300,6 +321,9 @@ impl<'p> Player<'p> {
                 }
                 Token::Found => self.found(),
                 Token::Change(n) => self.change(n),
+                Token::Look => self.look(),
+                Token::Spring(n) => self.spring(n),
+                Token::Unspring(n) => self.unspring(n),
             },
             Notice::Client { conn, event } => self.on_client(conn, event),
             Notice::Exited { host, exit } => {
@@ -443,11 +467,11 @@ impl<'p> Player<'p> {
             ..Counts::default()
         };
         let keys = self.strong.clients.iter().flat_map(|client| &client.steps).map(|step| step.key);
-        let keys: std::collections::BTreeSet<u16> = keys.collect();
+        let keys: BTreeSet<u16> = keys.collect();
         counts.per_key = counts.commands / (keys.len() as u64).max(1);
         counts.concurrent_writes = u64::from(judge::overlaps(&self.book.events));
         for (class, seen) in FaultClass::ALL.iter().zip(&mut counts.faults) {
-            *seen = u64::from(self.plan.faults.iter().any(|f| f.kind.class() == *class));
+            *seen = u64::from(self.plan.has_fault(*class));
         }
         counts
     }
@@ -458,7 +482,8 @@ pub fn node_name(host: u16) -> NodeName {
     NodeName(0xa1 + u32::from(host))
 }
 
-fn host_of(name: NodeName) -> u16 {
+/// The host of a node.
+pub fn host_of(name: NodeName) -> u16 {
     (name.0 - 0xa1) as u16
 }
 

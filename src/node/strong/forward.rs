@@ -148,6 +148,9 @@ impl Turn<'_> {
         let strong = self.server.strong.as_deref_mut()?;
         let protocol = self.session.protocol;
         strong.next_passed += 1;
+        if self.server.config.mutants.has_strong(StrongMutant::PassedIdsReused) {
+            strong.next_passed %= 2;
+        }
         let id = strong.next_passed;
         let forward = Box::new(Forward { id, slot, resp3: protocol == Protocol::Resp3, what });
         let twice = self.server.config.mutants.has_strong(StrongMutant::ForwardedTwice) && writes;

@@ -419,6 +419,11 @@ impl Node {
         for key in self.data.store.due_keys(clock, self.server.config.limits.sweep_keys_max) {
             let of = strong.partition(partition_of(&key));
             let protocol = &mut strong.mesh.strong;
+            if self.server.config.mutants.has_strong(StrongMutant::ExpiredByReplica)
+                && !protocol.serves(of)
+            {
+                copies::put(&mut self.data.store, &mut self.data.clock, &key, None);
+            }
             // (What an open entry has made of it is looked at when that is committed.)
             if protocol.serves(of) && protocol.open_state(of, &key).is_none() {
                 protocol.write(of, vec![KeyChange { key, state: None }], None, now.mono);

@@ -32,15 +32,24 @@ const SEEDS: [(StrongMutant, u64); 16] = [
 /// So many seeds are looked at in place of one that does not find its fault any more; more with `STRONG_SEARCHED=…`.
 const SEARCHED: u64 = 1000;
 
-/// Tests of their own have the first ones; the last two are nodes' around the protocol, which campaigns find.
-const SCENARIOS: [StrongMutant; 7] = [
+/// Tests of their own have the first ones; the others campaigns find: the last ones are nodes' around the protocol.
+const SCENARIOS: [StrongMutant; 16] = [
     StrongMutant::LowerRegimeHeard,
     StrongMutant::PassOverCountsNewer,
     StrongMutant::OnlyNewestAccepted,
     StrongMutant::OldRosterIgnored,
     StrongMutant::JointSkipped,
+    StrongMutant::AckOnTimeout,
+    StrongMutant::OpenWriteVisible,
+    StrongMutant::CopyMerged,
+    StrongMutant::OwnEntriesIgnored,
+    StrongMutant::RoundMarksIgnored,
+    StrongMutant::ReplacedCounted,
+    StrongMutant::CouncilOfNew,
     StrongMutant::ForwardedTwice,
     StrongMutant::CopyShowsOpen,
+    StrongMutant::PassedIdsReused,
+    StrongMutant::ExpiredByReplica,
 ];
 
 /// What a world with these faults has found.
