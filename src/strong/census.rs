@@ -296,7 +296,7 @@ impl Strong {
     /// Members of a configuration with everything acknowledged, as they are now.
     fn intact_members(&self, base: &Configuration, sound: &[(Voter, &Report)]) -> Vec<Member> {
         let mut core = core_of(base, sound, self.config.mutants);
-        let older = on_older_disks(base, &core, sound);
+        let older = on_older_disks(base, &core, sound, self.config.mutants);
         core.retain(|name| !older.contains(name));
         let member = |name: &NodeName| {
             let (voter, report) = sound.iter().find(|(voter, _)| voter.0 == *name)?;

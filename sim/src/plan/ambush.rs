@@ -238,6 +238,7 @@ pub(super) fn lay(plan: &mut Plan, seed: u64) {
     let Some(strong) = &mut plan.strong else { return };
     strong.racks.truncate(plan.nodes.len());
     strong.proxies.retain(|&host| host < hosts);
+    strong.revive = strong.revive.filter(|&host| host < hosts);
     strong.interval_ms = draw.pick(&[20, 20, 50]);
     strong.copies = draw.pick(&[2, 2, 3, 3]).min(hosts as u8);
     strong.partitions = draw.pick(&[1, 1, 2, 4]);
