@@ -14,7 +14,9 @@ fn main() -> std::process::ExitCode {
 
     match cli::Cli::parse().command {
         cli::Command::Server { args } => quorate::shell::process::serve(&args),
-        cli::Command::Check { file, fix } => quorate::shell::check::run(&file, fix),
+        cli::Command::Check { file, fix, new_voter } => {
+            quorate::shell::check::run(&file, fix, new_voter)
+        }
         cli::Command::Admin(admin) => quorate::shell::admin::run(&admin),
     }
 }
@@ -47,13 +49,16 @@ mod cli {
             )]
             args: Vec<String>,
         },
-        /// Inspect a file of the log, a snapshot or a dump; cut off what is torn or damaged of a log
+        /// Inspect a file of the log, a snapshot or a dump; cut off what is torn or damaged of a log; mark a restored directory
         Check {
-            /// log-….qlog, snapshot-….qsnap or dump.rdb in a data directory
+            /// log-….qlog, snapshot-….qsnap or dump.rdb in a data directory; with --new-voter the directory
             file: std::path::PathBuf,
             /// Cut the file off where it can no longer be read; what stood there is kept beside it
             #[arg(long)]
             fix: bool,
+            /// Make a restored data directory of strong mode another voter, whose copies have to catch up
+            #[arg(long, conflicts_with = "fix")]
+            new_voter: bool,
         },
         /// Look at a cluster in strong mode, and begin one
         // -h is the host there, as redis-cli has it.

@@ -270,6 +270,8 @@ pub enum StrongMutant {
     MemberSkipped,
     /// An open write is acknowledged before the ISR has it.
     AckBeforeMembers,
+    /// The master's own copy counts before an entry is on its device.
+    OwnCopyUnsynced,
     /// What was acknowledged in an earlier regime counts in a later one.
     AcksAcrossRegimes,
     /// Transfers and rounds of a regime below the one promised are answered as if it were not.
@@ -355,12 +357,13 @@ impl StrongMutant {
         StrongMutant::ExpiredByReplica,
     ];
 
-    pub const ALL: [StrongMutant; 32] = [
+    pub const ALL: [StrongMutant; 33] = [
         StrongMutant::PromiseNotDurable,
         StrongMutant::QuorumOffByOne,
         StrongMutant::ReadWithoutRound,
         StrongMutant::MemberSkipped,
         StrongMutant::AckBeforeMembers,
+        StrongMutant::OwnCopyUnsynced,
         StrongMutant::AcksAcrossRegimes,
         StrongMutant::LowerRegimeHeard,
         StrongMutant::JoinUnconfirmed,
@@ -398,6 +401,7 @@ impl StrongMutant {
             StrongMutant::ReadWithoutRound => "read-without-round",
             StrongMutant::MemberSkipped => "member-skipped",
             StrongMutant::AckBeforeMembers => "ack-before-members",
+            StrongMutant::OwnCopyUnsynced => "own-copy-unsynced",
             StrongMutant::AcksAcrossRegimes => "acks-across-regimes",
             StrongMutant::LowerRegimeHeard => "lower-regime-heard",
             StrongMutant::JoinUnconfirmed => "join-unconfirmed",

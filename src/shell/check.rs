@@ -1,5 +1,5 @@
-//! `quorate check FILE [--fix]`: what a file of the log, a snapshot or a dump holds, whether it is whole, and cutting off what of a
-//! log is not.
+//! `quorate check FILE [--fix] [--new-voter]`: what a file of the log, a snapshot or a dump holds, whether it is whole, and cutting off what of a
+//! log is not. With `--new-voter`: see [`super::new_voter`].
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -33,8 +33,10 @@ struct Report {
 }
 
 /// Runs the command: 0 if the file is whole, or was made so; 1 if it is not, or cannot be read.
-pub fn run(file: &Path, fix: bool) -> ExitCode {
-    match check(file, fix) {
+pub fn run(file: &Path, fix: bool, new_voter: bool) -> ExitCode {
+    let done =
+        if new_voter { super::new_voter::mark(file).map(|()| true) } else { check(file, fix) };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {

@@ -117,6 +117,16 @@ impl DataDir {
         Ok(next)
     }
 
+    /// The identity that is kept here.
+    ///
+    /// # Errors
+    /// If there is none, or the file cannot be read or is garbage.
+    pub fn identity(&self) -> Result<Identity, DirError> {
+        let path = self.path.join(FILE);
+        let none = || DirError::Read { path, source: io::ErrorKind::NotFound.into() };
+        self.read()?.ok_or_else(none)
+    }
+
     /// Writes `identity` down durably.
     ///
     /// # Errors

@@ -35,6 +35,8 @@ mod log;
 #[cfg(not(madsim))]
 mod log_file;
 #[cfg(not(madsim))]
+mod new_voter;
+#[cfg(not(madsim))]
 pub mod process;
 #[cfg(not(madsim))]
 mod snapshot;

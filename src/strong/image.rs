@@ -162,7 +162,8 @@ impl Strong {
             | Durable::RosterHeld
             | Durable::Decided { .. }
             | Durable::CouncilPromise { .. }
-            | Durable::CouncilAccept { .. } => return false,
+            | Durable::CouncilAccept { .. }
+            | Durable::NewVoter { .. } => return false,
             Durable::Promise { of, .. }
             | Durable::Accept { of, .. }
             | Durable::Chosen { of, .. }

@@ -301,6 +301,11 @@ pub enum Durable {
     Dropped {
         of: Partition,
     },
+    /// The operator has made another voter of the disk: it may be older than what the one before has said, and no copy on
+    /// it counts as intact.
+    NewVoter {
+        voter: VoterId,
+    },
 }
 
 impl Item {
@@ -345,7 +350,8 @@ impl Durable {
             | Durable::Truncate { .. }
             | Durable::Whole { .. }
             | Durable::Intact { .. }
-            | Durable::Dropped { .. } => true,
+            | Durable::Dropped { .. }
+            | Durable::NewVoter { .. } => true,
         }
     }
 }

@@ -301,6 +301,7 @@ impl Strong {
                 part.intact = None;
                 copies.clear(of);
             }
+            Durable::NewVoter { voter } => self.on_new_voter(voter),
         }
     }
 

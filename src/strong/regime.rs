@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::ids::Partition;
+use crate::base::ids::{NodeId, Partition};
 use crate::base::mutant::{Mutants, StrongMutant};
 
 use super::roster::NodeName;
@@ -19,6 +19,13 @@ pub struct Regime(pub u32);
 /// Random identity of a data directory as a voter.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct VoterId(pub u64);
+
+impl VoterId {
+    /// That of a data directory: random, and as old as the directory.
+    pub fn of(identity: NodeId) -> VoterId {
+        VoterId((identity.0 >> 64) as u64)
+    }
+}
 
 /// Counts a voter's starts, from 1. A copy that was intact when its roster was accepted is so since 0.
 #[derive(

@@ -315,7 +315,7 @@ impl Strong {
         let part = self.at(of);
         let Some(reign) = part.reign.as_ref().filter(|reign| reign.serves) else { return };
         let mut index = part.tail.last().index;
-        if self.unsynced.is_some() {
+        if self.unsynced.is_some() && !self.has(StrongMutant::OwnCopyUnsynced) {
             index = reign.durable;
         }
         let skipped = usize::from(self.has(StrongMutant::MemberSkipped));

@@ -83,7 +83,8 @@ impl Strong {
             | Durable::Truncate { .. }
             | Durable::Whole { .. }
             | Durable::Intact { .. }
-            | Durable::Dropped { .. } => {
+            | Durable::Dropped { .. }
+            | Durable::NewVoter { .. } => {
                 self.written.records += 1;
                 self.written.votes += u64::from(record.comes_first());
             }
@@ -256,6 +257,14 @@ impl Strong {
     /// Also when the record of it is read again.
     pub(super) fn on_amnesiac(&mut self) {
         self.amnesiac = true;
+        for part in &mut self.parts {
+            part.intact = None;
+        }
+    }
+
+    /// Another voter has this disk: it has promised nothing that it could have forgotten, and its copies may lack some.
+    pub(super) fn on_new_voter(&mut self, voter: VoterId) {
+        self.amnesiac &= voter != self.voter;
         for part in &mut self.parts {
             part.intact = None;
         }

@@ -81,6 +81,11 @@ impl Eye {
         Eye { parts, older, lost, rosters: Rosters::default() }
     }
 
+    /// Partitions that an operator opens with what is left: entries that were committed may be given up.
+    pub fn leave_out(&mut self, opened: &[Partition]) {
+        self.parts.retain(|seen| !opened.contains(&seen.of));
+    }
+
     /// Looks at all nodes.
     ///
     /// # Errors

@@ -44,6 +44,11 @@ impl Looks {
 }
 
 impl Player<'_> {
+    /// What an operator opens is not looked at any more.
+    pub(super) fn leave_out(&mut self, opened: &[Partition]) {
+        self.looks.eye.leave_out(opened);
+    }
+
     /// Looks at all nodes, whether all is well and whether they are where ambushes wait for them.
     pub(super) fn look(&mut self) {
         let every = if self.looks.lurking.is_empty() { LOOK_SELDOM } else { LOOK };

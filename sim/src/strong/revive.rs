@@ -71,9 +71,11 @@ impl Player<'_> {
     /// The operator asks, if the plan says so and something is not served. What has been opened is served soon.
     pub(super) fn revive(&mut self, until: Time) -> Option<Verdict> {
         let at = HostId(self.strong.revive?);
-        if self.unserved().is_empty() {
+        let unserved = self.unserved();
+        if unserved.is_empty() {
             return None;
         }
+        self.leave_out(&unserved);
         self.say(|| format!("an operator revives at {}", runner::player::name_of(at.0)));
         let since = self.world.now().0;
         self.command(at, &[&[b"QUORATE", b"REVIVE"]]);

@@ -123,8 +123,7 @@ impl StrongNode {
             write_timeout: Span::from_ms(settings.write_timeout_ms),
             mutants: config.mutants,
         };
-        // Random, and as old as the data directory.
-        let voter = VoterId((config.identity.node_id.0 >> 64) as u64);
+        let voter = VoterId::of(config.identity.node_id);
         let strong = Strong::new(strong, voter, Rng::fork(seed, "strong"));
         let announce_port =
             if settings.announce_port == 0 { config.port } else { settings.announce_port };
@@ -213,7 +212,8 @@ impl StrongNode {
             | Durable::Truncate { .. }
             | Durable::Whole { .. }
             | Durable::Intact { .. }
-            | Durable::Dropped { .. } => self.complete,
+            | Durable::Dropped { .. }
+            | Durable::NewVoter { .. } => self.complete,
         };
         let shift = copies::shift(self.mesh.strong.partition_count());
         let mut copies = StoreCopies { store: core.store, clock: core.clock, shift };

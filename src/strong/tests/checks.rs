@@ -185,7 +185,8 @@ impl World {
             | Durable::Committed { .. }
             | Durable::Truncate { .. }
             | Durable::Whole { .. }
-            | Durable::Intact { .. } => {}
+            | Durable::Intact { .. }
+            | Durable::NewVoter { .. } => {}
         }
     }
 
