@@ -276,7 +276,7 @@ impl Node {
         let is_peer = |conn| active.owns(conn) || mesh.is_some_and(|mesh| mesh.owns(conn));
         // In strong mode nothing is committed, and no client told, before it is on this device, too: nothing else that is
         // written down has to be there for that, but what comes first.
-        let for_peers = is_full || (mesh.is_some() && !self.data.journal.has_barrier());
+        let for_peers = mesh.map_or(is_full, |_| !self.data.journal.has_barrier());
         self.hold.take(before, until, |conn| for_peers && !is_peer(conn), out);
         self.hold.release(self.data.journal.synced(), out);
     }

@@ -11,6 +11,7 @@ use crate::base::io::Recover;
 use crate::node::config::Identity;
 use crate::strong::message::Durable;
 use crate::strong::regime::VoterId;
+use crate::wal::snapshot::Piece;
 use crate::wal::{Journal, Record, SyncPolicy};
 
 /// Changes a data directory that no server uses, as a whole or not at all: if it breaks off between its two steps the voter
@@ -30,7 +31,10 @@ pub fn mark(dir: &Path) -> Result<(), String> {
         Recover::Record(contents) => {
             is_strong |= matches!(Record::read(contents), Ok(Record::Strong(_)));
         }
-        Recover::Piece(_) | Recover::Done { .. } => {}
+        Recover::Piece(contents) => {
+            is_strong |= matches!(Piece::read(contents), Ok(Piece::Strong { .. }));
+        }
+        Recover::Done { .. } => {}
     };
     let (next, mut log) = loop {
         match reader.step(&mut each).map_err(|e| e.to_string())? {

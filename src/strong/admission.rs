@@ -91,6 +91,7 @@ impl Strong {
         now: Mono,
     ) -> Admission {
         let ballot = self.council.next_ballot(self.config.name);
+        self.set_motion_aside(now);
         let version = wanted.version;
         self.write_down(Durable::CouncilPromise { version, ballot });
         self.council.promised = ballot;

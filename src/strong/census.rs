@@ -282,6 +282,10 @@ impl Strong {
             base.isr.iter().all(|member| poll.answers.contains_key(&member.name))
         };
         // What may have been chosen last; or what was proposed after it, by somebody who had a copy then.
+        // (Who votes for nothing may still know of a later one that was chosen: nothing older is enough then, where those
+        // who vote cannot decide by themselves.)
+        let chosen = told.iter().map(|(_, _, report)| report.chosen.regime).max();
+        let base = base.filter(|base| decides(base.under) || Some(base.regime) >= chosen);
         let bases = base.map(|base| (true, base)).into_iter().chain([(false, newest.clone())]);
         for (votes, base) in bases {
             let core = self.intact_members(&base, &sound);

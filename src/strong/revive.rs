@@ -70,6 +70,8 @@ pub struct Revived {
 pub struct Revival {
     step: Step,
     until: Mono,
+    /// All were asked for promises once.
+    has_asked: bool,
     revived: Revived,
 }
 
@@ -186,7 +188,7 @@ impl Strong {
         }
         let until = now + Span(TIMEOUTS_MAX * self.config.heartbeat_timeout.0);
         let (step, revived) = (Step::Asked, Revived::default());
-        self.revival = Some(Revival { step, until, revived });
+        self.revival = Some(Revival { step, until, has_asked: false, revived });
         Ok(())
     }
 
@@ -255,7 +257,9 @@ impl Strong {
             }
             Step::Counting(poll) => {
                 let poll = self.complete(poll)?;
-                Some(self.on_all_counted(&poll, desk))
+                let step = self.on_all_counted(&poll, revival.has_asked, desk);
+                revival.has_asked |= matches!(step, Step::Promising(_));
+                Some(step)
             }
             Step::Admitting(admission) => {
                 self.advance_admission(admission, desk);
@@ -306,7 +310,7 @@ impl Strong {
     }
 
     /// Step 2, if there are new data directories, or step 3.
-    fn on_all_counted(&mut self, poll: &Poll, desk: &mut Desk<'_>) -> Step {
+    fn on_all_counted(&mut self, poll: &Poll, again: bool, desk: &mut Desk<'_>) -> Step {
         let closed = |ground: &Ground| ground.fate != Fate::Opens;
         let (mut grounds, mut unknown) = (BTreeMap::new(), false);
         for &of in poll.asked.keys().filter(|&&of| self.master(of, desk.now).is_none()) {
@@ -333,10 +337,12 @@ impl Strong {
                     poll.answers.values().filter_map(move |counted| counted.told.get(&of))
                 };
                 let highest = |of| told(of).map(|told| told.promised).max().unwrap_or_default();
+                // (An attempt that follows has left them out already.)
+                let left_out = if again { 1 } else { REGIMES_LEFT_OUT };
                 let asked = grounds.into_keys().map(|of| {
                     let part = self.at(of);
                     let known = highest(of).max(part.promised).max(part.seen);
-                    (of, Regime(known.0.saturating_add(REGIMES_LEFT_OUT)))
+                    (of, Regime(known.0.saturating_add(left_out)))
                 });
                 let asked = asked.collect();
                 Step::Promising(self.begin_poll(asked, desk))
@@ -440,6 +446,7 @@ impl Strong {
             self.part(of).bid = Some(Bid { regime, phase, since: desk.now, sent_at: desk.now });
             let proposal = Proposal { config, ancestors: Vec::new() };
             self.propose(of, proposal, Vec::new(), desk);
+            self.busy.insert(of);
         }
     }
 
@@ -461,7 +468,7 @@ impl Strong {
     /// The partitions that were or are being opened without intact copies, and which attempt that is.
     #[cfg(test)]
     pub(super) fn gives_up(&self) -> Vec<(Partition, Mono)> {
-        let Some(Revival { step, until, revived }) = &self.revival else { return Vec::new() };
+        let Some(Revival { step, until, revived, .. }) = &self.revival else { return Vec::new() };
         let none = BTreeMap::new();
         let plans = match step {
             Step::Trusting { plans, .. } | Step::Choosing(plans) => plans,

@@ -271,7 +271,7 @@ fn the_operator_is_told_what_is_wrong() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.starts_with(&format!("127.0.0.1:{nobody}: Connection refused")), "{text}");
     for wrong in
-        ["manage revive", "manage roster stage nodes XYZ@1", "show", "watch --every x info"]
+        ["manage revive now", "manage roster stage nodes XYZ@1", "show", "watch --every x info"]
     {
         assert_eq!(run(nobody, wrong).0, Some(2), "{wrong}");
     }

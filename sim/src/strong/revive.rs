@@ -7,7 +7,7 @@ use quorate::base::ids::{PARTITION_COUNT, Partition};
 use quorate::base::time::Span;
 use quorate::node::Node;
 use quorate::strong::Strong;
-use quorate::strong::revive::Progress;
+use quorate::strong::revive::{Progress, ReviveError};
 
 use super::client::name_of;
 use super::player::Player;
@@ -90,8 +90,18 @@ impl Player<'_> {
             let revival = self.node(at)?.revival()?;
             match revival.progress() {
                 Progress::Running => continue,
+                Progress::Failed(ReviveError::Late) => break,
                 // (It was refused: a disk is an older one, or the node not of the cluster.)
-                Progress::Failed(_) => return None,
+                Progress::Failed(
+                    ReviveError::NoRoster
+                    | ReviveError::NotHere
+                    | ReviveError::Running
+                    | ReviveError::Missing(_)
+                    | ReviveError::NotCounted
+                    | ReviveError::Nothing
+                    | ReviveError::Amnesiac(_)
+                    | ReviveError::NewestAmnesiac(..),
+                ) => return None,
                 Progress::Done => {}
             }
             if !is_done {

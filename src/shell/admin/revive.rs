@@ -17,11 +17,25 @@ fn list<'a>(fields: &'a Fields, name: &str) -> &'a str {
     if value.is_empty() { "nobody" } else { value }
 }
 
+/// Ranges of partitions shown at most: QUORATE REVIVE shows all.
+const RANGES_MAX: usize = 16;
+
+/// A list of ranges, cut off where it becomes unreadable.
+fn shortened(ranges: &str) -> String {
+    let all: Vec<&str> = ranges.split(',').collect();
+    match all.get(..RANGES_MAX) {
+        Some(first) if all.len() > RANGES_MAX => {
+            format!("{}, … all in QUORATE REVIVE", first.join(","))
+        }
+        _ => ranges.to_owned(),
+    }
+}
+
 /// Partitions of a kind, with which they are.
 fn partitions(fields: &Fields, kind: &str) -> String {
     let which = field(fields, &format!("{kind}_partitions"));
     let count = field(fields, kind);
-    if which.is_empty() { count.to_owned() } else { format!("{count} ({which})") }
+    if which.is_empty() { count.to_owned() } else { format!("{count} ({})", shortened(which)) }
 }
 
 /// What would be opened.
@@ -39,7 +53,8 @@ pub fn would(fields: &Fields) -> String {
 /// What was opened.
 fn done(fields: &Fields) -> String {
     let copies = field(fields, "accepted_copies");
-    let copies = if copies.is_empty() { String::new() } else { format!(" ({copies})") };
+    let copies =
+        if copies.is_empty() { String::new() } else { format!(" ({})", shortened(copies)) };
     format!(
         "the new disks of {} were admitted; {} partitions go on with intact copies: nothing of \
          them is lost; {} with the newest copies that there are{copies}: what these lack is lost; \
@@ -93,6 +108,8 @@ mod tests {
         let text = done(&Fields::from(fields));
         assert!(text.contains("new disks of A1,A2") && text.contains("(A1:0-1)"), "{text}");
         assert!(text.ends_with("1 (7) had no copy left: everything in them is lost"), "{text}");
+        let long = (0..40).map(|n| (2 * n).to_string()).collect::<Vec<_>>().join(",");
+        assert!(shortened(&long).ends_with(",30, … all in QUORATE REVIVE"), "{}", shortened(&long));
         let empty = would(&Fields::default());
         assert!(empty.contains("new disks of nobody"), "{empty}");
     }
