@@ -5,10 +5,6 @@
 fn main() {}
 
 #[cfg(not(madsim))]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-#[cfg(not(madsim))]
 fn main() -> std::process::ExitCode {
     use clap::Parser as _;
 
