@@ -276,8 +276,8 @@ impl Node {
         let is_peer = |conn| active.owns(conn) || mesh.is_some_and(|mesh| mesh.owns(conn));
         // In strong mode nothing is committed, and no client told, before it is on this device, too: nothing else that is
         // written down has to be there for that, but what comes first.
-        let for_peers = mesh.map_or(is_full, |_| !self.data.journal.has_barrier());
-        self.hold.take(before, until, |conn| for_peers && !is_peer(conn), out);
+        let clients_pass = mesh.map_or(is_full, |_| !self.data.journal.has_barrier());
+        self.hold.take(before, until, |conn| clients_pass && !is_peer(conn), out);
         self.hold.release(self.data.journal.synced(), out);
     }
 }

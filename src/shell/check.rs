@@ -1,5 +1,5 @@
-//! `quorate check FILE [--fix] [--new-voter]`: what a file of the log, a snapshot or a dump holds, whether it is whole, and cutting off what of a
-//! log is not. With `--new-voter`: see [`super::new_voter`].
+//! `quorate check FILE [--fix]`: what a file of the log, a snapshot or a dump holds, whether it is whole, and cutting off
+//! what of a log is not. `quorate check DIR --new-voter`: see [`super::new_voter`].
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(10);
 const LINGERS_MAX: u32 = 6;
 /// Of how many peers the way is remembered.
 const ROUTES_MAX: usize = 1000;
-/// After one that took longer so many are not waited for.
+/// After a sync that was waited for in vain so many are not waited for.
 const SYNCS_PASSED: u32 = 32;
 /// Precision of the timers.
 const TICK: Span = Span::from_ms(1);

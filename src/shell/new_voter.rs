@@ -14,8 +14,8 @@ use crate::strong::regime::VoterId;
 use crate::wal::snapshot::Piece;
 use crate::wal::{Journal, Record, SyncPolicy};
 
-/// Changes a data directory that no server uses, as a whole or not at all: if it breaks off between its two steps the voter
-/// is a new one already, and the copies are only not said to be stale; done again it is whole.
+/// Changes a data directory that no server uses. The copies are not intact first: if it breaks off before the voter is a new
+/// one no more than that has happened, and done again it is whole.
 ///
 /// # Errors
 /// Why it was not done.
@@ -48,7 +48,6 @@ pub fn mark(dir: &Path) -> Result<(), String> {
     let random = getrandom::u64().map_err(|e| format!("no random numbers: {e}"))?;
     // (The other half is not the voter's.)
     let node_id = NodeId(u128::from(random) << 64 | before.node_id.0 & u128::from(u64::MAX));
-    data.store(&Identity { node_id, ..before }).map_err(|e| e.to_string())?;
     let mut journal = Journal::open(SyncPolicy::Always, next);
     let voter = VoterId::of(node_id);
     journal.put(&Record::Strong(Durable::NewVoter { voter }.to_bytes()));
@@ -56,6 +55,7 @@ pub fn mark(dir: &Path) -> Result<(), String> {
     log.append(&records).map_err(|e| format!("cannot write to the log: {e:?}"))?;
     let synced = log.sync().blocking_recv();
     synced.map_err(|e| e.to_string())?.map_err(|e| format!("cannot write to the log: {e}"))?;
+    data.store(&Identity { node_id, ..before }).map_err(|e| e.to_string())?;
     println!(
         "{}: it has a new voter id, and its copies are not intact. Start it, and admit it with \
          'quorate admin manage recluster'",

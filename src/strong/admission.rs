@@ -91,10 +91,8 @@ impl Strong {
         now: Mono,
     ) -> Admission {
         let ballot = self.council.next_ballot(self.config.name);
-        self.set_motion_aside(now);
         let version = wanted.version;
-        self.write_down(Durable::CouncilPromise { version, ballot });
-        self.council.promised = ballot;
+        self.promise_ballot(version, ballot, now);
         let accepted = self.council.accepted.clone();
         let promised = BTreeMap::from([(self.config.name, accepted)]);
         let (proposed, accepted, refused, sent_at) = (None, Vec::new(), false, now);
@@ -129,11 +127,7 @@ impl Strong {
         if ballot < promised {
             return self.say(from, Item::CouncilRefused { version, promised });
         }
-        if ballot > promised {
-            self.write_down(Durable::CouncilPromise { version, ballot });
-            self.council.promised = ballot;
-            self.set_motion_aside(now);
-        }
+        self.promise_ballot(version, ballot, now);
         let accepts = standing.is_some();
         if let Some(standing) = standing {
             self.write_down(Durable::CouncilAccept { ballot, standing: standing.clone() });

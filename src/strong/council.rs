@@ -361,8 +361,17 @@ impl Strong {
         version == self.next_version() && self.votes() && self.voter(from).is_some()
     }
 
+    /// Promises a ballot, unless it, or a higher one, is promised.
+    pub(super) fn promise_ballot(&mut self, version: u32, ballot: Ballot, now: Mono) {
+        if ballot > self.council.promised {
+            self.write_down(Durable::CouncilPromise { version, ballot });
+            self.council.promised = ballot;
+            self.set_motion_aside(now);
+        }
+    }
+
     /// Another attempt comes between: what is wanted here is tried again after it.
-    pub(super) fn set_motion_aside(&mut self, now: Mono) {
+    fn set_motion_aside(&mut self, now: Mono) {
         let wanted = self.council.motion.take().and_then(|motion| motion.wanted);
         if let Some(standing) = wanted {
             self.council.again.get_or_insert((now, standing));
@@ -383,11 +392,7 @@ impl Strong {
         if ballot < promised {
             return self.say(from, Item::CouncilRefused { version, promised });
         }
-        if ballot > promised {
-            self.write_down(Durable::CouncilPromise { version, ballot });
-            self.council.promised = ballot;
-            self.set_motion_aside(now);
-        }
+        self.promise_ballot(version, ballot, now);
         let accepted = self.council.accepted.clone();
         self.say(from, Item::CouncilPromised { version, ballot, accepted });
     }

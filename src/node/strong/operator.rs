@@ -261,6 +261,11 @@ fn tell_change(change: &Change, reply: &mut Reply<'_>) {
         ("unavailable", change.unavailable.len().to_string()),
         ("unavailable_partitions", ranges(&change.unavailable)),
     ];
+    tell(&rows, reply);
+}
+
+/// A map of texts.
+pub(super) fn tell(rows: &[(&str, String)], reply: &mut Reply<'_>) {
     reply.map(rows.len());
     for (name, value) in rows {
         reply.bulk(name.as_bytes());

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use crate::base::ids::Partition;
 use crate::strong::revive::{Progress, ReviveError, Revived};
 use crate::strong::{Fate, NodeName};
-use crate::wire::reply::Reply;
 use crate::wire::resp::Args;
 
 use super::super::dispatch::Turn;
 use super::cluster::DISABLED;
-use super::operator::ranges;
+use super::operator::{ranges, tell};
 
 const REVIVE: &str = "ERR expected QUORATE REVIVE [DRY], or QUORATE REVIVE SHOW";
 
@@ -57,14 +56,6 @@ fn by_node(revived: &Revived) -> String {
     }
     let words = nodes.iter().map(|(name, of)| format!("{name}:{}", ranges(of)));
     words.collect::<Vec<_>>().join(" ")
-}
-
-fn tell(rows: &[(&str, String)], reply: &mut Reply<'_>) {
-    reply.map(rows.len());
-    for (name, value) in rows {
-        reply.bulk(name.as_bytes());
-        reply.bulk(value.as_bytes());
-    }
 }
 
 impl Turn<'_> {
