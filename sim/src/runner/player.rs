@@ -260,11 +260,14 @@ impl<'p> Player<'p> {
             Heal::All => None,
             Heal::Core { rest, .. } => Some(rest),
         };
+        // Before anything is cut off from them: that would be undone.
+        for &host in &core {
+            self.iptables(host, "-F".to_owned());
+        }
         for index in 0..self.hosts.len() {
             let host = index as u16;
             self.heal_disk(host);
             if core.contains(&host) {
-                self.iptables(host, "-F".to_owned());
                 for &other in &core {
                     if other != host {
                         let link = self.world.link(self.hosts[index], self.hosts[other as usize]);
