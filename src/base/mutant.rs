@@ -318,6 +318,8 @@ pub enum StrongMutant {
     OwnEntriesIgnored,
     /// Who answers a round does not remember where the disk of who asks stands.
     RoundMarksIgnored,
+    /// What a life writes down itself counts as what stood on its disk before it.
+    StartHidesLoss,
     /// Disks in whose place others were named go on counting.
     ReplacedCounted,
     /// A roster is decided by its own nodes, not by those of the one before.
@@ -357,7 +359,7 @@ impl StrongMutant {
         StrongMutant::ExpiredByReplica,
     ];
 
-    pub const ALL: [StrongMutant; 33] = [
+    pub const ALL: [StrongMutant; 34] = [
         StrongMutant::PromiseNotDurable,
         StrongMutant::QuorumOffByOne,
         StrongMutant::ReadWithoutRound,
@@ -387,6 +389,7 @@ impl StrongMutant {
         StrongMutant::CopyMerged,
         StrongMutant::OwnEntriesIgnored,
         StrongMutant::RoundMarksIgnored,
+        StrongMutant::StartHidesLoss,
         StrongMutant::ReplacedCounted,
         StrongMutant::CouncilOfNew,
         StrongMutant::PassedIdsReused,
@@ -425,6 +428,7 @@ impl StrongMutant {
             StrongMutant::CopyMerged => "copy-merged",
             StrongMutant::OwnEntriesIgnored => "own-entries-ignored",
             StrongMutant::RoundMarksIgnored => "round-marks-ignored",
+            StrongMutant::StartHidesLoss => "start-hides-loss",
             StrongMutant::ReplacedCounted => "replaced-counted",
             StrongMutant::CouncilOfNew => "council-of-new",
             StrongMutant::PassedIdsReused => "passed-ids-reused",

@@ -49,8 +49,8 @@ pub fn mark(dir: &Path) -> Result<(), String> {
     // (The other half is not the voter's.)
     let node_id = NodeId(u128::from(random) << 64 | before.node_id.0 & u128::from(u64::MAX));
     let mut journal = Journal::open(SyncPolicy::Always, next);
-    let voter = VoterId::of(node_id);
-    journal.put(&Record::Strong(Durable::NewVoter { voter }.to_bytes()));
+    let (voter, former) = (VoterId::of(node_id), VoterId::of(before.node_id));
+    journal.put(&Record::Strong(Durable::NewVoter { voter, former }.to_bytes()));
     let (_, records) = journal.take().expect("a record was put");
     log.append(&records).map_err(|e| format!("cannot write to the log: {e:?}"))?;
     let synced = log.sync().blocking_recv();
@@ -116,9 +116,9 @@ mod tests {
         }
         mark(path).expect("marked");
         let after = identity(path);
-        let voter = VoterId::of(after.node_id);
-        assert_ne!(voter, VoterId::of(before.node_id));
+        let (voter, former) = (VoterId::of(after.node_id), VoterId::of(before.node_id));
+        assert_ne!(voter, former);
         assert_eq!((after.epoch, after.past), (before.epoch, before.past));
-        assert_eq!(read(path), [started, Durable::NewVoter { voter }]);
+        assert_eq!(read(path), [started, Durable::NewVoter { voter, former }]);
     }
 }

@@ -11,7 +11,9 @@ use crate::base::ids::Partition;
 use crate::base::time::{Mono, Span};
 
 use super::message::Item;
-use super::regime::{Configuration, Member, Regime, Report, base_of, core_of, on_older_disks};
+use super::regime::{
+    Configuration, Member, Regime, Report, Start, VoterId, base_of, core_of, on_older_disks,
+};
 use super::roster::NodeName;
 use super::standing::Voter;
 use super::{Desk, Strong};
@@ -42,6 +44,10 @@ pub struct Told {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Counted {
     pub voter: Voter,
+    /// Which voters its disk was before an operator made it another's: what those had is what it has.
+    pub formers: Vec<VoterId>,
+    /// The life of it that has answered.
+    pub start: Start,
     /// It votes for nothing, and what it tells of itself is of an older disk.
     pub amnesiac: bool,
     pub told: BTreeMap<Partition, Told>,
@@ -90,7 +96,9 @@ impl Strong {
         let round = self.census.last_round;
         let told = self.tell_all(self.config.name, asked.iter().map(|(&of, &r)| (of, r)), desk);
         let told = told.into_iter().map(|told| (told.of, told)).collect();
-        let mine = Counted { voter: self.me(), amnesiac: self.amnesiac, told };
+        let (voter, start, amnesiac) = (self.me(), self.start, self.amnesiac);
+        let formers = self.formers.clone();
+        let mine = Counted { voter, formers, start, amnesiac, told };
         let answers = BTreeMap::from([(self.config.name, mine)]);
         let poll = Poll { round, asked, answers, sent_at: desk.now };
         self.send_poll(&poll);
@@ -106,16 +114,25 @@ impl Strong {
         }
     }
 
-    /// Whether all have answered; asks again those that may not have heard it.
-    pub(super) fn tick_poll(&mut self, poll: &mut Poll, desk: &Desk<'_>) -> bool {
-        if self.rosters.nodes().iter().all(|name| poll.answers.contains_key(name)) {
-            return true;
+    /// Whether all have answered, in the lives in which they are now: what an earlier one has said may not hold any more.
+    pub(super) fn is_complete(&self, poll: &mut Poll) -> bool {
+        poll.answers.retain(|name, counted| {
+            let mine = *name == self.config.name;
+            let peer = self.peers.get(name);
+            mine || peer.is_some_and(|p| (p.voter, p.start) == (counted.voter.1, counted.start))
+        });
+        self.rosters.nodes().iter().all(|name| poll.answers.contains_key(name))
+    }
+
+    /// Asks again those that may not have heard it.
+    pub(super) fn tick_poll(&mut self, poll: &mut Poll, desk: &Desk<'_>) {
+        if self.is_complete(poll) {
+            return;
         }
         if desk.now.since(poll.sent_at) >= Span(2 * self.config.heartbeat_interval.0) {
             poll.sent_at = desk.now;
             self.send_poll(poll);
         }
-        false
     }
 
     /// Somebody asks what there is of partitions, and for promises: nodes that may not vote give them, too.
@@ -130,7 +147,8 @@ impl Strong {
             return;
         }
         let told = self.tell_all(from, asked.into_iter(), desk);
-        self.say(from, Item::Counted { round, amnesiac: self.amnesiac, told });
+        let (amnesiac, formers) = (self.amnesiac, self.formers.clone());
+        self.say(from, Item::Counted { round, amnesiac, formers, told });
     }
 
     fn tell_all(
@@ -161,7 +179,7 @@ impl Strong {
         &mut self,
         from: NodeName,
         round: u64,
-        amnesiac: bool,
+        (amnesiac, formers): (bool, Vec<VoterId>),
         told: Vec<Told>,
         desk: &mut Desk<'_>,
     ) {
@@ -172,7 +190,8 @@ impl Strong {
         }
         let forgot = self.known.get(&voter.1).is_some_and(|known| known.amnesiac);
         let told = told.into_iter().map(|told| (told.of, told)).collect();
-        let counted = Counted { voter, amnesiac: amnesiac || forgot, told };
+        let amnesiac = amnesiac || forgot;
+        let counted = Counted { voter, formers, start, amnesiac, told };
         let census = self.census.poll.as_mut();
         let revival = self.revival.as_mut().and_then(|revival| revival.poll_mut());
         let poll = census.into_iter().chain(revival).find(|poll| poll.round == round);
@@ -238,9 +257,11 @@ impl Strong {
     }
 
     fn advance_census(&mut self, desk: &mut Desk<'_>) {
-        let nodes = self.rosters.nodes();
-        let complete = |poll: &mut Poll| nodes.iter().all(|name| poll.answers.contains_key(name));
-        let Some(poll) = self.census.poll.take_if(complete) else { return };
+        let Some(mut poll) = self.census.poll.take() else { return };
+        if !self.is_complete(&mut poll) {
+            self.census.poll = Some(poll);
+            return;
+        }
         for &of in poll.asked.keys() {
             // (One that is served by now is told of.)
             if let Some(ground) = self.ground(of, &poll) {
@@ -311,7 +332,7 @@ impl Strong {
 }
 
 /// What a node has accepted, or knows to be chosen.
-fn configurations(report: &Report) -> impl Iterator<Item = &Configuration> {
+pub fn configurations(report: &Report) -> impl Iterator<Item = &Configuration> {
     let accepted = report
         .accepted
         .iter()
@@ -334,7 +355,8 @@ pub fn newest_copy(
     let committed = committed.max().unwrap_or_default();
     let rank = |(counted, report): &(&Counted, &Report)| {
         let named = |config: &&Configuration| {
-            config.member(counted.voter.0).is_some_and(|member| member.voter == counted.voter.1)
+            let disk = |v: VoterId| v == counted.voter.1 || counted.formers.contains(&v);
+            config.member(counted.voter.0).is_some_and(|member| disk(member.voter))
         };
         let last = report.log.history.last();
         let regimes = configurations(report).filter(named).map(|config| config.regime);

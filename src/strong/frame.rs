@@ -11,7 +11,7 @@ use super::roster::{NodeName, RackId};
 use super::tail::Place;
 
 /// Version of the frames and of what they mean: others are refused.
-pub const MESH_VERSION: u32 = 3;
+pub const MESH_VERSION: u32 = 4;
 
 /// The longest body: a whole copy of a partition has to fit.
 pub const FRAME_BYTES_MAX: usize = 1 << 30;

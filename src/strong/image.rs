@@ -13,7 +13,7 @@ use super::part::Part;
 use super::regime::{Configuration, Proposal, Regime, Start, VoterId};
 use super::standing::Standing;
 use super::tail::{Entry, History, KeyChange, Tail};
-use super::trust::{Known, Mark};
+use super::trust::{Known, Life, Mark};
 use super::{Copies, Strong};
 
 /// A piece of a snapshot.
@@ -29,6 +29,8 @@ pub enum Image {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NodeImage {
     mark: Mark,
+    lives: Vec<(Start, Life)>,
+    formers: Vec<VoterId>,
     amnesiac: bool,
     known: Vec<(VoterId, Mark, bool)>,
     /// The rosters in force, the oldest first.
@@ -76,10 +78,11 @@ impl Image {
 
 impl Strong {
     pub fn node_image(&self, always: bool) -> Image {
-        let (start, nonce, lost_at) = (self.start, self.nonce, self.lost_at);
         let known = self.known.iter().map(|(&voter, known)| (voter, known.mark, known.amnesiac));
         Image::Node(Box::new(NodeImage {
-            mark: Mark { start, nonce, lost_at, written: self.written },
+            mark: self.mark(),
+            lives: self.lives.iter().map(|(&start, &life)| (start, life)).collect(),
+            formers: self.formers.clone(),
             amnesiac: self.amnesiac,
             known: known.collect(),
             rosters: self.rosters.all().cloned().collect(),
@@ -117,9 +120,11 @@ impl Strong {
     ) -> Result<(), BadFrame> {
         match image {
             Image::Node(node) => {
-                let Mark { start, nonce, lost_at, written } = node.mark;
+                let Mark { start, nonce, lost_at, begun, written } = node.mark;
                 (self.start, self.nonce, self.lost_at) = (start, nonce, lost_at);
-                self.written = written;
+                (self.begun, self.written) = (begun, written);
+                self.lives = node.lives.into_iter().collect();
+                self.formers = node.formers;
                 self.amnesiac = node.amnesiac;
                 let known = node.known.into_iter();
                 self.known = known

@@ -72,6 +72,13 @@ impl Strong {
         }
     }
 
+    /// Who is to serve a partition that nobody is known to serve: the master of the newest configuration, if it is heard. It
+    /// may be about to.
+    pub fn next_master(&self, of: Partition, now: Mono) -> Option<NodeName> {
+        let master = self.at(of).chosen.master.filter(|name| *name != self.config.name)?;
+        self.peers.get(&master).is_some_and(|p| p.up && self.is_fresh(p, now)).then_some(master)
+    }
+
     /// The master and members of the newest configuration known to be chosen.
     pub fn chosen(&self, of: Partition) -> &Configuration {
         &self.at(of).chosen
@@ -151,7 +158,7 @@ impl Strong {
     pub fn told(&self, of: Partition) -> String {
         let part = self.at(of);
         format!(
-            "\n  {:?} {:?}, votes {:?}: promised {:?} to {:?}, chosen {:?}, accepted {:?}, intact {:?}, {:?} committed {}, \
+            "\n  {:?} {:?}, votes {:?}: promised {:?} to {:?}, chosen {:?} of {:?}, accepted {:?}, intact {:?}, {:?} committed {}, \
              serving {:?}, reign {:?}, bid {:?}, vacant {:?}, busy {}, heard {:?}, under {:?}, rosters {:?}",
             self.config.name,
             self.start,
@@ -159,6 +166,7 @@ impl Strong {
             part.promised,
             part.promised_to,
             part.chosen.regime,
+            part.chosen.isr.iter().map(|m| (m.name, m.start)).collect::<Vec<_>>(),
             part.accepted.iter().map(|p| p.config.regime).collect::<Vec<_>>(),
             part.intact,
             part.tail.last(),

@@ -9,20 +9,18 @@ use bytes::{Buf, BytesMut};
 use crate::base::fact::LogLevel;
 use crate::base::ids::{ConnId, DialId};
 use crate::base::io::{Effect, Effects, HostPort};
-use crate::base::time::{Mono, Span};
+use crate::base::time::Mono;
 
 use super::frame::{Frame, Hello, MESH_VERSION, Request, put_items};
 use super::message::Sent;
-use super::regime::Start;
+use super::regime::{Start, VoterId};
 use super::roster::{NodeName, RackId};
+use super::target::{Attempt, Target};
 use super::{Copies, Desk, Strong};
 
 /// Dials of the mesh are counted from here.
 const DIALS_FROM: u64 = 1 << 40;
 const ANSWER_BYTES_MAX: usize = 4096;
-/// The longest pause between attempts to connect.
-const BACKOFF_MAX: Span = Span::from_ms(1000);
-
 /// What the mesh is told at its start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MeshConfig {
@@ -42,25 +40,6 @@ pub struct Contact {
     pub host: String,
     pub port: u16,
     pub rack: RackId,
-}
-
-/// A place to dial.
-#[derive(Debug)]
-struct Target {
-    /// Who answered there, once somebody has.
-    name: Option<NodeName>,
-    seed: bool,
-    state: Attempt,
-    backoff: Span,
-    /// What was wrong was said.
-    said: bool,
-}
-
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Attempt {
-    Waiting { until: Mono },
-    Dialing { dial: DialId, until: Mono },
-    Connected { conn: ConnId },
 }
 
 /// A connection.
@@ -125,13 +104,7 @@ impl Mesh {
     pub fn new(strong: Strong, config: MeshConfig, now: Mono) -> Mesh {
         let mut targets = BTreeMap::new();
         for seed in &config.seeds {
-            let target = Target {
-                name: None,
-                seed: true,
-                state: Attempt::Waiting { until: now },
-                backoff: strong.config.heartbeat_interval,
-                said: false,
-            };
+            let target = Target::seed(now, strong.config.heartbeat_interval);
             targets.insert(seed.clone(), target);
         }
         Mesh {
@@ -348,13 +321,16 @@ impl Mesh {
         }
         // The one with the smaller name dials; the other has only shown where it is.
         let stays = if dialed.is_some() { me < hello.name } else { hello.name < me };
+        let name = hello.name;
         if !stays {
             if dialed.is_some() {
+                self.strong.on_shown(name, env.now);
                 self.close(conn, env);
+            } else {
+                self.dial_at_once(name, (hello.voter, hello.start), env);
             }
             return;
         }
-        let name = hello.name;
         let (start, number) = match self.links.get(&conn) {
             Some(link) if link.dialed.is_some() => (self.strong.start, link.number),
             Some(_) | None => (hello.start, hello.number),
@@ -384,10 +360,27 @@ impl Mesh {
         let to = HostPort { host: contact.host.clone(), port: contact.port };
         let known = self.targets.values().any(|target| target.name == Some(name));
         if !known {
-            let backoff = self.strong.config.heartbeat_interval;
-            let state = Attempt::Waiting { until: now };
-            let target = Target { name: Some(name), seed: false, state, backoff, said: false };
+            let target = Target::of(name, now, self.strong.config.heartbeat_interval);
             self.targets.entry(to).or_insert(target);
+        }
+    }
+
+    /// A node that this one is to dial has shown itself: it waits for that, and what is left of a link with an earlier life of
+    /// its, or a long pause between attempts, does not keep it waiting.
+    fn dial_at_once(&mut self, name: NodeName, life: (VoterId, Start), env: &mut Env<'_>) {
+        let up = Stage::Up { name };
+        let earlier = self.links.iter().find(|(_, link)| link.stage == up).map(|(&conn, _)| conn);
+        if let Some(earlier) = earlier {
+            if self.strong.is_linked_since(name, life) {
+                return;
+            }
+            env.out.facts.sometimes("a link with an earlier life of a node was closed");
+            env.out.push(Effect::Abort { conn: earlier });
+            self.on_closed(earlier, env.now);
+        }
+        let backoff = self.strong.config.heartbeat_interval;
+        for target in self.targets.values_mut().filter(|target| target.name == Some(name)) {
+            target.hurry(env.now, backoff);
         }
     }
 
@@ -573,17 +566,6 @@ impl Mesh {
         all.push((self.strong.config.name, self.config.rack));
         all.sort_unstable();
         all
-    }
-}
-
-impl Target {
-    fn wait(&mut self, now: Mono) {
-        self.state = Attempt::Waiting { until: now + self.backoff };
-        // A seed that is met again and again is asked less often; so is one that does not answer.
-        self.backoff = Span((self.backoff.0 * 2).min(BACKOFF_MAX.0));
-        if self.seed && self.name.is_some() {
-            self.backoff = BACKOFF_MAX;
-        }
     }
 }
 

@@ -190,9 +190,11 @@ pub enum Item {
         round: u64,
         asked: Vec<(Partition, Regime)>,
     },
+    /// `formers`: which voters the disk was before.
     Counted {
         round: u64,
         amnesiac: bool,
+        formers: Vec<VoterId>,
         told: Vec<Told>,
     },
     /// Promise this ballot, or accept this as the decision of its version: asked of all nodes, those too that may not vote.
@@ -305,6 +307,7 @@ pub enum Durable {
     /// it counts as intact.
     NewVoter {
         voter: VoterId,
+        former: VoterId,
     },
 }
 

@@ -27,6 +27,7 @@ mod round;
 pub mod standing;
 pub mod succession;
 pub mod tail;
+mod target;
 #[cfg(test)]
 mod tests;
 pub mod trust;
@@ -50,7 +51,7 @@ use self::revive::Revival;
 use self::round::Round;
 use self::standing::{Rosters, Standing, Under, Voter};
 use self::tail::{Entry, KeyChange, KeyState, Place, Tail};
-use self::trust::{Known, Written};
+use self::trust::{Known, Life, Written};
 use self::view::Peer;
 
 pub use self::census::Fate;
@@ -135,7 +136,13 @@ pub struct Strong {
     nonce: u64,
     /// The last start after which the end of what had been written was missing.
     lost_at: Start,
+    /// How much was written down before this start.
+    begun: Written,
     written: Written,
+    /// The lives before this one on the same disk.
+    lives: BTreeMap<Start, Life>,
+    /// The voters that the disk was before it was made another's.
+    formers: Vec<VoterId>,
     /// What other voters' disks have shown.
     known: BTreeMap<VoterId, Known>,
     /// Up to which record a snapshot has shown each partition; empty without one.
@@ -145,6 +152,8 @@ pub struct Strong {
     /// That it is not was compared with all who can be reached, or until then.
     compared: bool,
     compare_until: Mono,
+    /// Nodes that have answered since the start and had still to dial this one.
+    shown: BTreeSet<NodeName>,
     rosters: Rosters,
     /// What is to become of the next.
     council: Council,
@@ -195,12 +204,16 @@ impl Strong {
             start: Start(0),
             nonce: 0,
             lost_at: Start(0),
+            begun: Written::default(),
             written: Written::default(),
+            lives: BTreeMap::new(),
+            formers: Vec::new(),
             known: BTreeMap::new(),
             covered: Vec::new(),
             amnesiac: false,
             compared: false,
             compare_until: Mono(0),
+            shown: BTreeSet::new(),
             rosters,
             council: Council::default(),
             proposed: None,
@@ -240,7 +253,9 @@ impl Strong {
             return;
         }
         match record {
-            Durable::Start { start, nonce, lost, .. } => self.on_start(start, nonce, lost),
+            Durable::Start { start, nonce, lost, written, .. } => {
+                self.on_start(start, nonce, lost, written);
+            }
             Durable::Stopped => {}
             Durable::Amnesiac => self.on_amnesiac(),
             Durable::Seen { voter, mark, amnesiac } => {
@@ -301,7 +316,7 @@ impl Strong {
                 part.intact = None;
                 copies.clear(of);
             }
-            Durable::NewVoter { voter } => self.on_new_voter(voter),
+            Durable::NewVoter { voter, former } => self.on_new_voter(voter, former),
         }
     }
 
@@ -310,10 +325,10 @@ impl Strong {
     pub fn begin(&mut self, lost: bool, always: bool, now: Mono) {
         let start = Start(self.start.0 + 1);
         let nonce = self.rng.next_u64();
-        self.on_start(start, nonce, lost);
+        let written = self.written;
+        self.on_start(start, nonce, lost, written);
         self.prune_rosters();
         self.unsynced = always.then(VecDeque::new);
-        let written = self.written;
         self.write_down(Durable::Start { start, nonce, lost, always, written });
         self.compare_until = now + self.config.heartbeat_timeout;
         self.next_beat = now;
@@ -321,9 +336,14 @@ impl Strong {
         self.look_at_all();
     }
 
-    fn on_start(&mut self, start: Start, nonce: u64, lost: bool) {
+    /// `written`: how much stood on the disk.
+    fn on_start(&mut self, start: Start, nonce: u64, lost: bool, written: Written) {
+        if self.start > Start(0) {
+            self.lives.insert(self.start, Life { nonce: self.nonce, end: written });
+        }
         self.start = start;
         self.nonce = nonce;
+        self.begun = written;
         if lost {
             self.lost_at = start;
         }

@@ -14,7 +14,7 @@ use crate::base::ids::Partition;
 use crate::base::time::{Mono, Span};
 
 use super::admission::Admission;
-use super::census::{Fate, Ground, Poll, newest_copy};
+use super::census::{Fate, Ground, Poll, configurations, newest_copy};
 use super::message::{Durable, Item};
 use super::part::{Bid, Phase};
 use super::regime::{Configuration, Member, Proposal, Regime};
@@ -304,23 +304,28 @@ impl Strong {
         }
     }
 
-    fn complete(&self, poll: &Poll) -> Option<Poll> {
-        let all = self.rosters.nodes().iter().all(|name| poll.answers.contains_key(name));
-        all.then(|| poll.clone())
+    fn complete(&self, poll: &mut Poll) -> Option<Poll> {
+        self.is_complete(poll).then(|| poll.clone())
     }
 
     /// Step 2, if there are new data directories, or step 3.
     fn on_all_counted(&mut self, poll: &Poll, again: bool, desk: &mut Desk<'_>) -> Step {
         let closed = |ground: &Ground| ground.fate != Fate::Opens;
-        let (mut grounds, mut unknown) = (BTreeMap::new(), false);
+        let (mut grounds, mut unknown) = (BTreeMap::new(), Vec::new());
         for &of in poll.asked.keys().filter(|&&of| self.master(of, desk.now).is_none()) {
             match self.ground(of, poll) {
                 Some(ground) => grounds.extend(closed(&ground).then_some((of, ground))),
-                None => unknown = true,
+                None => unknown.push(of),
             }
         }
         if grounds.is_empty() {
-            return Step::Over(if unknown { Err(ReviveError::NotCounted) } else { Ok(()) });
+            let silent = silent_members(&unknown, poll);
+            let why = match (unknown.is_empty(), silent.is_empty()) {
+                (true, _) => return Step::Over(Ok(())),
+                (false, true) => ReviveError::NotCounted,
+                (false, false) => ReviveError::Missing(silent),
+            };
+            return Step::Over(Err(why));
         }
         let amnesiac = |name: NodeName| poll.answers.get(&name).is_some_and(|a| a.amnesiac);
         let admits = self.readmission(&amnesiac);
@@ -549,4 +554,14 @@ impl Strong {
             revival.step = self.begin_count(again, desk);
         }
     }
+}
+
+/// Members of configurations of these partitions that have told nothing.
+fn silent_members(parts: &[Partition], poll: &Poll) -> Vec<NodeName> {
+    let told = |of| poll.answers.values().filter_map(move |counted| counted.told.get(&of));
+    let reports = parts.iter().flat_map(|&of| told(of)).map(|told| &told.report);
+    let named = reports.flat_map(configurations).flat_map(|config| &config.isr);
+    let silent: BTreeSet<NodeName> =
+        named.map(|member| member.name).filter(|name| !poll.answers.contains_key(name)).collect();
+    silent.into_iter().collect()
 }

@@ -8,13 +8,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::mutant::StrongMutant;
+use crate::base::mutant::{Mutants, StrongMutant};
 use crate::base::time::Mono;
 
 use super::message::{Durable, Item};
 use super::regime::{Member, Start, VoterId};
 use super::roster::NodeName;
 use super::standing::Voter;
+use super::view::Peer;
 use super::{Desk, Strong};
 
 /// How much a voter has written down.
@@ -26,6 +27,13 @@ pub struct Written {
     pub records: u64,
 }
 
+impl Written {
+    /// Whether something is missing of what stood there before; `loses`: other records than votes may be.
+    fn lacks(&self, before: &Written, loses: bool) -> bool {
+        self.votes < before.votes || (self.records < before.records && !loses)
+    }
+}
+
 /// Where a voter's disk stands.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Mark {
@@ -34,7 +42,17 @@ pub struct Mark {
     pub nonce: u64,
     /// The last start that has lost the end of what was written; 0 if none has.
     pub lost_at: Start,
+    /// How much stood there at this start, which itself is written down, too.
+    pub begun: Written,
     pub written: Written,
+}
+
+/// What is left of an earlier life on the same disk.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Life {
+    pub nonce: u64,
+    /// How much stood on the disk when the next life began.
+    pub end: Written,
 }
 
 /// What is known of a voter.
@@ -45,13 +63,15 @@ pub struct Known {
 }
 
 impl Mark {
-    /// Whether a voter that has shown `before` cannot show this on the same disk.
-    pub fn is_older_than(&self, before: &Mark) -> bool {
-        let loses = self.lost_at > before.start;
+    /// Whether a voter that has shown `before` cannot show this on the same disk. What a later life has written down itself
+    /// does not count.
+    pub fn is_older_than(&self, before: &Mark, mutants: Mutants) -> bool {
+        let counts = mutants.has_strong(StrongMutant::StartHidesLoss);
+        let same = self.start == before.start;
+        let stands = if same || counts { self.written } else { self.begun };
         self.start < before.start
-            || (self.start == before.start && self.nonce != before.nonce)
-            || self.written.votes < before.written.votes
-            || (self.written.records < before.written.records && !loses)
+            || (same && self.nonce != before.nonce)
+            || stands.lacks(&before.written, self.lost_at > before.start)
     }
 }
 
@@ -110,9 +130,23 @@ impl Strong {
         }
     }
 
+    /// A node has answered that is to dial this one: it can be reached, and is compared with once it has.
+    pub(super) fn on_shown(&mut self, name: NodeName, now: Mono) {
+        let waits = !self.compared && !self.peers.get(&name).is_some_and(|peer| peer.compared);
+        if waits && self.shown.insert(name) {
+            self.compare_until = self.compare_until.max(now + self.config.heartbeat_timeout);
+        }
+    }
+
+    /// Whether the link with a node is with this life of a voter, or with a later one of the same.
+    pub(super) fn is_linked_since(&self, name: NodeName, life: (VoterId, Start)) -> bool {
+        let later = |peer: &Peer| peer.up && peer.voter == life.0 && peer.start >= life.1;
+        self.peers.get(&name).is_some_and(later)
+    }
+
     pub(super) fn mark(&self) -> Mark {
         let (start, nonce, lost_at) = (self.start, self.nonce, self.lost_at);
-        Mark { start, nonce, lost_at, written: self.written }
+        Mark { start, nonce, lost_at, begun: self.begun, written: self.written }
     }
 
     /// The first things over a link.
@@ -168,7 +202,7 @@ impl Strong {
             return self.say(from, Item::Forgot { voter });
         }
         let trusts = self.has(StrongMutant::OlderDiskTrusted);
-        if mark.is_older_than(&known.mark) && !trusts {
+        if mark.is_older_than(&known.mark, self.config.mutants) && !trusts {
             return self.find_amnesiac(from, desk);
         }
         let before = known.mark;
@@ -196,6 +230,21 @@ impl Strong {
         !known.amnesiac
     }
 
+    /// Whether this disk lacks something of what its voter has shown before. Here each life's end is known, and not only
+    /// the last one's, as a peer sees it.
+    fn is_older_than(&self, before: &Mark) -> bool {
+        let counts = self.has(StrongMutant::StartHidesLoss);
+        if before.start >= self.start || counts {
+            return self.mark().is_older_than(before, self.config.mutants);
+        }
+        let lacks = |life: &Life| {
+            life.nonce != before.nonce
+                || life.end.lacks(&before.written, self.lost_at > before.start)
+        };
+        // (A life that this disk has not had was another disk's.)
+        self.lives.get(&before.start).is_none_or(lacks)
+    }
+
     /// What a peer remembers of this node's disk.
     pub(super) fn on_remembered(
         &mut self,
@@ -205,7 +254,7 @@ impl Strong {
     ) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         peer.compared = true;
-        let older = remembered.is_some_and(|before| self.mark().is_older_than(&before));
+        let older = remembered.is_some_and(|before| self.is_older_than(&before));
         if older && !self.has(StrongMutant::OlderDiskTrusted) {
             self.become_amnesiac(desk);
         }
@@ -263,8 +312,9 @@ impl Strong {
     }
 
     /// Another voter has this disk: it has promised nothing that it could have forgotten, and its copies may lack some.
-    pub(super) fn on_new_voter(&mut self, voter: VoterId) {
+    pub(super) fn on_new_voter(&mut self, voter: VoterId, former: VoterId) {
         self.amnesiac &= voter != self.voter;
+        self.formers.push(former);
         for part in &mut self.parts {
             part.intact = None;
         }

@@ -187,8 +187,8 @@ impl Strong {
                 }
             }
             Item::Census { round, asked } => self.on_census(from, round, asked, desk),
-            Item::Counted { round, amnesiac, told } => {
-                self.on_counted(from, round, amnesiac, told, desk);
+            Item::Counted { round, amnesiac, formers, told } => {
+                self.on_counted(from, round, (amnesiac, formers), told, desk);
             }
             Item::Admit { version, ballot, standing } => {
                 self.on_admit(from, version, ballot, standing, desk.now);

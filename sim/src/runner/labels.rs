@@ -3,7 +3,7 @@
 use crate::plan::Profile;
 
 /// Every label in the library and in what drives it here, sorted; a test compares this list with the sources.
-pub const KNOWN: [&str; 96] = [
+pub const KNOWN: [&str; 97] = [
     "WAIT had to wait",
     "WAIT had to wait in a strong cluster",
     "a barrier was met during a resync",
@@ -27,6 +27,7 @@ pub const KNOWN: [&str; 96] = [
     "a link to a node that knew no horizon was closed",
     "a link was given up for its silence",
     "a link was lost with a command passed on over it",
+    "a link with an earlier life of a node was closed",
     "a live unit was met during a resync",
     "a log was damaged before its end",
     "a master that hears no quorum stopped",
@@ -114,7 +115,7 @@ const OF_LOGS: [&str; 7] = [
 ];
 
 /// Paths of strong mode.
-const OF_STRONG: [&str; 28] = [
+const OF_STRONG: [&str; 29] = [
     "WAIT had to wait in a strong cluster",
     "a bid was refused",
     "a candidate was outside the core",
@@ -125,6 +126,7 @@ const OF_STRONG: [&str; 28] = [
     "a frozen copy was dropped",
     "a later roster came into force",
     "a link was lost with a command passed on over it",
+    "a link with an earlier life of a node was closed",
     "a master that hears no quorum stopped",
     "a node has found that its disk is an older one",
     "a partition was found dead",

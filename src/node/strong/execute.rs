@@ -11,7 +11,7 @@ use crate::base::unit::Unit;
 use crate::command::{Command, Flags, Handler, SessionCommand};
 use crate::store::txn::Txn;
 use crate::strong::tail::{KeyChange, KeyState, Place};
-use crate::strong::{NodeName, Route};
+use crate::strong::{NodeName, Reason, Route};
 use crate::wire::resp::Args;
 
 use super::super::dispatch::{Turn, run_data};
@@ -98,7 +98,15 @@ impl Turn<'_> {
         let queues = self.session.transaction().is_some();
         let Some(strong) = self.server.strong.as_deref_mut() else { return Way::Anywhere };
         let of = strong.partition(Partition(slot / SLOTS_EACH));
-        let route = strong.mesh.strong.route(of, now);
+        let proxies = self.server.config.strong.redirect == Redirect::Proxy;
+        let route = match strong.mesh.strong.route(of, now) {
+            // (One that a command is passed on to has to serve; to a client it is of use to ask there.)
+            Route::Down(Reason::NoMaster) if !proxies => {
+                let next = strong.mesh.strong.next_master(of, now);
+                next.map_or(Route::Down(Reason::NoMaster), Route::Moved)
+            }
+            route @ (Route::Here | Route::Wait | Route::Moved(_) | Route::Down(_)) => route,
+        };
         let may_be_old = !writes && self.session.cluster.reads_copies && route != Route::Here;
         if may_be_old && strong.mesh.strong.is_in_sync(of) {
             self.session.parked_since = None;
@@ -112,7 +120,6 @@ impl Turn<'_> {
             self.wait_for_passed();
             return Way::Done;
         }
-        let proxies = self.server.config.strong.redirect == Redirect::Proxy;
         match route {
             Route::Here => {
                 self.session.parked_since = None;

@@ -6,6 +6,7 @@ mod history;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod revive;
+mod rules;
 mod scenarios;
 mod world;
 

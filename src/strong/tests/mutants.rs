@@ -33,9 +33,9 @@ const SEEDS: [(StrongMutant, u64); 17] = [
 /// So many seeds are looked at in place of one that does not find its fault any more; more with `STRONG_SEARCHED=…`.
 const SEARCHED: u64 = 1000;
 
-/// Tests of their own have the first ones; campaigns find the next ones, of which the last are nodes' around the protocol.
-/// The last four nothing has found so far.
-const SCENARIOS: [StrongMutant; 16] = [
+/// Tests of their own have the first ones and the last five; campaigns find the others, of which some are nodes' around the
+/// protocol.
+const SCENARIOS: [StrongMutant; 17] = [
     StrongMutant::LowerRegimeHeard,
     StrongMutant::PassOverCountsNewer,
     StrongMutant::OnlyNewestAccepted,
@@ -50,6 +50,7 @@ const SCENARIOS: [StrongMutant; 16] = [
     StrongMutant::ExpiredByReplica,
     StrongMutant::OwnEntriesIgnored,
     StrongMutant::RoundMarksIgnored,
+    StrongMutant::StartHidesLoss,
     StrongMutant::ReplacedCounted,
     StrongMutant::CouncilOfNew,
 ];

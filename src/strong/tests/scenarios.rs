@@ -51,7 +51,13 @@ fn with(strong: &mut Strong, call: impl FnOnce(&mut Strong, &mut Desk<'_>)) {
 
 /// A link to a node is up, and the disks are compared.
 fn link(strong: &mut Strong, to: usize, its: VoterId) {
-    let mark = Mark { start: Start(1), nonce: 7, lost_at: Start(0), written: Written::default() };
+    let mark = Mark {
+        start: Start(1),
+        nonce: 7,
+        lost_at: Start(0),
+        begun: Written::default(),
+        written: Written::default(),
+    };
     with(strong, |strong, desk| {
         strong.on_peer_up(name(to), its, Start(1), desk);
         let items = vec![Item::Remembered { mark: None }, Item::Mark { mark }];
@@ -107,7 +113,8 @@ fn wiped_disk_of_the_same_start_is_no_member() {
 fn disk_that_is_older_than_its_peers_remember_votes_for_nothing() {
     let mut strong = node(0);
     let written = Written { votes: 1000, records: 1000 };
-    let mark = Mark { start: Start(1), nonce: 7, lost_at: Start(0), written };
+    let begun = Written::default();
+    let mark = Mark { start: Start(1), nonce: 7, lost_at: Start(0), begun, written };
     link(&mut strong, 1, voter(1));
     with(&mut strong, |strong, desk| {
         strong.on_items(name(1), vec![Item::Remembered { mark: Some(mark) }], desk);
