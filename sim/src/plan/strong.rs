@@ -1,5 +1,6 @@
 //! Plans of strong clusters: a roster, partitions, clients that know the cluster protocol, faults.
 
+use quorate::base::ids::PARTITION_COUNT;
 use serde::{Deserialize, Serialize};
 
 use super::ambush::{self, Ambush};
@@ -11,6 +12,9 @@ use super::{
 
 /// Load and faults begin so late, ms: the cluster stands by then.
 pub const BEGIN_MS: u64 = 3000;
+
+/// One seed in so many has all partitions; the others have few, in which more happens.
+const EACH_WITH_ALL_PARTITIONS: u64 = 200;
 
 /// What a plan of a strong cluster has beside all others.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -93,7 +97,9 @@ pub(super) fn generate(seed: u64) -> Plan {
     let copies = draw.between(1, 4).min(u64::from(count)) as u8;
     let racks_count = draw.between(1, 3);
     let racks: Vec<u16> = (0..count).map(|n| 1 + n % racks_count as u16).collect();
-    let partitions = draw.pick(&[1, 2, 4, 8, 8, 16, 64]);
+    let few = draw.pick(&[1, 2, 4, 8, 8, 16, 64]);
+    let all = Draw::new(seed, "strong partitions").below(EACH_WITH_ALL_PARTITIONS) == 0;
+    let partitions = if all { PARTITION_COUNT } else { few };
     let interval_ms = draw.pick(&[20, 50, 150]);
     let timeout_intervals = draw.pick(&[5, 10, 10]);
     let log = draw.pick(&[LogPlan::Always, LogPlan::Always, LogPlan::EverySec]);

@@ -100,11 +100,12 @@ impl Turn<'_> {
         let of = strong.partition(Partition(slot / SLOTS_EACH));
         let proxies = self.server.config.strong.redirect == Redirect::Proxy;
         let route = match strong.mesh.strong.route(of, now) {
-            // (One that a command is passed on to has to serve; to a client it is of use to ask there.)
-            Route::Down(Reason::NoMaster) if !proxies => {
-                let next = strong.mesh.strong.next_master(of, now);
-                next.map_or(Route::Down(Reason::NoMaster), Route::Moved)
-            }
+            // It may be about to be served. (A command is passed on to who serves only; a client may wait there.)
+            Route::Down(Reason::NoMaster) => match strong.mesh.strong.next_master(of, now) {
+                Some(_) if proxies => Route::Wait,
+                Some(next) => Route::Moved(next),
+                None => Route::Down(Reason::NoMaster),
+            },
             route @ (Route::Here | Route::Wait | Route::Moved(_) | Route::Down(_)) => route,
         };
         let may_be_old = !writes && self.session.cluster.reads_copies && route != Route::Here;
@@ -127,8 +128,9 @@ impl Turn<'_> {
             }
             Route::Wait => {
                 let since = *self.session.parked_since.get_or_insert(now);
-                if now.since(since) < Span(strong.mesh.strong.write_timeout().0 / 2) {
-                    strong.park(self.session.conn);
+                let until = since + Span(strong.mesh.strong.write_timeout().0 / 2);
+                if now < until {
+                    strong.park(self.session.conn, until);
                     self.postpone();
                     return Way::Done;
                 }

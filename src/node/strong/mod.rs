@@ -55,6 +55,8 @@ pub struct StrongNode {
     next_ticket: u64,
     /// Sessions whose next command waits for a change of regime.
     parked: BTreeSet<ConnId>,
+    /// The first of them has waited long enough then.
+    parked_until: Option<Mono>,
     /// Commands that other nodes have, by number.
     passed: BTreeMap<u64, Passed>,
     next_passed: u64,
@@ -141,6 +143,7 @@ impl StrongNode {
             pending: BTreeMap::new(),
             next_ticket: 1,
             parked: BTreeSet::new(),
+            parked_until: None,
             passed: BTreeMap::new(),
             // (No answer to an earlier life is taken for one to this.)
             next_passed: Rng::fork(seed, "passed").next_u64() >> 1,
@@ -173,8 +176,9 @@ impl StrongNode {
         ticket
     }
 
-    fn park(&mut self, conn: ConnId) {
+    fn park(&mut self, conn: ConnId, until: Mono) {
         self.parked.insert(conn);
+        self.parked_until = Some(self.parked_until.map_or(until, |first| first.min(until)));
     }
 
     /// The session is gone: nobody waits for its replies.
@@ -376,7 +380,7 @@ impl Node {
         }
         // What comes of outcomes, an answer to another node or the rest of a FLUSHALL, leaves with the same batch.
         while self.flush_strong_once(now, out) {}
-        self.unpark(out);
+        self.unpark(now.mono, out);
         self.wake_waiting(now, out);
     }
 
@@ -483,12 +487,14 @@ impl Node {
         }
     }
 
-    /// Sessions whose command waited for a change of regime try again.
-    fn unpark(&mut self, out: &mut Effects) {
+    /// Sessions whose command waited for a change of regime try again; one that has waited too long is told so then.
+    fn unpark(&mut self, now: Mono, out: &mut Effects) {
         let Some(strong) = self.server.strong.as_deref_mut() else { return };
-        if strong.parked.is_empty() || !strong.mesh.strong.take_news() {
+        let is_over = strong.parked_until.is_some_and(|until| until <= now);
+        if strong.parked.is_empty() || !(strong.mesh.strong.take_news() || is_over) {
             return;
         }
+        strong.parked_until = None;
         for conn in core::mem::take(&mut strong.parked) {
             if let Some(session) = self.sessions.get_mut(conn) {
                 session.is_postponed = false;
