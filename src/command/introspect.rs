@@ -98,6 +98,37 @@ pub(super) fn getkeys(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
     }
 }
 
+/// FUNCTION FLUSH [ASYNC|SYNC]: no library can be loaded.
+pub(super) fn function_flush(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
+    let known =
+        |word: &[u8]| word.eq_ignore_ascii_case(b"ASYNC") || word.eq_ignore_ascii_case(b"SYNC");
+    match args.len() {
+        2 => ctx.reply.ok(),
+        3 if known(args.get(2)) => ctx.reply.ok(),
+        _ => ctx.reply.error("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"),
+    }
+}
+
+/// FUNCTION LIST [LIBRARYNAME pattern] [WITHCODE]: no library can be loaded.
+pub(super) fn function_list(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
+    let mut at = 2;
+    while at < args.len() {
+        let word = args.get(at);
+        if word.eq_ignore_ascii_case(b"WITHCODE") {
+            at += 1;
+        } else if word.eq_ignore_ascii_case(b"LIBRARYNAME") {
+            if at + 1 == args.len() {
+                return ctx.reply.error("ERR library name argument was not given");
+            }
+            at += 2;
+        } else {
+            let word = String::from_utf8_lossy(word);
+            return ctx.reply.error(&format!("ERR Unknown argument {word}"));
+        }
+    }
+    ctx.reply.array(0);
+}
+
 /// HELP of the container whose subcommand is called.
 pub(super) fn help(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) {
     let (name, _) = ctx.command.name.split_once('|').unwrap_or((ctx.command.name, ""));

@@ -124,6 +124,7 @@ pub enum Group {
     Server,
     Transactions,
     Cluster,
+    Scripting,
 }
 
 /// One argument as the documentation describes it.
@@ -257,6 +258,7 @@ impl Group {
             Group::Server => "server",
             Group::Transactions => "transactions",
             Group::Cluster => "cluster",
+            Group::Scripting => "scripting",
         }
     }
 }

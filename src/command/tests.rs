@@ -103,6 +103,11 @@ fn what_command_tells_is_one_well_formed_reply() {
             "COMMAND HELP",
             "CLIENT HELP",
             "CONFIG HELP",
+            "FUNCTION HELP",
+            "FUNCTION FLUSH SYNC",
+            "FUNCTION FLUSH NOW",
+            "FUNCTION LIST LIBRARYNAME x WITHCODE",
+            "FUNCTION LIST ALL",
             "QUORATE HELP",
         ] {
             let reply = bench.run(words);

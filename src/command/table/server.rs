@@ -79,6 +79,12 @@ pub(super) const COMMANDS: &[Command] = &[
         .of(Categories::ADMIN.or(Categories::DANGEROUS))
         .tips(&["nondeterministic_output"])
         .docs(Group::Server, "1.0.0", "O(1)", "When the latest dump was written, in seconds"),
+    Command::data("function", -2, Flags::NONE, container).subcommands(FUNCTION).docs(
+        Group::Scripting,
+        "7.0.0",
+        "",
+        "Commands about libraries of functions, of which there are none",
+    ),
     Command::data("quorate", -2, Flags::NONE, container).subcommands(QUORATE).docs(
         Group::Server,
         "0.1.0",
@@ -111,6 +117,31 @@ const CONFIG: &[Command] = &[
         .docs(Group::Server, "2.0.0", "O(N), N directives", "Gives directives new values")
         .args(&[Arg::block("parameter_value", &[Arg::string("parameter"), Arg::string("value")])
             .multiple()]),
+];
+
+/// No library can be loaded: what tells of them, or removes all, does so truly.
+const FUNCTION: &[Command] = &[
+    Command::data("function|flush", -2, Flags::NOSCRIPT, introspect::function_flush)
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .docs(Group::Scripting, "7.0.0", "O(1)", "Removes all libraries")
+        .args(&[Arg::one_of(
+            "flush_type",
+            &[Arg::token("async", "ASYNC"), Arg::token("sync", "SYNC")],
+        )
+        .optional()]),
+    Command::data("function|help", 2, EVER, introspect::help).docs(
+        Group::Scripting,
+        "7.0.0",
+        "O(1)",
+        "The subcommands and what they do",
+    ),
+    Command::data("function|list", -2, Flags::NOSCRIPT, introspect::function_list)
+        .tips(&["nondeterministic_output_order"])
+        .docs(Group::Scripting, "7.0.0", "O(1)", "All libraries: none")
+        .args(&[
+            Arg::string("library-name-pattern").after("LIBRARYNAME").optional(),
+            Arg::token("withcode", "WITHCODE").optional(),
+        ]),
 ];
 
 const QUORATE: &[Command] = &[
