@@ -7,6 +7,7 @@ mod expire;
 pub mod glob;
 mod introspect;
 mod keyspace;
+mod memory;
 mod serialized;
 pub mod spec;
 mod strings;

@@ -104,6 +104,7 @@ fn what_command_tells_is_one_well_formed_reply() {
             "CLIENT HELP",
             "CONFIG HELP",
             "FUNCTION HELP",
+            "MEMORY HELP",
             "FUNCTION FLUSH SYNC",
             "FUNCTION FLUSH NOW",
             "FUNCTION LIST LIBRARYNAME x WITHCODE",

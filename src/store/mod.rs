@@ -275,6 +275,17 @@ impl Store {
         }
     }
 
+    /// What the allocator has given for a key and its cells, with its place in the table. `None` if there is no such key.
+    pub fn used_bytes(&self, db: DbIndex, key: &[u8], clock: UnixMs) -> Option<usize> {
+        if !self.exists(db, key, clock) {
+            return None;
+        }
+        let place = Place::of(db, key, &self.hasher);
+        let table = self.db(place.db)?.table(place.partition);
+        let entry = table.get(table.find(place.hash, key)?)?;
+        Some(entry.used_bytes() + size_of::<Option<entry::Entry>>())
+    }
+
     /// Number of databases, those included that only a peer has.
     pub(super) fn databases(&self) -> u16 {
         let held = u16::try_from(self.dbs.len()).unwrap_or(u16::MAX);

@@ -112,6 +112,11 @@ impl<'a> Txn<'a> {
         self.store.exists(db, key, self.sight)
     }
 
+    /// See [`Store::used_bytes`].
+    pub fn used_bytes(&self, db: DbIndex, key: &[u8]) -> Option<usize> {
+        self.store.used_bytes(db, key, self.sight)
+    }
+
     pub fn ttl(&self, db: DbIndex, key: &[u8]) -> Ttl {
         self.store.ttl(db, key, self.sight)
     }

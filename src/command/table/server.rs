@@ -1,7 +1,7 @@
 //! Commands about the server: configuration, figures, replication.
 
-use crate::command::introspect;
 use crate::command::spec::{Arg, Categories, Command, Flags, Group, SessionCommand};
+use crate::command::{introspect, memory};
 
 use super::container;
 
@@ -79,6 +79,12 @@ pub(super) const COMMANDS: &[Command] = &[
         .of(Categories::ADMIN.or(Categories::DANGEROUS))
         .tips(&["nondeterministic_output"])
         .docs(Group::Server, "1.0.0", "O(1)", "When the latest dump was written, in seconds"),
+    Command::data("memory", -2, Flags::NONE, container).subcommands(MEMORY).docs(
+        Group::Server,
+        "4.0.0",
+        "",
+        "Commands about memory",
+    ),
     Command::data("function", -2, Flags::NONE, container).subcommands(FUNCTION).docs(
         Group::Scripting,
         "7.0.0",
@@ -117,6 +123,19 @@ const CONFIG: &[Command] = &[
         .docs(Group::Server, "2.0.0", "O(N), N directives", "Gives directives new values")
         .args(&[Arg::block("parameter_value", &[Arg::string("parameter"), Arg::string("value")])
             .multiple()]),
+];
+
+const MEMORY: &[Command] = &[
+    Command::data("memory|help", 2, EVER, introspect::help).docs(
+        Group::Server,
+        "4.0.0",
+        "O(1)",
+        "The subcommands and what they do",
+    ),
+    Command::data("memory|usage", -3, Flags::READONLY, memory::usage)
+        .keys((2, 2, 1), &["RO"])
+        .docs(Group::Server, "4.0.0", "O(1)", "How many bytes a key takes")
+        .args(&[Arg::key(), Arg::integer("count").after("SAMPLES").optional()]),
 ];
 
 /// No library can be loaded: what tells of them, or removes all, does so truly.
