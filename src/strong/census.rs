@@ -143,9 +143,10 @@ impl Strong {
         asked: Vec<(Partition, Regime)>,
         desk: &mut Desk<'_>,
     ) {
-        if !self.compared || !self.rosters.nodes().contains(&from) {
+        if !self.compared {
             return;
         }
+        // (A node that has left may not know yet. It gets no promises.)
         let told = self.tell_all(from, asked.into_iter(), desk);
         let (amnesiac, formers) = (self.amnesiac, self.formers.clone());
         self.say(from, Item::Counted { round, amnesiac, formers, told });

@@ -76,8 +76,9 @@ pub struct Mesh {
     targets: BTreeMap<HostPort, Target>,
     links: BTreeMap<ConnId, Link>,
     contacts: BTreeMap<NodeName, Contact>,
-    /// The latest connection with each node: the dialing side's start, and its number. An earlier one may show up later.
-    latest: BTreeMap<NodeName, (Start, u64)>,
+    /// The latest connection with each node: the dialing side's start, and its number. An earlier one may show up later. By the
+    /// other side's voter id, too: another disk counts its starts anew.
+    latest: BTreeMap<(NodeName, VoterId), (Start, u64)>,
     /// The address at which others see this node.
     seen_at: Option<IpAddr>,
     next_dial: u64,
@@ -335,7 +336,7 @@ impl Mesh {
             Some(link) if link.dialed.is_some() => (self.strong.start, link.number),
             Some(_) | None => (hello.start, hello.number),
         };
-        let latest = self.latest.entry(name).or_default();
+        let latest = self.latest.entry((name, hello.voter)).or_default();
         if (start, number) < *latest {
             // An earlier connection, whose hello was longer on its way. What was said over it since is known.
             env.out.facts.sometimes("a connection of the mesh came behind a later one");

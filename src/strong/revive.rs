@@ -310,6 +310,13 @@ impl Strong {
 
     /// Step 2, if there are new data directories, or step 3.
     fn on_all_counted(&mut self, poll: &Poll, again: bool, desk: &mut Desk<'_>) -> Step {
+        for told in poll.answers.values().flat_map(|counted| counted.told.values()) {
+            self.learn_chosen(told.of, &told.report.chosen, desk);
+        }
+        if !self.rosters.nodes().contains(&self.config.name) {
+            // It has left: the others know.
+            return Step::Over(Err(ReviveError::NotHere));
+        }
         let closed = |ground: &Ground| ground.fate != Fate::Opens;
         let (mut grounds, mut unknown) = (BTreeMap::new(), Vec::new());
         for &of in poll.asked.keys().filter(|&&of| self.master(of, desk.now).is_none()) {
