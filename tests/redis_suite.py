@@ -29,7 +29,11 @@ UNITS = ["unit/type/hash"]
 TAGS = "-slow -needs:repl -needs:debug"
 TIMEOUT_S = 900
 # Unit and test, without what differs from run to run: why it does not pass.
-EXCEPTIONS = {}
+ORDER = "wants the fields in the order in which they were written, which is not kept"
+EXCEPTIONS = {
+    ("unit/type/hash", "Hash ziplist of various encodings"): ORDER,
+    ("unit/type/hash", "Hash ziplist of various encodings - sanitize dump"): ORDER,
+}
 
 
 def missing(what):

@@ -3,10 +3,12 @@
 
 #![no_main]
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
+use quorate::base::content::Content;
 use quorate::base::ids::{Epoch, Lsn, NodeId, Origin};
 use quorate::base::time::{Mono, Now, UnixMs, Wall};
+use quorate::base::unit::Kind;
 use quorate::node::config::Config;
 use quorate::node::io::{Effects, Input, Recover};
 use quorate::node::{Node, Scope};
@@ -37,7 +39,7 @@ fn file_of(mut input: &[u8]) -> Vec<u8> {
     while let [what, length, rest @ ..] = input {
         let (contents, rest) = rest.split_at(rest.len().min(usize::from(*length)));
         input = rest;
-        match what % 6 {
+        match what % 7 {
             0 => writer.aux(b"quorate-head", contents, &mut out),
             1 => writer.aux(b"quorate-cells", contents, &mut out),
             2 => writer.aux(b"quorate-traces", contents, &mut out),
@@ -46,7 +48,15 @@ fn file_of(mut input: &[u8]) -> Vec<u8> {
                 in_database = true;
                 writer.database(quorate::base::ids::DbIndex(u16::from(*length)), 1, 1, &mut out);
             }
-            _ if in_database => writer.string(contents, contents, Some(UnixMs(7)), &mut out),
+            _ if in_database => {
+                let bytes = Bytes::copy_from_slice(contents);
+                let value = if what % 2 == 0 {
+                    Content::String(bytes)
+                } else {
+                    Content::Elements { kind: Kind::Hash, list: vec![(bytes.clone(), bytes)] }
+                };
+                writer.key(contents, &value, Some(UnixMs(7)), &mut out);
+            }
             _ => {}
         }
     }

@@ -64,10 +64,10 @@ fuzz_target!(|data: &[u8]| {
     let mut out = Effects::new(true);
     open(&mut node, PEER, &mut out);
     open(&mut node, CLIENT, &mut out);
-    let mut upgrade = BytesMut::from(&b"QUORATE PEER 1\r\n"[..]);
+    let mut upgrade = BytesMut::from(&b"QUORATE PEER 2\r\n"[..]);
     node.handle(at(1), Input::Bytes { conn: PEER, buf: &mut upgrade }, &mut out);
     node.flush(at(1), &mut out);
-    assert!(answers(&mut out, PEER).starts_with(b"+PEER 1\r\n"));
+    assert!(answers(&mut out, PEER).starts_with(b"+PEER 2\r\n"));
 
     let mut bytes = BytesMut::from(data);
     node.handle(at(2), Input::Bytes { conn: PEER, buf: &mut bytes }, &mut out);

@@ -126,7 +126,12 @@ fn change_bytes(change: &Change) -> usize {
     let cell = match &change.cell {
         Cell::Register { value, seen, .. } => value.len() + 48 * seen.list.len(),
         Cell::Tombstone { seen } => 48 * seen.list.len(),
-        Cell::Contribution { .. }
+        Cell::Element { name, part, .. } => {
+            let (value, listed) = part.sizes();
+            name.len() + value + 48 * listed
+        }
+        Cell::Kind { .. }
+        | Cell::Contribution { .. }
         | Cell::Expiry { .. }
         | Cell::KeyCell { .. }
         | Cell::DatabaseTombstone => 0,

@@ -1,13 +1,15 @@
 //! Joining a cluster that has collected: what was written without knowing of it must neither bring back what is gone
 //! there nor be taken for it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::base::fact::Fact;
 use crate::base::ids::{DbIndex, Origin};
 use crate::base::stamp::{Stamp, time_of_ms};
 use crate::base::time::UnixMs;
-use crate::base::unit::{Cell, Change, Seen, Unit};
+use crate::base::unit::{Cell, Change, Kind, Part, Seen, Unit};
 use crate::store::WalkPosition;
 use crate::wal as journal;
 
@@ -30,16 +32,16 @@ impl Active {
             position = core.store.walk(from, WALK_BYTES, &mut cells);
             let ended = |cell: &Change| {
                 let stamp = cell.stamp.filter(|&stamp| self.brought.covers(stamp));
-                let counts = matches!(cell.cell, Cell::Contribution { .. });
+                let counts = generation_of(&cell.cell).is_some();
                 // (Of an increment nobody could tell who else writes it again.)
                 stamp.is_some_and(|s| !self.members.is_current(s.origin)) && !counts
             };
             let mut changes: Vec<Change> = Vec::new();
             for key in cells.chunk_by(|a, b| (a.db, &a.key) == (b.db, &b.key)) {
-                changes.extend(key.iter().filter_map(|cell| {
-                    let mine = cell.stamp.is_some_and(|stamp| stamp.origin == own) || ended(cell);
-                    lifted(cell, key, horizon, own).filter(|_| mine)
-                }));
+                let mine = |cell: &Change| {
+                    cell.stamp.is_some_and(|stamp| stamp.origin == own) || ended(cell)
+                };
+                changes.extend(lifted_of_key(key, horizon, own, mine));
             }
             if !changes.is_empty() {
                 core.out.facts.sometimes("cells from below the horizon were lifted");
@@ -74,7 +76,9 @@ impl Active {
                 Cell::Contribution { .. }
                 | Cell::Expiry { .. }
                 | Cell::KeyCell { .. }
-                | Cell::DatabaseTombstone => false,
+                | Cell::DatabaseTombstone
+                | Cell::Kind { .. }
+                | Cell::Element { .. } => false,
             };
             (key.iter().any(is_base) && !key.iter().any(old)).then_some(horizon)
         };
@@ -169,39 +173,150 @@ impl Active {
     }
 }
 
-/// What a cell of `key` is written as above the horizon; `None` if it may stay as it is.
-fn lifted(cell: &Change, key: &[Change], horizon: u64, own: Origin) -> Option<Change> {
-    let stamp = cell.stamp?;
-    if stamp.time > horizon {
-        return None;
+/// What cells of a key at or below the horizon, those that are `mine`, are written as above it. What the key's type hides
+/// stays hidden: it is not written again.
+fn lifted_of_key(
+    key: &[Change],
+    horizon: u64,
+    own: Origin,
+    mine: impl Fn(&Change) -> bool,
+) -> Vec<Change> {
+    let is_old = |cell: &Change| cell.stamp.is_some_and(|s| s.time <= horizon) && mine(cell);
+    if !key.iter().any(is_old) {
+        return Vec::new();
     }
+    let kind = kind_of(key);
+    let is_live = |change: &Change| match &change.cell {
+        Cell::Element {
+            kind: of, part: Part::Register { .. } | Part::Contribution { .. }, ..
+        } => kind.is_some_and(|(_, kind)| kind == *of),
+        Cell::Element { part: Part::Tombstone { .. }, .. }
+        | Cell::Register { .. }
+        | Cell::Tombstone { .. }
+        | Cell::Contribution { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone
+        | Cell::Kind { .. } => false,
+    };
+    let holds = key.iter().any(is_live);
+    let is_shown = |change: &Change| match &change.cell {
+        Cell::Register { .. } | Cell::Contribution { .. } => kind.is_none(),
+        Cell::Element { kind: of, .. } => kind.is_some_and(|(_, kind)| kind == *of),
+        // One without elements would take the place of a string that was begun before it was written again.
+        Cell::Kind { kind: of } => holds && kind == change.stamp.map(|stamp| (stamp, *of)),
+        Cell::Tombstone { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone => true,
+    };
+    // The cells of the string, and those of each element.
+    let mut parts: BTreeMap<Option<(Kind, &Bytes)>, Vec<&Change>> = BTreeMap::new();
+    for change in key {
+        parts.entry(change.cell.element()).or_default().push(change);
+    }
+    let again = parts.values().flat_map(|alike| {
+        let old = alike.iter().filter(|cell| is_old(cell) && is_shown(cell));
+        old.filter_map(|cell| lifted(cell, alike, horizon, own))
+    });
+    again.collect()
+}
+
+/// Which collection a key is, and the key cell that says so; `None` of a string. As [`crate::store`] has it.
+fn kind_of(key: &[Change]) -> Option<(Stamp, Kind)> {
+    let cell = |change: &Change| match change.cell {
+        Cell::Kind { kind } => Some((change.stamp?, kind)),
+        Cell::Register { .. }
+        | Cell::Tombstone { .. }
+        | Cell::Contribution { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone
+        | Cell::Element { .. } => None,
+    };
+    let newest = key.iter().filter_map(cell).max()?;
+    let string = |change: &Change| match &change.cell {
+        Cell::Register { .. } => change.stamp,
+        Cell::Contribution { generation, .. } => {
+            let last = change.stamp?;
+            let of_string = key.iter().filter(|other| other.cell.element().is_none());
+            let is_seen = of_string.into_iter().any(|base| has_seen(base, last, *generation));
+            (!is_seen).then(|| Stamp::new(*generation, last.origin))
+        }
+        Cell::Tombstone { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone
+        | Cell::Kind { .. }
+        | Cell::Element { .. } => None,
+    };
+    (key.iter().filter_map(string).max() < Some(newest.0)).then_some(newest)
+}
+
+/// What a cell is written as above the horizon, beside those of the same string or element; `None` if it may stay as it is.
+fn lifted(cell: &Change, alike: &[&Change], horizon: u64, own: Origin) -> Option<Change> {
+    let stamp = cell.stamp?;
+    let raised = |seen: &Seen| {
+        // An increment of another node that this write had not seen must not come to count as seen.
+        let counts = |c: &Change| {
+            generation_of(&c.cell).is_some()
+                && c.stamp.is_some_and(|s| s.time <= horizon && s.origin != own)
+        };
+        let raised = if alike.iter().copied().any(counts) { seen.horizon } else { horizon };
+        Seen { list: seen.list.clone(), horizon: raised }
+    };
     let again = match &cell.cell {
         Cell::Register { value, resets, seen } => {
-            // An increment of another node that this write had not seen must not come to count as seen.
-            let counts = |c: &Change| {
-                matches!(c.cell, Cell::Contribution { .. })
-                    && c.stamp.is_some_and(|s| s.time <= horizon && s.origin != own)
-            };
-            let raised = if key.iter().any(counts) { seen.horizon } else { horizon };
-            let seen = Seen { list: seen.list.clone(), horizon: raised };
-            Cell::Register { value: value.clone(), resets: *resets, seen }
+            Cell::Register { value: value.clone(), resets: *resets, seen: raised(seen) }
         }
-        Cell::Contribution { generation, .. } => {
-            if key.iter().any(|base| has_seen(base, stamp, *generation)) {
+        Cell::Element { kind, name, part: Part::Register { value, seen } } => {
+            let part = Part::Register { value: value.clone(), seen: raised(seen) };
+            Cell::Element { kind: *kind, name: name.clone(), part }
+        }
+        Cell::Contribution { generation, .. }
+        | Cell::Element { part: Part::Contribution { generation, .. }, .. } => {
+            if alike.iter().any(|base| has_seen(base, stamp, *generation)) {
                 return None;
             }
             cell.cell.clone()
         }
-        Cell::Expiry { .. } => cell.cell.clone(),
+        Cell::Expiry { .. } | Cell::Kind { .. } => cell.cell.clone(),
         // A delete removes what is older, wherever it comes to; a floor stands for itself.
-        Cell::Tombstone { .. } | Cell::KeyCell { .. } | Cell::DatabaseTombstone => return None,
+        Cell::Tombstone { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone
+        | Cell::Element { part: Part::Tombstone { .. }, .. } => return None,
     };
     Some(Change { db: cell.db, key: cell.key.clone(), stamp: None, cell: again })
 }
 
+/// Since when a contribution, to a string or an element, has grown; `None` of any other cell.
+fn generation_of(cell: &Cell) -> Option<u64> {
+    match cell {
+        Cell::Contribution { generation, .. }
+        | Cell::Element { part: Part::Contribution { generation, .. }, .. } => Some(*generation),
+        Cell::Element { part: Part::Register { .. } | Part::Tombstone { .. }, .. }
+        | Cell::Register { .. }
+        | Cell::Tombstone { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone
+        | Cell::Kind { .. } => None,
+    }
+}
+
 /// Whether a base write has seen all of the contribution that was begun at `generation` and last grew at `last`.
 fn has_seen(base: &Change, last: Stamp, generation: u64) -> bool {
-    let (Cell::Register { seen, .. } | Cell::Tombstone { seen }) = &base.cell else { return false };
+    let seen = match &base.cell {
+        Cell::Register { seen, .. } | Cell::Tombstone { seen } => Some(seen),
+        Cell::Element { part, .. } => part.seen(),
+        Cell::Contribution { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone
+        | Cell::Kind { .. } => None,
+    };
+    let Some(seen) = seen else { return false };
     let listed = seen.list.iter().find(|c| c.origin == last.origin && c.generation == generation);
     listed.map_or(last.time <= seen.horizon, |c| c.last >= last.time)
 }
@@ -210,8 +325,18 @@ fn has_seen(base: &Change, last: Stamp, generation: u64) -> bool {
 /// below `horizon`, and nothing does: or only what a deadline hides that has passed, and that others may have dropped.
 fn wants_floor(cells: &[Change], horizon: u64, own: &[Origin], clock: UnixMs) -> bool {
     let counts = |c: &Change| {
-        let is_part =
-            matches!(c.cell, Cell::Contribution { .. } | Cell::Register { resets: false, .. });
+        let is_part = match &c.cell {
+            Cell::Contribution { .. }
+            | Cell::Register { resets: false, .. }
+            | Cell::Kind { .. }
+            | Cell::Element { part: Part::Register { .. } | Part::Contribution { .. }, .. } => true,
+            Cell::Register { resets: true, .. }
+            | Cell::Tombstone { .. }
+            | Cell::Expiry { .. }
+            | Cell::KeyCell { .. }
+            | Cell::DatabaseTombstone
+            | Cell::Element { part: Part::Tombstone { .. }, .. } => false,
+        };
         is_part && c.stamp.is_some_and(|stamp| own.contains(&stamp.origin))
     };
     let settled = |c: &Change| match c.cell {
@@ -220,7 +345,9 @@ fn wants_floor(cells: &[Change], horizon: u64, own: &[Origin], clock: UnixMs) ->
         Cell::Register { .. }
         | Cell::Tombstone { .. }
         | Cell::Contribution { .. }
-        | Cell::Expiry { .. } => c.stamp.is_none(),
+        | Cell::Expiry { .. }
+        | Cell::Kind { .. }
+        | Cell::Element { .. } => c.stamp.is_none(),
     };
     let old = |c: &Change| c.stamp.is_some_and(|stamp| stamp.time <= horizon);
     let hidden = hidden_by(cells, clock).is_some_and(|(stamp, _)| stamp.time <= horizon);
@@ -230,15 +357,18 @@ fn wants_floor(cells: &[Change], horizon: u64, own: &[Origin], clock: UnixMs) ->
 /// Up to where cells of a key lie that was hidden when increments of `own` were made to it in ignorance; `None` if it was not.
 fn outlived(cells: &[Change], own: &[Origin], clock: UnixMs) -> Option<u64> {
     let (stamp, deadline) = hidden_by(cells, clock)?;
-    let begun = cells.iter().filter_map(|change| match change.cell {
-        Cell::Contribution { generation, .. } => {
-            change.stamp.filter(|s| own.contains(&s.origin)).map(|_| generation)
+    let begun = cells.iter().filter_map(|change| {
+        let stamp = change.stamp.filter(|s| own.contains(&s.origin))?;
+        match change.cell {
+            Cell::Contribution { generation, .. } => Some(generation),
+            Cell::Kind { .. } => Some(stamp.time),
+            Cell::Register { .. }
+            | Cell::Tombstone { .. }
+            | Cell::Expiry { .. }
+            | Cell::KeyCell { .. }
+            | Cell::DatabaseTombstone
+            | Cell::Element { .. } => None,
         }
-        Cell::Register { .. }
-        | Cell::Tombstone { .. }
-        | Cell::Expiry { .. }
-        | Cell::KeyCell { .. }
-        | Cell::DatabaseTombstone => None,
     });
     let made = begun.min()?;
     let before = |c: &&Change| c.stamp.is_some_and(|s| s.time < made);
@@ -257,7 +387,9 @@ fn hidden_by(cells: &[Change], clock: UnixMs) -> Option<(Stamp, UnixMs)> {
             Cell::Register { resets: false, .. }
             | Cell::Contribution { .. }
             | Cell::KeyCell { .. }
-            | Cell::DatabaseTombstone => continue,
+            | Cell::DatabaseTombstone
+            | Cell::Kind { .. }
+            | Cell::Element { .. } => continue,
         };
         // An expiry cell of the same stamp as a SET says more than that it resets.
         if expiry.is_none_or(|(newest, _)| stamp > newest || (stamp == newest && says.is_some())) {

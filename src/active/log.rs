@@ -166,7 +166,9 @@ impl Entry {
 pub fn is_append(unit: &Unit) -> bool {
     unit.changes.iter().any(|change| match &change.cell {
         Cell::Register { resets, .. } => !resets,
-        Cell::Tombstone { .. }
+        Cell::Kind { .. }
+        | Cell::Element { .. }
+        | Cell::Tombstone { .. }
         | Cell::Contribution { .. }
         | Cell::Expiry { .. }
         | Cell::KeyCell { .. }

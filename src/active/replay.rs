@@ -199,7 +199,7 @@ impl Replay {
             Record::Forgotten { db, key, .. } if self.is_shown(db, &key) => {}
             Record::Forgotten { db, key, cells } => {
                 for (slot, stamp) in cells {
-                    store.forget(db, &key, slot, stamp, UnixMs(0), &mut Facts::default());
+                    store.forget(db, &key, &slot, stamp, UnixMs(0), &mut Facts::default());
                 }
             }
             // (A node in active mode does not come this far with one of strong mode's.)

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::base::ids::{DbIndex, NodeId, Origin};
 use crate::base::stamp::Stamp;
-use crate::base::unit::{Cell, Change};
+use crate::base::unit::{Cell, Change, Part, PartSlot};
 use crate::base::vector::Vector;
 use crate::store::{Slot, Store, WalkPosition};
 use crate::wal as journal;
@@ -53,7 +53,9 @@ impl Strays {
             Cell::Contribution { .. }
             | Cell::Expiry { .. }
             | Cell::KeyCell { .. }
-            | Cell::DatabaseTombstone => false,
+            | Cell::DatabaseTombstone
+            | Cell::Kind { .. }
+            | Cell::Element { .. } => false,
         };
         if resets && !self.open.is_empty() {
             let place = (change.db, change.key.clone(), Slot::Expiry, stamp);
@@ -99,7 +101,22 @@ impl Active {
                     continue;
                 };
                 self.strays.insert(stamp.origin);
-                if !matches!(change.cell, Cell::Tombstone { .. }) {
+                let only_removes = match &change.cell {
+                    Cell::Tombstone { .. } | Cell::Element { part: Part::Tombstone { .. }, .. } => {
+                        true
+                    }
+                    Cell::Element {
+                        part: Part::Register { .. } | Part::Contribution { .. },
+                        ..
+                    }
+                    | Cell::Register { .. }
+                    | Cell::Contribution { .. }
+                    | Cell::Expiry { .. }
+                    | Cell::KeyCell { .. }
+                    | Cell::DatabaseTombstone
+                    | Cell::Kind { .. } => false,
+                };
+                if !only_removes {
                     strays.insert(&change, stamp);
                 }
             }
@@ -183,15 +200,23 @@ impl Active {
         for of_key in places.chunk_by(|a, b| (a.0, &a.1) == (b.0, &b.1)) {
             // Contributions last: what the base counts as seen means nothing, and whoever writes the next must list it,
             // since others may have it still.
-            let counts = |place: &&Place| matches!(place.2, Slot::Contribution { .. });
+            let counts = |place: &&Place| match &place.2 {
+                Slot::Contribution { .. }
+                | Slot::Element { slot: PartSlot::Contribution { .. }, .. } => true,
+                Slot::Element { slot: PartSlot::Register | PartSlot::Tombstone, .. }
+                | Slot::Register
+                | Slot::Tombstone
+                | Slot::Expiry
+                | Slot::Kind { .. } => false,
+            };
             let (contributions, others): (Vec<&Place>, Vec<&Place>) =
                 of_key.iter().partition(counts);
             let mut cells = Vec::new();
             for (db, key, slot, stamp) in others.into_iter().chain(contributions) {
-                let gone = (!spares || core.store.counts(*db, key, *slot, *stamp))
-                    && core.store.forget(*db, key, *slot, *stamp, clock, &mut core.out.facts);
+                let gone = (!spares || core.store.counts(*db, key, slot, *stamp))
+                    && core.store.forget(*db, key, slot, *stamp, clock, &mut core.out.facts);
                 if gone {
-                    cells.push((*slot, *stamp));
+                    cells.push((slot.clone(), *stamp));
                 }
             }
             if !cells.is_empty() {
@@ -213,11 +238,15 @@ impl Active {
 
 /// `None` for what has no stamp of a key's write: that stays.
 fn place_of(change: &Change, stamp: Stamp) -> Option<Place> {
-    let slot = match change.cell {
+    let slot = match &change.cell {
         Cell::Register { .. } => Slot::Register,
         Cell::Expiry { .. } => Slot::Expiry,
-        Cell::Contribution { generation, .. } => Slot::Contribution { generation },
+        Cell::Contribution { generation, .. } => Slot::Contribution { generation: *generation },
         Cell::Tombstone { .. } => Slot::Tombstone,
+        Cell::Element { kind, name, part } => {
+            Slot::Element { kind: *kind, name: name.clone(), slot: part.slot() }
+        }
+        Cell::Kind { kind } => Slot::Kind { kind: *kind },
         Cell::KeyCell { .. } | Cell::DatabaseTombstone => return None,
     };
     Some((change.db, change.key.clone(), slot, stamp))

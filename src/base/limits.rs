@@ -3,6 +3,10 @@
 
 use super::time::Span;
 
+/// What a collection takes in memory, bytes, beyond which it does not grow: all of it has to fit into one frame for a
+/// peer, together with what others have made of it meanwhile.
+pub const COLLECTION_BYTES_MAX: usize = 256 << 20;
+
 /// Bounds and periods of a node that no directive sets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {

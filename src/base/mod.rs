@@ -2,6 +2,7 @@
 
 pub mod checksum;
 pub mod clock;
+pub mod content;
 pub mod fact;
 pub mod ids;
 pub mod io;

@@ -70,6 +70,18 @@ pub enum Mutant {
     VectorPersistedAhead,
     /// A node that starts from its log goes on under the origin it had.
     EpochNotRenewed,
+    /// A field written elsewhere keeps the value held here, whatever the stamps.
+    FieldKeepsHeld,
+    /// An increment of a field that arrives takes the place of those of other nodes.
+    FieldCounterTakesLast,
+    /// A deleted field leaves no tombstone.
+    FieldTombstoneDropped,
+    /// A key's delete that arrives leaves the fields it is newer than.
+    KeyTombstoneSparesFields,
+    /// A key's delete that arrives removes all fields, also what is newer.
+    KeyTombstoneTakesNewer,
+    /// A string stays what it is, though a newer key cell says that the key is a hash.
+    KindKeepsHeld,
     /// A rule of strong mode's protocol.
     Strong(StrongMutant),
 }
@@ -138,7 +150,7 @@ impl Mutant {
         all
     };
 
-    const OF_ACTIVE: [Mutant; 33] = [
+    const OF_ACTIVE: [Mutant; 39] = [
         Mutant::TieKeepsHeld,
         Mutant::LaterDeadlineWins,
         Mutant::FlushRemovesNewer,
@@ -172,6 +184,12 @@ impl Mutant {
         Mutant::TailNotTruncated,
         Mutant::VectorPersistedAhead,
         Mutant::EpochNotRenewed,
+        Mutant::FieldKeepsHeld,
+        Mutant::FieldCounterTakesLast,
+        Mutant::FieldTombstoneDropped,
+        Mutant::KeyTombstoneSparesFields,
+        Mutant::KeyTombstoneTakesNewer,
+        Mutant::KindKeepsHeld,
     ];
 
     /// The name used on the command line.
@@ -210,6 +228,12 @@ impl Mutant {
             Mutant::TailNotTruncated => "tail-not-truncated",
             Mutant::VectorPersistedAhead => "vector-persisted-ahead",
             Mutant::EpochNotRenewed => "epoch-not-renewed",
+            Mutant::FieldKeepsHeld => "field-keeps-held",
+            Mutant::FieldCounterTakesLast => "field-counter-takes-last",
+            Mutant::FieldTombstoneDropped => "field-tombstone-dropped",
+            Mutant::KeyTombstoneSparesFields => "key-tombstone-spares-fields",
+            Mutant::KeyTombstoneTakesNewer => "key-tombstone-takes-newer",
+            Mutant::KindKeepsHeld => "kind-keeps-held",
             Mutant::Strong(mutant) => mutant.name(),
         }
     }
@@ -222,14 +246,20 @@ impl Mutant {
             | Mutant::IncrementAppliedTwice
             | Mutant::LargerSumWins
             | Mutant::GenerationKept
-            | Mutant::SeenListIgnored => Area::Merge,
+            | Mutant::SeenListIgnored
+            | Mutant::FieldKeepsHeld
+            | Mutant::FieldCounterTakesLast
+            | Mutant::KeyTombstoneSparesFields
+            | Mutant::KeyTombstoneTakesNewer
+            | Mutant::KindKeepsHeld => Area::Merge,
             Mutant::ClockIgnoresReceived
             | Mutant::ClockFollowsWall
             | Mutant::PausedUnitAcknowledged => Area::Clock,
             Mutant::TombstoneDropped
             | Mutant::TombstoneCollectedEarly
             | Mutant::FloorIgnored
-            | Mutant::ExpiryNotAwaited => Area::Tombstones,
+            | Mutant::ExpiryNotAwaited
+            | Mutant::FieldTombstoneDropped => Area::Tombstones,
             Mutant::AppendNotReplicated
             | Mutant::TakenUnitNotLogged
             | Mutant::BacklogSkipped

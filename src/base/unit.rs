@@ -47,16 +47,54 @@ pub enum Cell {
     KeyCell { floor: u64 },
     /// Every key of the database is gone: removes cells with smaller stamps.
     DatabaseTombstone,
+    /// The key cell of a collection: written by the command that creates the key. The newest of a key's kinds
+    /// decides what it is.
+    Kind { kind: Kind },
+    /// A field of a hash.
+    Element { kind: Kind, name: Bytes, part: Part },
+}
+
+/// What a key can be besides a string.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Kind {
+    Hash,
+}
+
+/// What is written to one element of a collection: the same as to a string, but for its expiry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Part {
+    Register { value: Bytes, seen: Seen },
+    Tombstone { seen: Seen },
+    Contribution { generation: u64, sum: i128 },
 }
 
 /// Which cell of a key.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Slot {
     Register,
     /// In the register's place.
     Tombstone,
     Expiry,
     /// Of the stamp's origin.
+    Contribution {
+        generation: u64,
+    },
+    Kind {
+        kind: Kind,
+    },
+    Element {
+        kind: Kind,
+        name: Bytes,
+        slot: PartSlot,
+    },
+}
+
+/// Which cell of an element; a contribution's is of the stamp's origin.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PartSlot {
+    Register,
+    /// In the register's place.
+    Tombstone,
     Contribution {
         generation: u64,
     },
@@ -78,6 +116,62 @@ pub struct SeenContribution {
     pub generation: u64,
     pub last: u64,
     pub sum: i128,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 1] = [Kind::Hash];
+
+    /// As TYPE names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Hash => "hash",
+        }
+    }
+}
+
+impl Part {
+    pub fn slot(&self) -> PartSlot {
+        match self {
+            Part::Register { .. } => PartSlot::Register,
+            Part::Tombstone { .. } => PartSlot::Tombstone,
+            Part::Contribution { generation, .. } => {
+                PartSlot::Contribution { generation: *generation }
+            }
+        }
+    }
+
+    /// What a base write had seen; `None` of a contribution.
+    pub fn seen(&self) -> Option<&Seen> {
+        match self {
+            Part::Register { seen, .. } | Part::Tombstone { seen } => Some(seen),
+            Part::Contribution { .. } => None,
+        }
+    }
+
+    /// Bytes of its value, and contributions that it lists.
+    pub fn sizes(&self) -> (usize, usize) {
+        match self {
+            Part::Register { value, seen } => (value.len(), seen.list.len()),
+            Part::Tombstone { seen } => (0, seen.list.len()),
+            Part::Contribution { .. } => (0, 0),
+        }
+    }
+}
+
+impl Cell {
+    /// The element that it is a cell of.
+    pub fn element(&self) -> Option<(Kind, &Bytes)> {
+        match self {
+            Cell::Element { kind, name, .. } => Some((*kind, name)),
+            Cell::Register { .. }
+            | Cell::Tombstone { .. }
+            | Cell::Contribution { .. }
+            | Cell::Expiry { .. }
+            | Cell::KeyCell { .. }
+            | Cell::DatabaseTombstone
+            | Cell::Kind { .. } => None,
+        }
+    }
 }
 
 impl Change {

@@ -3,6 +3,7 @@
 use crate::wire::args::parse_i64;
 use crate::wire::reply::Reply;
 
+pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 pub const SYNTAX: &str = "ERR syntax error";
 pub const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 

@@ -297,7 +297,8 @@ fn push_syntax(line: &mut String, argument: &Arg) {
         | ArgKind::Integer
         | ArgKind::Key
         | ArgKind::Pattern
-        | ArgKind::UnixTime => text.push_str(&format!("<{}>", argument.name)),
+        | ArgKind::UnixTime
+        | ArgKind::Double => text.push_str(&format!("<{}>", argument.name)),
     }
     if let Some(token) = argument.token.filter(|_| argument.kind != ArgKind::Token) {
         text.insert_str(0, &format!("{token} "));

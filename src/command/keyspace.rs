@@ -3,6 +3,8 @@
 use bytes::BytesMut;
 
 use crate::base::ids::DbIndex;
+use crate::base::unit::Kind;
+use crate::store::Value;
 use crate::wire::reply::Reply;
 use crate::wire::resp::Args;
 
@@ -13,11 +15,38 @@ use super::{Ctx, glob};
 const SCAN_COUNT: usize = 10;
 
 /// What SCAN's options ask for.
-struct ScanOptions<'a> {
-    count: usize,
-    pattern: Option<&'a [u8]>,
-    /// TYPE names a type that some key may have.
-    type_known: bool,
+pub(super) struct ScanOptions<'a> {
+    pub count: usize,
+    pub pattern: Option<&'a [u8]>,
+    /// The type that TYPE names.
+    of: Option<ScanType>,
+}
+
+/// What SCAN's TYPE asks for.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum ScanType {
+    String,
+    Collection(Kind),
+    /// A type that no key has.
+    Unknown,
+}
+
+impl ScanType {
+    fn from_name(name: &[u8]) -> ScanType {
+        if name.eq_ignore_ascii_case(b"string") {
+            return ScanType::String;
+        }
+        let kind = Kind::ALL.into_iter().find(|k| name.eq_ignore_ascii_case(k.name().as_bytes()));
+        kind.map_or(ScanType::Unknown, ScanType::Collection)
+    }
+
+    fn has(self, value: Option<Value<'_>>) -> bool {
+        match value {
+            None => false,
+            Some(Value::Bytes(_) | Value::Int(_)) => self == ScanType::String,
+            Some(Value::Elements(all)) => self == ScanType::Collection(all.kind()),
+        }
+    }
 }
 
 /// DEL key [key …], UNLINK key [key …]
@@ -34,8 +63,12 @@ pub(super) fn exists(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
 
 /// TYPE key
 pub(super) fn type_of(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
-    let exists = ctx.txn.exists(ctx.db, args.get(1));
-    ctx.reply.simple(if exists { "string" } else { "none" });
+    let name = match ctx.txn.get(ctx.db, args.get(1)) {
+        None => "none",
+        Some(Value::Bytes(_) | Value::Int(_)) => "string",
+        Some(Value::Elements(elements)) => elements.kind().name(),
+    };
+    ctx.reply.simple(name);
 }
 
 /// KEYS pattern
@@ -61,7 +94,7 @@ pub(super) fn scan(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
     let mut reply = Reply::new(&mut list, ctx.reply.protocol()).with_bytes_max(bytes_max);
     list_of_keys(&mut reply, |add| {
         next = txn.scan(db, cursor, options.count, &mut |key| {
-            if options.type_known {
+            if options.of.is_none_or(|of| of.has(txn.get(db, key))) {
                 add(key, options.pattern);
             }
         });
@@ -130,7 +163,7 @@ fn list_of_keys(reply: &mut Reply<'_>, walk: impl FnOnce(&mut dyn FnMut(&[u8], O
 
 /// As C's `strtoul` reads it for Redis: up to a zero byte, a sign, decimal digits; none at all mean 0. A
 /// negative cursor counts down from 2^64.
-fn parse_cursor(argument: &[u8]) -> Option<u64> {
+pub(super) fn parse_cursor(argument: &[u8]) -> Option<u64> {
     let text = errors::printed(argument, argument.len());
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -150,7 +183,16 @@ fn parse_cursor(argument: &[u8]) -> Option<u64> {
 impl<'a> ScanOptions<'a> {
     /// Writes the error and returns `None` if an option is unknown or has no good value.
     fn parse(options: Args<'a>, reply: &mut Reply<'_>) -> Option<ScanOptions<'a>> {
-        let mut parsed = ScanOptions { count: SCAN_COUNT, pattern: None, type_known: true };
+        ScanOptions::read(options, true, reply)
+    }
+
+    /// Those of a walk over the elements of one key.
+    pub fn of_elements(options: Args<'a>, reply: &mut Reply<'_>) -> Option<ScanOptions<'a>> {
+        ScanOptions::read(options, false, reply)
+    }
+
+    fn read(options: Args<'a>, of_keys: bool, reply: &mut Reply<'_>) -> Option<ScanOptions<'a>> {
+        let mut parsed = ScanOptions { count: SCAN_COUNT, pattern: None, of: None };
         for place in (0..options.len()).step_by(2) {
             let word = options.get(place);
             if place + 1 == options.len() {
@@ -167,8 +209,8 @@ impl<'a> ScanOptions<'a> {
                 parsed.count = usize::try_from(count).unwrap_or(usize::MAX);
             } else if word.eq_ignore_ascii_case(b"MATCH") {
                 parsed.pattern = Some(value).filter(|pattern| !glob::is_any(pattern));
-            } else if word.eq_ignore_ascii_case(b"TYPE") {
-                parsed.type_known = value.eq_ignore_ascii_case(b"string");
+            } else if of_keys && word.eq_ignore_ascii_case(b"TYPE") {
+                parsed.of = Some(ScanType::from_name(value));
             } else {
                 reply.error(SYNTAX);
                 return None;

@@ -3,9 +3,7 @@
 use bytes::BytesMut;
 
 use crate::base::time::UnixMs;
-use crate::rdb::dump::{dump_string, restore as value_of};
-use crate::rdb::reader;
-use crate::store::Value;
+use crate::rdb::dump::{dump as dump_value, restore as value_of};
 use crate::store::txn::SetExpiry;
 use crate::wire::reply::Reply;
 use crate::wire::resp::Args;
@@ -26,14 +24,10 @@ struct RestoreOptions {
 
 /// DUMP key
 pub(super) fn dump(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
-    let mut digits = itoa::Buffer::new();
-    let value = match ctx.txn.get(ctx.db, args.get(1)) {
-        None => return ctx.reply.null(),
-        Some(Value::Bytes(bytes)) => bytes,
-        Some(Value::Int(number)) => digits.format(number).as_bytes(),
-    };
-    let mut payload = BytesMut::with_capacity(value.len().min(1 << 16) + 32);
-    dump_string(value, true, &mut payload);
+    let Some(value) = ctx.txn.get(ctx.db, args.get(1)) else { return ctx.reply.null() };
+    let value = value.to_content();
+    let mut payload = BytesMut::with_capacity(value.bytes().min(1 << 16) + 32);
+    dump_value(&value, true, &mut payload);
     ctx.reply.bulk(&payload);
 }
 
@@ -50,7 +44,7 @@ pub(super) fn restore(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
         return ctx.reply.error("ERR Invalid TTL value, must be >= 0");
     };
     let value = match value_of(args.get(3), ctx.bulk_bytes_max) {
-        Ok(reader::Value::String(value)) => value,
+        Ok(value) => value,
         Err(why) => return ctx.reply.error(&why.text()),
     };
     let expiry = match (ttl, options.absolute) {
@@ -61,7 +55,7 @@ pub(super) fn restore(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
             SetExpiry::At(UnixMs(deadline.min(i64::MAX as u64)))
         }
     };
-    ctx.txn.set(ctx.db, key, &value, expiry);
+    ctx.txn.put(ctx.db, key, &value, expiry);
     ctx.reply.ok();
 }
 

@@ -120,6 +120,7 @@ pub struct Docs {
 pub enum Group {
     Generic,
     String,
+    Hash,
     Connection,
     Server,
     Transactions,
@@ -147,6 +148,7 @@ pub enum ArgKind {
     Key,
     Pattern,
     UnixTime,
+    Double,
     Token,
     OneOf,
     Block,
@@ -218,9 +220,10 @@ impl Categories {
     pub const DANGEROUS: Categories = Categories(1 << 7);
     pub const CONNECTION: Categories = Categories(1 << 8);
     pub const TRANSACTION: Categories = Categories(1 << 9);
+    pub const HASH: Categories = Categories(1 << 10);
 
     /// In the order in which COMMAND lists them.
-    const NAMES: [&'static str; 10] = [
+    const NAMES: [&'static str; 11] = [
         "@keyspace",
         "@read",
         "@write",
@@ -231,6 +234,7 @@ impl Categories {
         "@dangerous",
         "@connection",
         "@transaction",
+        "@hash",
     ];
 
     pub const fn or(self, other: Categories) -> Categories {
@@ -254,6 +258,7 @@ impl Group {
         match self {
             Group::Generic => "generic",
             Group::String => "string",
+            Group::Hash => "hash",
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Transactions => "transactions",
@@ -271,6 +276,7 @@ impl ArgKind {
             ArgKind::Key => "key",
             ArgKind::Pattern => "pattern",
             ArgKind::UnixTime => "unix-time",
+            ArgKind::Double => "double",
             ArgKind::Token => "pure-token",
             ArgKind::OneOf => "oneof",
             ArgKind::Block => "block",

@@ -7,7 +7,7 @@ use crate::wire::reply::Reply;
 use crate::wire::resp::Args;
 
 use super::Ctx;
-use super::errors::{self, NOT_AN_INTEGER, SYNTAX};
+use super::errors::{self, NOT_AN_INTEGER, SYNTAX, WRONG_TYPE};
 
 /// What SET's options ask for.
 #[derive(Default)]
@@ -58,7 +58,11 @@ pub(super) fn set(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
         }
     };
     if options.get {
-        value(&mut ctx.reply, ctx.txn.get(db, key));
+        let held = ctx.txn.get(db, key);
+        value(&mut ctx.reply, held);
+        if matches!(held, Some(Value::Elements(_))) {
+            return;
+        }
     }
     if options.not_exists || options.exists {
         let found = ctx.txn.exists(db, key);
@@ -80,7 +84,8 @@ pub(super) fn mget(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
     let keys = args.from(1);
     ctx.reply.array(keys.len());
     for key in keys.iter() {
-        value(&mut ctx.reply, ctx.txn.get(ctx.db, key));
+        let held = ctx.txn.get(ctx.db, key);
+        value(&mut ctx.reply, held.filter(|held| !matches!(held, Value::Elements(_))));
     }
 }
 
@@ -104,6 +109,7 @@ pub(super) fn append(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
         None => None,
         Some(Value::Bytes(bytes)) => Some(bytes),
         Some(Value::Int(number)) => Some(digits.format(number).as_bytes()),
+        Some(Value::Elements(_)) => return ctx.reply.error(WRONG_TYPE),
     };
     let Some(head) = head else {
         ctx.txn.set(ctx.db, key, tail, SetExpiry::Keep);
@@ -125,6 +131,7 @@ pub(super) fn strlen(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
         None => 0,
         Some(Value::Bytes(bytes)) => bytes.len(),
         Some(Value::Int(number)) => itoa::Buffer::new().format(number).len(),
+        Some(Value::Elements(_)) => return ctx.reply.error(WRONG_TYPE),
     };
     ctx.reply.count(len as u64);
 }
@@ -158,6 +165,7 @@ pub(super) fn decrby(ctx: &mut Ctx<'_, '_>, args: Args<'_>) {
 fn add(ctx: &mut Ctx<'_, '_>, key: &[u8], delta: i64) {
     match ctx.txn.add(ctx.db, key, delta) {
         Ok(sum) => ctx.reply.integer(sum),
+        Err(AddError::WrongType) => ctx.reply.error(WRONG_TYPE),
         Err(AddError::NotAnInteger) => ctx.reply.error(NOT_AN_INTEGER),
         Err(AddError::Overflow) => ctx.reply.error("ERR increment or decrement would overflow"),
     }
@@ -169,6 +177,7 @@ fn value(reply: &mut Reply<'_>, value: Option<Value<'_>>) {
         None => reply.null(),
         Some(Value::Bytes(bytes)) => reply.bulk(bytes),
         Some(Value::Int(number)) => reply.bulk_integer(number),
+        Some(Value::Elements(_)) => reply.error(WRONG_TYPE),
     }
 }
 

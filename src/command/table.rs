@@ -3,6 +3,7 @@
 mod cluster;
 mod connection;
 mod data;
+mod hash;
 mod server;
 
 use crate::wire::reply::Reply;
@@ -22,7 +23,8 @@ const QUOTED_BYTES_MAX: usize = 128;
 const COUNT: usize = data::COMMANDS.len()
     + connection::COMMANDS.len()
     + server::COMMANDS.len()
-    + cluster::COMMANDS.len();
+    + cluster::COMMANDS.len()
+    + hash::COMMANDS.len();
 const _: () = assert!(COUNT <= SLOTS / 2 && COUNT < FREE as usize);
 
 static ALL: [&Command; COUNT] = all();
@@ -135,8 +137,8 @@ fn container(ctx: &mut Ctx<'_, '_>, _args: Args<'_>) {
 }
 
 const fn all() -> [&'static Command; COUNT] {
-    let parts: [&'static [Command]; 4] =
-        [data::COMMANDS, connection::COMMANDS, server::COMMANDS, cluster::COMMANDS];
+    let parts: [&'static [Command]; 5] =
+        [data::COMMANDS, hash::COMMANDS, connection::COMMANDS, server::COMMANDS, cluster::COMMANDS];
     let mut all = [&parts[0][0]; COUNT];
     let (mut part, mut place, mut count) = (0, 0, 0);
     while part < parts.len() {

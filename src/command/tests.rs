@@ -7,13 +7,14 @@ use crate::base::clock::HybridClock;
 use crate::base::fact::Facts;
 use crate::base::ids::{DbIndex, Origin};
 use crate::base::mutant::Mutants;
+use crate::base::rng::Rng;
 use crate::base::time::UnixMs;
 use crate::store::txn::Txn;
 use crate::store::{Store, StoreConfig};
 use crate::wire::reply::{Protocol, Reply};
 use crate::wire::resp::OwnedArgs;
 
-use super::{Ctx, Handler, resolve};
+use super::{Ctx, EncodingLimits, Handler, resolve};
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 
@@ -24,6 +25,7 @@ struct Bench {
     now: UnixMs,
     bulk_bytes_max: usize,
     protocol: Protocol,
+    rng: Rng,
 }
 
 impl Bench {
@@ -36,6 +38,7 @@ impl Bench {
             now: NOW,
             bulk_bytes_max: 512 << 20,
             protocol: Protocol::Resp2,
+            rng: Rng::new(1),
         }
     }
 
@@ -59,7 +62,10 @@ impl Bench {
         let reply = Reply::new(&mut out, self.protocol);
         let bulk_bytes_max = self.bulk_bytes_max;
         let db = DbIndex(0);
-        handler(&mut Ctx { txn: &mut txn, db, reply, command, bulk_bytes_max }, args);
+        let encodings = EncodingLimits::default();
+        let rng = &mut self.rng;
+        let mut ctx = Ctx { txn: &mut txn, db, reply, command, bulk_bytes_max, encodings, rng };
+        handler(&mut ctx, args);
         txn.finish();
         String::from_utf8(out.to_vec()).expect("text")
     }

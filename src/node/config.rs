@@ -8,6 +8,7 @@ use crate::base::ids::{Epoch, NodeId};
 use crate::base::io::{HostPort, Past};
 use crate::base::limits::Limits;
 use crate::base::mutant::Mutants;
+use crate::command::EncodingLimits;
 use crate::wal::SyncPolicy;
 use crate::wire::inline::split_inline;
 
@@ -67,6 +68,8 @@ pub struct Config {
     /// The driver has a dump for a node without a log to begin with: no directive.
     pub loads_dump: bool,
     pub proto_max_bulk_bytes: usize,
+    /// `hash-max-listpack-…`: what OBJECT ENCODING goes by.
+    pub encodings: EncodingLimits,
     /// Most bytes of a client's commands that are not yet executed.
     pub client_query_bytes_max: u64,
     /// Output a client may leave unread before it is closed; 0 for no limit.
@@ -159,6 +162,7 @@ impl Default for Config {
             rdbchecksum: true,
             loads_dump: false,
             proto_max_bulk_bytes: 512 << 20,
+            encodings: EncodingLimits::default(),
             client_query_bytes_max: 1 << 30,
             client_output_bytes_max: 1 << 30,
             client_output_soft_bytes: 0,

@@ -9,6 +9,7 @@ use crate::base::io::HostPort;
 use crate::wal::SyncPolicy;
 
 use super::config::Config;
+use super::encodings::{hash_entries, hash_value, set_hash_entries, set_hash_value};
 use super::{save_points, strong};
 
 /// One directive. What is not in [`DIRECTIVES`] is refused by name, never accepted and ignored.
@@ -147,6 +148,10 @@ static DIRECTIVES: &[Directive] = &[
     Directive::at_start("dbfilename", set_file_name, |c| c.dbfilename.clone()),
     Directive::at_start("dir", |c, v| text(v, &mut c.dir), |c| c.dir.clone()),
     only!("io-threads", "1"),
+    Directive::at_run_time("hash-max-listpack-entries", set_hash_entries, hash_entries)
+        .or("hash-max-ziplist-entries"),
+    Directive::at_run_time("hash-max-listpack-value", set_hash_value, hash_value)
+        .or("hash-max-ziplist-value"),
     Directive::at_start("logfile", |c, v| any_text(v, &mut c.logfile), |c| c.logfile.clone()),
     Directive::at_run_time("loglevel", set_log_level, |c| log_level_name(c.loglevel).to_owned()),
     Directive::at_run_time(
@@ -261,7 +266,6 @@ const KNOWN_ELSEWHERE: &[&str] = &[
     "disable-thp",
     "dynamic-hz",
     "enable-*",
-    "hash-max-*",
     "hide-user-data-from-log",
     "hll-*",
     "hz",

@@ -5,6 +5,7 @@ use bytes::{Buf, BytesMut};
 use crate::base::fact::LogLevel;
 use crate::base::ids::{ConnId, DbIndex};
 use crate::base::io::{Effect, Effects};
+use crate::base::rng::Rng;
 use crate::base::time::{Now, Span, UnixMs};
 use crate::base::unit::Unit;
 use crate::command::{self, Command, Ctx, DataHandler, Flags, Handler, SessionCommand};
@@ -13,6 +14,7 @@ use crate::strong::NodeName;
 use crate::wire::reply::Reply;
 use crate::wire::resp::{Args, Parser, RespLimits, Step};
 
+use super::config::Config;
 use super::recovery::{LOADING, NO_ROOM};
 use super::replication::PeerRefusal;
 use super::server::{Cx, Server};
@@ -146,11 +148,12 @@ pub(super) fn run_data(
     (command, handler): (&'static Command, DataHandler),
     args: Args<'_>,
     db: DbIndex,
-    bulk_bytes_max: usize,
+    (config, rng): (&Config, &mut Rng),
     txn: &mut Txn<'_>,
     reply: Reply<'_>,
 ) {
-    handler(&mut Ctx { txn, db, reply, command, bulk_bytes_max }, args);
+    let (bulk_bytes_max, encodings) = (config.proto_max_bulk_bytes, config.encodings);
+    handler(&mut Ctx { txn, db, reply, command, bulk_bytes_max, encodings, rng }, args);
 }
 
 impl Turn<'_> {
@@ -329,7 +332,6 @@ impl Turn<'_> {
     /// One data command outside of a transaction: a unit of its own.
     #[inline]
     fn run_alone(&mut self, command: (&'static Command, DataHandler), args: Args<'_>) {
-        let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
         let looks = command.0.flags.has(Flags::READONLY);
         let strong = self.server.strong.as_ref();
         let shown = strong.filter(|_| looks).map(|strong| strong.served());
@@ -345,7 +347,8 @@ impl Turn<'_> {
             facts: &mut self.out.facts,
         };
         let db = self.session.db;
-        run_data(command, args, db, bulk_bytes_max, &mut txn, self.session.reply());
+        let with = (&self.server.config, &mut self.server.rng);
+        run_data(command, args, db, with, &mut txn, self.session.reply());
         if let Some(unit) = txn.finish() {
             self.issue(unit);
         }

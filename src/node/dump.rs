@@ -11,7 +11,6 @@ use crate::base::io::{DumpStep, Effect, Effects};
 use crate::base::time::{Mono, Now, Span, Wall};
 use crate::base::unit::{Cell, Change};
 use crate::rdb::writer::{Header, WriterOptions};
-use crate::store::Value;
 use crate::store::txn::Ttl;
 use crate::wal::dump::{DumpWriter, Shown};
 use crate::wal::snapshot::Place;
@@ -158,7 +157,6 @@ impl Node {
         let mut bytes = BytesMut::new();
         for of_key in cells.chunk_by(is_of_one_key) {
             let Change { db, key, cell, .. } = &of_key[0];
-            let mut digits = itoa::Buffer::new();
             // (A database that only a peer has is none to others.)
             let is_for_others =
                 *cell != Cell::DatabaseTombstone && db.0 < self.server.config.databases;
@@ -167,11 +165,13 @@ impl Node {
                 Ttl::At(deadline) => Some(deadline),
                 Ttl::NoKey | Ttl::NoExpiry => None,
             };
-            let shown = value.map(|value| match value {
-                Value::Bytes(value) => Shown { value, deadline },
-                Value::Int(number) => Shown { value: digits.format(number).as_bytes(), deadline },
-            });
-            writer.key(of_key, shown, |db| (store.len(db), store.expiring(db)), &mut bytes);
+            let shown = value.map(|value| Shown { value: value.to_content(), deadline });
+            writer.key(
+                of_key,
+                shown.as_ref(),
+                |db| (store.len(db), store.expiring(db)),
+                &mut bytes,
+            );
         }
         walk.at = next.map_or(END, |(db, partition)| Place { db, partition });
         if walk.at == END {

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use crate::base::content::Content;
 use crate::base::ids::{DbIndex, Origin};
 use crate::base::time::{Now, UnixMs};
 use crate::base::unit::Change;
 use crate::base::vector::Vector;
-use crate::store::{LiveKey, StoreStats, Value};
+use crate::store::{LiveKey, StoreStats};
 use crate::strong::Strong;
 
 use super::session::State;
@@ -39,7 +40,7 @@ pub struct Inspection {
 pub struct VisibleKey {
     pub db: DbIndex,
     pub key: Bytes,
-    pub value: Bytes,
+    pub value: Content,
     pub deadline: Option<UnixMs>,
 }
 
@@ -89,10 +90,7 @@ impl Node {
         let clock = self.server.active.expiry_clock_at(now);
         let mut keys = Vec::new();
         self.data.store.visit(clock, &mut |LiveKey { db, key, value, deadline }| {
-            let value = match value {
-                Value::Bytes(bytes) => Bytes::copy_from_slice(bytes),
-                Value::Int(number) => number.to_string().into(),
-            };
+            let value = value.to_content();
             keys.push(VisibleKey { db, key: Bytes::copy_from_slice(key), value, deadline });
         });
         keys.sort_unstable_by(|a, b| (a.db, &a.key).cmp(&(b.db, &b.key)));

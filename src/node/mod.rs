@@ -6,6 +6,7 @@ mod connection;
 pub mod directive;
 mod dispatch;
 mod dump;
+mod encodings;
 mod hold;
 mod info;
 mod inspect;
@@ -168,6 +169,7 @@ impl Node {
         let strong = config.strong.on.then(|| Box::new(StrongNode::new(&config, seed, now)));
         let server = Server {
             config,
+            rng: Rng::fork(seed, "commands"),
             config_before: None,
             active,
             strong,

@@ -3,6 +3,7 @@
 use crate::active::Active;
 use crate::base::ids::RunId;
 use crate::base::io::HostStats;
+use crate::base::rng::Rng;
 use crate::base::stamp::Stamp;
 use crate::base::time::{Mono, Now, Wall};
 use crate::store::Store;
@@ -24,6 +25,8 @@ pub const UNAUTHENTICATED_BATCH_BYTES_MAX: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Server {
     pub config: Config,
+    /// What commands draw that choose at random.
+    pub rng: Rng,
     /// The configuration before CONFIG SET, until the change has been passed on.
     pub config_before: Option<Config>,
     pub active: Active,

@@ -309,7 +309,9 @@ fn parts_of(cells: Vec<Change>, bytes_max: usize) -> Vec<Vec<Change>> {
 fn bytes_of(change: &Change) -> usize {
     let value = match &change.cell {
         Cell::Register { value, .. } => value.len(),
-        Cell::Tombstone { .. }
+        Cell::Element { name, part, .. } => name.len() + part.sizes().0,
+        Cell::Kind { .. }
+        | Cell::Tombstone { .. }
         | Cell::Contribution { .. }
         | Cell::Expiry { .. }
         | Cell::KeyCell { .. }

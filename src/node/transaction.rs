@@ -93,7 +93,6 @@ impl Turn<'_> {
     /// Runs all queued commands.
     pub(super) fn run_queued(&mut self, transaction: &Transaction) -> Option<Unit> {
         self.session.reply().array(transaction.queued.len());
-        let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
         let shown = self.server.strong.as_ref().map(|strong| strong.served());
         let strong = shown.is_some();
         let mut txn = Txn {
@@ -112,7 +111,8 @@ impl Turn<'_> {
             match command.handler {
                 Handler::Data(handler) => {
                     let (db, reply) = (session.db, session.reply());
-                    run_data((command, handler), args, db, bulk_bytes_max, &mut txn, reply);
+                    let with = (&self.server.config, &mut self.server.rng);
+                    run_data((command, handler), args, db, with, &mut txn, reply);
                 }
                 Handler::Session(what) => {
                     let (store, now) = (&*txn.store, self.now);

@@ -5,11 +5,11 @@ use bytes::{BufMut, BytesMut};
 use super::crc64::crc64;
 use super::cursor::{Cursor, Stop};
 use super::fault::Fault;
+use super::hash;
 use super::kind::Kind;
 use super::lzf::Packer;
 use super::reader::Value;
-use super::text::put_string;
-use super::{TYPE_STRING, VERSION_MAX, VERSION_VALKEY, VERSION_WRITTEN};
+use super::{VERSION_MAX, VERSION_VALKEY, VERSION_WRITTEN};
 
 /// Why a payload is not a value. Nothing has been changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,11 +37,11 @@ impl RestoreError {
     }
 }
 
-/// Appends the payload of a string. A counter is the string of its decimal digits.
-pub fn dump_string(value: &[u8], compression: bool, out: &mut BytesMut) {
+/// Appends the payload of a value. A counter is the string of its decimal digits.
+pub fn dump(value: &Value, compression: bool, out: &mut BytesMut) {
     let start = out.len();
-    out.put_u8(TYPE_STRING);
-    put_string(out, value, compression.then(Packer::new).as_mut());
+    hash::put_type(out, value);
+    hash::put_content(out, value, compression.then(Packer::new).as_mut());
     out.put_u16_le(VERSION_WRITTEN as u16);
     out.put_u64_le(crc64(&out[start..]));
 }
@@ -64,6 +64,11 @@ pub fn restore(payload: &[u8], string_bytes_max: usize) -> Result<Value, Restore
     let type_byte = cursor.byte().map_err(bad)?;
     match Kind::of(type_byte) {
         Some(Kind::String) => {}
+        Some(Kind::Hash) if hash::is_hash(type_byte) => {
+            let value = hash::read(&mut cursor, type_byte).map_err(bad)?;
+            let trailing = cursor.pos() < body.len();
+            return if trailing { Err(RestoreError::BadData(Fault::Trailing)) } else { Ok(value) };
+        }
         Some(kind) => return Err(RestoreError::Unsupported(kind)),
         None => return Err(RestoreError::BadData(Fault::UnknownType { byte: type_byte })),
     }

@@ -43,6 +43,8 @@ pub enum Fault {
     BadEncoding { byte: u8 },
     /// A compressed string does not expand to the length it tells.
     BadCompression,
+    /// A packed value is not packed as it should be.
+    BadPacking,
     /// What a module keeps beside the keys is not of the form that all modules use.
     BadModuleData,
     /// No server has so many databases.
@@ -100,6 +102,7 @@ impl fmt::Display for Fault {
             Fault::BadCompression => {
                 f.write_str("a compressed string does not expand to the length it tells")
             }
+            Fault::BadPacking => f.write_str("a packed value is not packed as it should be"),
             Fault::BadModuleData => f.write_str("a module's data are not of the usual form"),
             Fault::BadDatabase { index } => {
                 write!(f, "database {index} is more than any server has")

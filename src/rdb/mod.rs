@@ -2,13 +2,14 @@
 //! file of any size is read and written in pieces.
 //!
 //! [`reader::Reader`] reads what Redis 5 to 8.2, Valkey and KeyDB write; [`writer::Writer`] writes version 10, which
-//! Redis 7.0 and everything after it reads. Values are strings; of other types the reader says that it met them.
+//! Redis 7.0 and everything after it reads. Values are strings and hashes; of other types the reader says that it met them.
 //! The format is that of Redis's `rdb.h`; nowhere else is it specified.
 
 pub(crate) mod crc64;
 mod cursor;
 pub mod dump;
 pub mod fault;
+mod hash;
 pub mod kind;
 mod lzf;
 pub mod reader;

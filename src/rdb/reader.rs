@@ -8,6 +8,7 @@ use crate::base::time::UnixMs;
 use super::crc64::Running;
 use super::cursor::{Cursor, Stop};
 use super::fault::{Fault, LoadError};
+use super::hash;
 use super::kind::Kind;
 use super::text::Encoded;
 use super::{TYPE_STRING, VERSION_MAX, VERSION_MIN, VERSION_VALKEY, opcode};
@@ -56,10 +57,7 @@ pub struct Key {
 }
 
 /// A value of a kind that is supported.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Value {
-    String(Bytes),
-}
+pub use crate::base::content::Content as Value;
 
 /// What was passed over.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -106,6 +104,16 @@ pub struct Reader {
     deadline: Option<UnixMs>,
     idle_s: Option<u64>,
     frequency: Option<u8>,
+    /// The hash that is being read.
+    hash: Option<Partial>,
+}
+
+/// A hash of which some fields have been read.
+#[derive(Clone)]
+struct Partial {
+    key: Bytes,
+    left: u64,
+    list: Vec<(Bytes, Bytes)>,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -116,6 +124,8 @@ enum State {
     Between,
     /// Within what a module keeps beside the keys.
     Module(ModuleId),
+    /// Between two fields of a hash.
+    Hash,
     Ended,
 }
 
@@ -134,6 +144,15 @@ enum Step {
         key: Bytes,
         value: Encoded,
     },
+    Value {
+        key: Bytes,
+        value: Value,
+    },
+    Hash {
+        key: Bytes,
+        fields: u64,
+    },
+    Pair(Bytes, Bytes),
     Item(Item),
     End {
         stored: u64,
@@ -153,6 +172,7 @@ impl Reader {
             deadline: None,
             idle_s: None,
             frequency: None,
+            hash: None,
         }
     }
 
@@ -185,7 +205,7 @@ impl Reader {
     pub fn finish(&self, rest: &[u8]) -> Result<(), LoadError> {
         match self.state {
             State::Ended => Ok(()),
-            State::Magic | State::Between | State::Module(_) => {
+            State::Magic | State::Between | State::Module(_) | State::Hash => {
                 Err(self.error(rest.len(), Fault::Truncated))
             }
         }
@@ -236,13 +256,27 @@ impl Reader {
             }
             Step::String { key, value } => {
                 let value = self.take_value(buf, taken, &value)?;
-                return Ok(Some(Item::Key(Key {
-                    key,
-                    value: Value::String(value),
-                    deadline: self.deadline.take(),
-                    idle_s: self.idle_s.take(),
-                    frequency: self.frequency.take(),
-                })));
+                return Ok(Some(self.key(key, Value::String(value))));
+            }
+            Step::Value { key, value } => Some(self.key(key, value)),
+            Step::Hash { key, fields } => {
+                self.state = State::Hash;
+                self.hash = Some(Partial { key, left: fields, list: Vec::new() });
+                None
+            }
+            Step::Pair(name, value) => {
+                let Some(mut partial) = self.hash.take() else { return Ok(None) };
+                partial.list.push((name, value));
+                partial.left -= 1;
+                if partial.left > 0 {
+                    self.hash = Some(partial);
+                    None
+                } else {
+                    let Partial { key, list, .. } = partial;
+                    let value = hash::whole(list).map_err(|fault| self.error(0, fault))?;
+                    self.state = State::Between;
+                    Some(self.key(key, value))
+                }
             }
             Step::End { stored } => {
                 let mut checksum = self.checksum.clone();
@@ -259,6 +293,16 @@ impl Reader {
         self.count(&buf[..taken]);
         buf.advance(taken);
         Ok(item)
+    }
+
+    fn key(&mut self, key: Bytes, value: Value) -> Item {
+        Item::Key(Key {
+            key,
+            value,
+            deadline: self.deadline.take(),
+            idle_s: self.idle_s.take(),
+            frequency: self.frequency.take(),
+        })
     }
 
     /// A key's value, without copying it if that is worth it.
@@ -307,6 +351,7 @@ impl Reader {
             State::Magic => magic(cursor),
             State::Between => between(cursor),
             State::Module(module) => module_piece(cursor, module),
+            State::Hash => hash::read_pair(cursor).map(|(name, value)| Step::Pair(name, value)),
             State::Ended => Err(Stop::NeedMore),
         }
     }
@@ -359,6 +404,18 @@ fn between(cursor: &mut Cursor<'_>) -> Result<Step, Stop> {
         TYPE_STRING => {
             let key = whole_string(cursor)?;
             Ok(Step::String { key, value: cursor.string()? })
+        }
+        hash::TYPE_HASH => {
+            let key = whole_string(cursor)?;
+            let at = cursor.pos();
+            match cursor.length()? {
+                0 => Err(Stop::Bad(at, Fault::BadPacking)),
+                fields => Ok(Step::Hash { key, fields }),
+            }
+        }
+        byte if hash::is_hash(byte) => {
+            let key = whole_string(cursor)?;
+            Ok(Step::Value { key, value: hash::read(cursor, byte)? })
         }
         opcode::AUX => {
             let name = whole_string(cursor)?;

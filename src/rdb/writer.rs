@@ -2,13 +2,15 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::base::content::Content;
 use crate::base::ids::DbIndex;
 use crate::base::time::UnixMs;
 
 use super::crc64::Running;
+use super::hash;
 use super::lzf::Packer;
 use super::text::{put_length, put_string};
-use super::{TYPE_STRING, VERSION_WRITTEN, opcode};
+use super::{VERSION_WRITTEN, opcode};
 
 /// How a file is to be written.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -80,14 +82,14 @@ impl Writer {
         self.database_selected = true;
     }
 
-    /// A key whose value is a string. A counter is the string of its decimal digits.
+    /// A key and its value. A counter is the string of its decimal digits.
     ///
     /// # Panics
     /// No database has been named yet.
-    pub fn string(
+    pub fn key(
         &mut self,
         key: &[u8],
-        value: &[u8],
+        value: &Content,
         deadline: Option<UnixMs>,
         out: &mut BytesMut,
     ) {
@@ -97,9 +99,9 @@ impl Writer {
             out.put_u8(opcode::EXPIRE_MS);
             out.put_i64_le(i64::try_from(deadline.0).unwrap_or(i64::MAX));
         }
-        out.put_u8(TYPE_STRING);
+        hash::put_type(out, value);
         put_string(out, key, self.packer.as_mut());
-        put_string(out, value, self.packer.as_mut());
+        hash::put_content(out, value, self.packer.as_mut());
         self.count(&out[start..]);
     }
 

@@ -6,7 +6,7 @@ use crate::base::ids::DbIndex;
 use crate::base::mutant::Mutant;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
-use crate::base::unit::{Cell, Change, SeenContribution};
+use crate::base::unit::{Cell, Change, Part, PartSlot, SeenContribution};
 
 use super::commit::{Eager, Terms};
 use super::db::Place;
@@ -42,7 +42,9 @@ impl Store {
         }
         let is_removed = match &change.cell {
             Cell::KeyCell { floor } => flushed.is_some_and(|flushed| *floor < flushed.time),
-            Cell::Register { .. }
+            Cell::Kind { .. }
+            | Cell::Element { .. }
+            | Cell::Register { .. }
             | Cell::Tombstone { .. }
             | Cell::Contribution { .. }
             | Cell::Expiry { .. }
@@ -54,11 +56,19 @@ impl Store {
         let mutants = self.config.mutants;
         let forgets =
             matches!(change.cell, Cell::Tombstone { .. }) && mutants.has(Mutant::TombstoneDropped);
-        let eager = if forgets { Eager::Dead } else { Eager::No };
+        let forgets_element =
+            matches!(change.cell, Cell::Element { part: Part::Tombstone { .. }, .. })
+                && mutants.has(Mutant::FieldTombstoneDropped);
+        let eager = match (forgets, forgets_element) {
+            (true, _) => Eager::Dead,
+            (false, true) => Eager::DeadElements,
+            (false, false) => Eager::No,
+        };
         let terms = self.terms(change.db.0, clock, stamp, eager);
         let place = Place::of(change.db, &change.key, &self.hasher);
         let mut merged = Merged::default();
         let changed = self.edit(place, &change.key, terms, facts, |draft| {
+            draft.spares_elements = mutants.has(Mutant::KeyTombstoneSparesFields);
             merged = draft.merge(&change.cell, stamp, mutants);
             merged.changed
         });
@@ -76,9 +86,24 @@ impl Store {
     }
 
     /// Whether a cell is part of what its key shows, unless it is a contribution that the base has seen.
-    pub fn counts(&self, db: DbIndex, key: &[u8], slot: Slot, stamp: Stamp) -> bool {
-        let Slot::Contribution { generation } = slot else { return true };
-        let Some(view) = self.view(Place::of(db, key, &self.hasher), key) else { return false };
+    pub fn counts(&self, db: DbIndex, key: &[u8], slot: &Slot, stamp: Stamp) -> bool {
+        let (generation, element) = match slot {
+            Slot::Contribution { generation } => (*generation, None),
+            Slot::Element { kind, name, slot: PartSlot::Contribution { generation } } => {
+                (*generation, Some((*kind, name)))
+            }
+            Slot::Element { slot: PartSlot::Register | PartSlot::Tombstone, .. }
+            | Slot::Register
+            | Slot::Tombstone
+            | Slot::Expiry
+            | Slot::Kind { .. } => return true,
+        };
+        let view = self.view(Place::of(db, key, &self.hasher), key);
+        let view = match element {
+            Some((kind, name)) => view.and_then(|v| v.collections.of(kind)?.view(name)),
+            None => view,
+        };
+        let Some(view) = view else { return false };
         let is_it = |c: &&SeenContribution| {
             (c.origin, c.generation, c.last) == (stamp.origin, generation, stamp.time)
         };
@@ -90,14 +115,17 @@ impl Store {
         &mut self,
         db: DbIndex,
         key: &[u8],
-        slot: Slot,
+        slot: &Slot,
         stamp: Stamp,
         clock: UnixMs,
         facts: &mut Facts,
     ) -> bool {
         // A key whose value is forgotten has not been removed by whatever has written that.
         let cause = match slot {
-            Slot::Register | Slot::Contribution { .. } => Stamp::ZERO,
+            Slot::Register
+            | Slot::Contribution { .. }
+            | Slot::Element { .. }
+            | Slot::Kind { .. } => Stamp::ZERO,
             Slot::Expiry | Slot::Tombstone => stamp,
         };
         let terms = self.terms(db.0, clock, cause, Eager::No);
@@ -110,8 +138,17 @@ impl Store {
     /// write, or the outcome of it: what it does not hold of it is gone for good.
     pub fn admits(&self, change: &Change, stamp: Stamp, covered: bool) -> Admission {
         let removes = match change.cell {
-            Cell::Tombstone { .. } | Cell::KeyCell { .. } | Cell::DatabaseTombstone => true,
-            Cell::Register { .. } | Cell::Contribution { .. } | Cell::Expiry { .. } => false,
+            Cell::Tombstone { .. }
+            | Cell::KeyCell { .. }
+            | Cell::DatabaseTombstone
+            | Cell::Element { part: Part::Tombstone { .. }, .. } => true,
+            Cell::Register { .. }
+            | Cell::Contribution { .. }
+            | Cell::Expiry { .. }
+            | Cell::Kind { .. }
+            | Cell::Element { part: Part::Register { .. } | Part::Contribution { .. }, .. } => {
+                false
+            }
         };
         if self.holds(change, stamp) {
             Admission::Merge
@@ -175,6 +212,8 @@ impl Store {
             Eager::Alone
         } else if self.config.mutants.has(Mutant::TombstoneDropped) {
             Eager::Dead
+        } else if self.config.mutants.has(Mutant::FieldTombstoneDropped) {
+            Eager::DeadElements
         } else {
             Eager::No
         }
@@ -196,10 +235,7 @@ impl View<'_> {
             Cell::Register { .. } | Cell::Tombstone { .. } => {
                 self.base.is_some_and(|base| base.stamp >= stamp)
             }
-            Cell::Contribution { generation, .. } => self
-                .contributions()
-                .iter()
-                .any(|c| list_key(c) == (stamp.origin.0, *generation) && c.last >= stamp.time),
+            Cell::Contribution { generation, .. } => self.holds_contribution(*generation, stamp),
             Cell::Expiry { deadline } => {
                 self.expiry >= Some(ExpiryCell { stamp, deadline: *deadline })
             }
@@ -207,6 +243,27 @@ impl View<'_> {
                 self.side.and_then(|side| side.floor).is_some_and(|held| held.time >= *floor)
             }
             Cell::DatabaseTombstone => false,
+            Cell::Kind { kind } => {
+                self.collections.of(*kind).is_some_and(|elements| elements.born() >= stamp)
+            }
+            Cell::Element { kind, name, part } => {
+                let held = self.collections.of(*kind).and_then(|elements| elements.view(name));
+                held.is_some_and(|element| element.holds_part(part, stamp))
+            }
         }
+    }
+
+    fn holds_part(&self, part: &Part, stamp: Stamp) -> bool {
+        match part {
+            Part::Register { .. } | Part::Tombstone { .. } => {
+                self.base.is_some_and(|base| base.stamp >= stamp)
+            }
+            Part::Contribution { generation, .. } => self.holds_contribution(*generation, stamp),
+        }
+    }
+
+    fn holds_contribution(&self, generation: u64, stamp: Stamp) -> bool {
+        let named = |c: &SeenContribution| list_key(c) == (stamp.origin.0, generation);
+        self.contributions().iter().any(|c| named(c) && c.last >= stamp.time)
     }
 }

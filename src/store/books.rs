@@ -35,7 +35,7 @@ impl Summary {
             digest: if exists && !hidden { view.digest(key_hash) } else { 0 },
             hidden,
             exists,
-            contributions: view.contributions().len() as u64,
+            contributions: view.contribution_count(),
             filing,
         }
     }

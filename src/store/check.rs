@@ -4,6 +4,7 @@ use super::Store;
 use super::books::{Books, Summary};
 use super::commit::{filing_of, summary_of, view_of};
 use super::db::Place;
+use super::elements::{Elements, element_digest};
 use super::entry::Entry;
 use super::merge::{Cut, Draft};
 use super::state::{implied_expiry, key_hash, list_key};
@@ -52,12 +53,15 @@ impl Store {
     fn entry_is_in_normal_form(&self, entry: &Entry, db: u16) {
         let view = view_of(entry);
         let cut = self.flushed.get(&db).map(|&stamp| Cut::below(stamp));
-        let mut draft =
-            Draft::new(entry.base(), entry.value(), entry.side().cloned().map(Box::new));
+        let side = entry.side().cloned().map(Box::new);
+        let mut draft = Draft::new(entry.base(), entry.value(), side, entry.packed(), &self.hasher);
         assert!(!draft.is_empty(), "an entry without a cell");
         assert!(!draft.prune(cut), "a removed cell is held");
         assert!(view.is_base_live() || view.value.is_empty(), "a dead value is held");
         let exists = view.exists();
+        for elements in view.collections.iter() {
+            collection_is_counted(elements);
+        }
         let Some(side) = view.side else { return };
         assert!(!side.is_empty(), "an empty side record is held");
         let implied = implied_expiry(view.base.as_ref());
@@ -93,4 +97,28 @@ impl Store {
         assert_eq!(self.books.buried, derived.buried, "the index of hidden keys has drifted");
         assert_eq!(self.books.waiting, derived.waiting, "the index by horizon has drifted");
     }
+}
+
+/// The figures of a collection follow from its elements.
+fn collection_is_counted(elements: Elements<'_>) {
+    let (mut live, mut digest, mut contributions) = (0, 0, 0);
+    for (name, view) in elements.iter() {
+        assert!(
+            view.base.is_some() || !view.contributions().is_empty(),
+            "an element without a cell"
+        );
+        assert!(view.base.is_none_or(|base| !base.resets), "an element has no expiry to reset");
+        live += usize::from(view.exists());
+        digest ^= element_digest(name, &view);
+        contributions += view.contributions().len() as u64;
+        assert!(
+            elements.view(name).is_some_and(|v| v.base == view.base),
+            "an element is not found"
+        );
+        let newest = view.newest_time();
+        assert!(newest <= elements.newest_time(), "an element is newer than its collection");
+    }
+    assert_eq!(elements.live(), live, "live elements were miscounted");
+    assert_eq!(elements.digest(), digest, "a collection's digest has drifted");
+    assert_eq!(elements.contributions(), contributions, "contributions were miscounted");
 }

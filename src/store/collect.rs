@@ -7,6 +7,7 @@ use crate::base::time::UnixMs;
 use super::Store;
 use super::commit::{Eager, Terms};
 use super::db::Place;
+use super::elements::Elements;
 use super::merge::Draft;
 use super::state::View;
 
@@ -30,7 +31,9 @@ impl View<'_> {
             .expiry
             .filter(|cell| cell.deadline.is_none() && Some(*cell) != implied)
             .map(|cell| cell.stamp.time);
-        [covered, dead, persisted].into_iter().flatten().min()
+        let elements = self.collections.iter().filter_map(Elements::waits).min();
+        let hidden = self.has_hidden().then(|| self.newest_time());
+        [covered, dead, persisted, elements, hidden].into_iter().flatten().min()
     }
 
     /// Whether a covered contribution does not wait for the base's horizon: where there are many, and it will never grow again,
@@ -69,6 +72,15 @@ impl Draft<'_, '_> {
             }
             return;
         }
+        if !self.collections.is_empty() {
+            if settled && view.has_hidden() {
+                self.drop_hidden();
+            }
+            for collection in &mut self.collections {
+                collection.collect(horizon, self.hasher);
+            }
+            self.drop_nothing();
+        }
         self.drop_covered(horizon);
         self.drop_dead_base(horizon);
         let implied = super::state::implied_expiry(self.base.as_ref());
@@ -76,6 +88,37 @@ impl Draft<'_, '_> {
             && self.expiry.is_some_and(|cell| cell.deadline.is_none() && cell.stamp.time <= horizon)
         {
             self.expiry = None;
+        }
+    }
+
+    /// Drops what an element of a collection no longer needs.
+    pub fn collect_element(&mut self, horizon: u64) {
+        let view = self.view();
+        if !view.exists() {
+            if view.newest_time() <= horizon {
+                self.remove_all();
+            }
+            return;
+        }
+        self.drop_covered(horizon);
+        self.drop_dead_base(horizon);
+    }
+
+    /// Drops the cells of other types than the key's.
+    fn drop_hidden(&mut self) {
+        let kind = self.view().kind();
+        self.collections.retain(|collection| Some(collection.elements().kind()) == kind);
+        if kind.is_none() {
+            return;
+        }
+        if let Some(base) = self.base {
+            if self.expiry == super::state::implied_expiry(Some(&base)) {
+                self.expiry = None;
+            }
+            self.remove_base();
+        }
+        if let Some(side) = self.side_if_any() {
+            side.contributions = Vec::new();
         }
     }
 
@@ -102,6 +145,13 @@ impl Draft<'_, '_> {
     pub fn collect_dead(&mut self, clock: UnixMs) {
         if self.base.is_some_and(|base| !base.live) {
             self.collect(u64::MAX, UnixMs(u64::MAX), clock);
+        }
+    }
+
+    /// The deliberate fault that a deleted element leaves no tombstone.
+    pub fn collect_dead_elements(&mut self) {
+        for collection in &mut self.collections {
+            collection.collect(u64::MAX, self.hasher);
         }
     }
 

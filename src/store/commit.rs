@@ -21,6 +21,8 @@ pub enum Eager {
     Alone,
     /// Dead bases (a deliberate fault).
     Dead,
+    /// Dead elements (another).
+    DeadElements,
 }
 
 /// What a change of a key is made under.
@@ -162,7 +164,7 @@ impl Desk<'_> {
         let before = summary_of(entry, hash);
         let base = entry.base();
         let side = entry.take_side();
-        let mut draft = Draft::new(base, entry.value(), side);
+        let mut draft = Draft::new(base, entry.value(), side, entry.packed(), self.hasher);
         if !change(&mut draft) {
             if let Some(side) = draft.into_side() {
                 entry.put_side(side);
@@ -180,7 +182,13 @@ impl Desk<'_> {
             self.books.memory_bytes -= used_before;
             return Done::Removed;
         };
-        entry.rewrite(parts.base.as_ref(), parts.value, parts.side);
+        match &parts.packed {
+            Some(collection) => {
+                let packed = collection.packed().expect("a small collection");
+                entry.rewrite_packed(packed, parts.side);
+            }
+            None => entry.rewrite(parts.base.as_ref(), parts.value, parts.side),
+        }
         self.books.memory_bytes += entry.used_bytes() as u64;
         self.books.memory_bytes -= used_before;
         Done::Changed
@@ -194,14 +202,23 @@ impl Desk<'_> {
         facts: &mut Facts,
         change: impl FnOnce(&mut Draft<'_, 'v>) -> bool,
     ) -> bool {
-        let mut draft = Draft::new(None, &[], None);
+        let mut draft = Draft::new(None, &[], None, None, self.hasher);
         if !change(&mut draft) {
             return false;
         }
         let (parts, after) = finish(draft, key_hash(place.db, key), terms);
         let Some(parts) = parts else { return false };
-        let value = parts.value.unwrap_or(&[]);
-        let entry = Entry::new(tag_of(place.hash), key, parts.base.as_ref(), value, parts.side);
+        let tag = tag_of(place.hash);
+        let entry = match &parts.packed {
+            Some(collection) => {
+                let packed = collection.packed().expect("a small collection");
+                Entry::new_packed(tag, key, packed, parts.side)
+            }
+            None => {
+                let value = parts.value.unwrap_or(&[]);
+                Entry::new(tag, key, parts.base.as_ref(), value, parts.side)
+            }
+        };
         self.books.memory_bytes += entry.used_bytes() as u64;
         let before = self.table_bytes(place.partition);
         self.db.table_mut(place.partition).insert(place.hash, entry, self.hasher);
@@ -236,6 +253,7 @@ fn finish<'v>(mut draft: Draft<'_, 'v>, hash: u64, terms: Terms) -> (Option<Part
             Eager::No => {}
             Eager::Alone => draft.collect_alone(terms.clock),
             Eager::Dead => draft.collect_dead(terms.clock),
+            Eager::DeadElements => draft.collect_dead_elements(),
         }
         if draft.is_empty() {
             return (None, Summary::default());
@@ -257,7 +275,8 @@ fn finish<'v>(mut draft: Draft<'_, 'v>, hash: u64, terms: Terms) -> (Option<Part
 /// One entry, for reading.
 #[inline]
 pub fn view_of(entry: &Entry) -> View<'_> {
-    View::new(entry.base(), entry.value(), entry.side())
+    let packed = entry.is_packed().then_some(entry);
+    View::new(entry.base(), entry.value(), entry.side(), packed)
 }
 
 /// What the books hold of an entry.
@@ -271,6 +290,9 @@ pub fn summary_of(entry: &Entry, hash: u64) -> Summary {
 
 /// A tombstone without a side record waits for its own stamp; a plain register for nothing.
 fn plain_filing(view: &View<'_>) -> Filing {
+    if !view.collections.is_none() {
+        return filing_of(view, view.exists(), false, false);
+    }
     let dead = view.base.filter(|base| !base.live);
     Filing { due: None, waits: dead.map(|base| base.stamp.time) }
 }

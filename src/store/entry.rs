@@ -5,6 +5,8 @@
 //! key | value | horizon delta 6 (optional) | side pointer 8 (optional)
 //! ```
 //!
+//! With `PACKED` there is no base: the value is a small collection, the stamp that of its key cell.
+//!
 //! Named invariants, on which every `unsafe` block below rests:
 //!
 //! - **owned**: the address in `Entry.0` was returned by `alloc` with the layout of
@@ -23,6 +25,7 @@ use std::ptr::{NonNull, null_mut};
 use crate::base::ids::Origin;
 use crate::base::stamp::Stamp;
 
+use super::elements::packed::Packed;
 use super::state::{Base, Side};
 
 /// Bits of the hash kept in an entry's pointer.
@@ -40,6 +43,7 @@ const LIVE: u8 = 2;
 const RESETS: u8 = 4;
 const HAS_HORIZON: u8 = 8;
 const HAS_SIDE: u8 = 16;
+const PACKED: u8 = 32;
 
 const HORIZON_BYTES: usize = 6;
 const SIDE_BYTES: usize = 8;
@@ -127,6 +131,46 @@ impl Entry {
         entry
     }
 
+    /// A key that holds a small collection and no base.
+    pub fn new_packed(tag: u32, key: &[u8], packed: Packed<'_>, side: Option<Box<Side>>) -> Entry {
+        let mut entry = Entry::new(tag, key, None, packed.bytes, side);
+        entry.mark_packed(packed.born);
+        entry
+    }
+
+    /// Gives the entry a small collection in place of base and value.
+    pub fn rewrite_packed(&mut self, packed: Packed<'_>, side: Option<Box<Side>>) {
+        self.rewrite(None, Some(packed.bytes), side);
+        self.mark_packed(packed.born);
+    }
+
+    fn mark_packed(&mut self, born: Stamp) {
+        let [flags] = self.array(0);
+        assert!(flags & HAS_BASE == 0, "a small collection stands in the base's place");
+        self.put(0, &[flags | PACKED]);
+        self.put(STAMP_AT, &born.time.to_le_bytes());
+        self.put(STAMP_AT + 8, &born.origin.0.to_le_bytes());
+    }
+
+    #[inline]
+    pub fn is_packed(&self) -> bool {
+        let [flags] = self.array(0);
+        flags & PACKED != 0
+    }
+
+    /// The small collection in the value's place.
+    #[inline]
+    pub fn packed(&self) -> Option<Packed<'_>> {
+        if !self.is_packed() {
+            return None;
+        }
+        let shape = self.shape();
+        let time = u64::from_le_bytes(self.array(STAMP_AT));
+        let origin = Origin(u32::from_le_bytes(self.array(STAMP_AT + 8)));
+        let bytes = self.read(shape.value_at(), shape.value_len);
+        Some(Packed { born: Stamp::new(time, origin), bytes })
+    }
+
     /// Gives the entry another base and side, and another value unless that is `None`; in place if
     /// the allocation is of the right size. The access clock stays. A side still there is dropped.
     pub fn rewrite(&mut self, base: Option<&Base>, value: Option<&[u8]>, side: Option<Box<Side>>) {
@@ -170,6 +214,13 @@ impl Entry {
 
     /// Puts a side record (back) in the place of none.
     pub fn put_side(&mut self, side: Box<Side>) {
+        let shape = self.shape();
+        if shape.flags & HAS_SIDE != 0 {
+            drop(self.take_side());
+            self.put_side_at(shape, side);
+            return;
+        }
+        assert!(shape.flags & PACKED == 0, "what has not changed has the side record it had");
         let base = self.base();
         self.rewrite(base.as_ref(), None, Some(side));
     }
@@ -189,7 +240,8 @@ impl Entry {
     #[inline]
     pub fn value(&self) -> &[u8] {
         let shape = self.shape();
-        self.read(shape.value_at(), shape.value_len)
+        let value_len = if shape.flags & PACKED == 0 { shape.value_len } else { 0 };
+        self.read(shape.value_at(), value_len)
     }
 
     #[inline]
@@ -288,13 +340,16 @@ impl Entry {
             self.put(shape.horizon_at(), &delta.to_le_bytes()[..HORIZON_BYTES]);
         }
         if let Some(side) = side {
-            let at = shape.side_at();
-            // SAFETY: *owned*: `shape` was planned with room for the pointer; the place may be
-            // unaligned. From here on the box is the entry's (*boxed*).
-            unsafe {
-                self.address().add(at).cast::<*mut Side>().write_unaligned(Box::into_raw(side))
-            }
+            self.put_side_at(shape, side);
         }
+    }
+
+    fn put_side_at(&mut self, shape: Shape, side: Box<Side>) {
+        assert!(shape.flags & HAS_SIDE != 0);
+        let at = shape.side_at();
+        // SAFETY: *owned*: `shape` was planned with room for the pointer; the place may be
+        // unaligned. From here on the box is the entry's (*boxed*).
+        unsafe { self.address().add(at).cast::<*mut Side>().write_unaligned(Box::into_raw(side)) }
     }
 
     #[inline]

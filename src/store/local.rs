@@ -2,10 +2,12 @@
 //! local stamp is newer than all that is held, so writes take the place of what is there; what the
 //! same unit wrote before is overwritten, which makes the unit's changes net.
 
+use bytes::Bytes;
+
 use crate::base::mutant::{Mutant, Mutants};
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
-use crate::base::unit::SeenContribution;
+use crate::base::unit::{Kind, SeenContribution};
 
 use super::merge::Draft;
 use super::state::{Base, ExpiryCell, Floor, View, list_key};
@@ -74,8 +76,8 @@ impl<'v> Draft<'_, 'v> {
         if self.is_empty() && by.floor > 0 && !by.mutants.has(Mutant::FloorIgnored) {
             let floor = Floor { time: by.floor, stamp: by.stamp };
             self.side_mut().floor = Some(floor);
-        } else if view.deadline().is_some() && !view.is_visible(by.clock) {
-            // The new key has neither the old one's cells nor its expiry.
+        } else if !view.is_visible(by.clock) && (view.deadline().is_some() || view.has_hidden()) {
+            // The new key has neither the old one's cells nor its expiry, nor what an emptied collection hides of a string.
             if !self.write_tombstone(by) {
                 return false;
             }
@@ -104,11 +106,74 @@ impl<'v> Draft<'_, 'v> {
         true
     }
 
+    /// Changes one element of a collection, which is begun if the key does not exist.
+    pub fn write_element(
+        &mut self,
+        kind: Kind,
+        name: &[u8],
+        by: Writer,
+        change: impl FnOnce(&mut Draft<'_, 'v>, Writer) -> bool,
+    ) -> bool {
+        let view = self.view();
+        if !view.is_visible(by.clock) {
+            if self.is_empty() && by.floor > 0 && !by.mutants.has(Mutant::FloorIgnored) {
+                let floor = Floor { time: by.floor, stamp: by.stamp };
+                self.side_mut().floor = Some(floor);
+            } else if view.deadline().is_some() && !self.write_tombstone(by) {
+                return false;
+            }
+            let collection = self.collection_mut(kind);
+            if collection.elements().born() < by.stamp {
+                collection.set_born(by.stamp);
+            }
+        }
+        let hasher = self.hasher;
+        // What a key that nobody may hold begins with is the key's business.
+        let by = Writer { floor: 0, ..by };
+        self.collection_mut(kind).edit(name, hasher, |draft| change(draft, by));
+        true
+    }
+
+    /// A register that stays beside an expiry: an element's.
+    pub fn write_register(&mut self, value: &'v [u8], by: Writer) -> bool {
+        self.write_base(true, false, value, by)
+    }
+
+    /// An element's tombstone.
+    pub fn write_removal(&mut self, by: Writer) -> bool {
+        self.write_base(false, false, &[], by)
+    }
+
+    /// The key's elements go with what takes its place, but for tombstones of those that have been counted up: they list
+    /// what of that was seen here. Key cells stay: one of this very unit loses against a string of the same stamp.
+    fn write_over_elements(&mut self, by: Writer) {
+        if self.collections.is_empty() {
+            return;
+        }
+        for collection in &mut self.collections {
+            let kind = collection.elements().kind();
+            let counted = collection.elements().iter();
+            let counted = counted.filter(|(_, held)| !held.contributions().is_empty());
+            let counted = counted.map(|(name, _)| (kind, Bytes::copy_from_slice(name)));
+            self.buried.extend(counted);
+            collection.edit_all(self.hasher, |draft| {
+                if draft.view().contributions().is_empty() {
+                    draft.remove_all();
+                } else {
+                    draft.write_base(false, false, &[], by);
+                }
+                true
+            });
+        }
+        self.drop_nothing();
+    }
+
     /// Takes the place of the base. What this unit has added to the counter before is undone.
     fn write_base(&mut self, live: bool, resets: bool, value: &'v [u8], by: Writer) -> bool {
         if self.base.is_some_and(|base| base.stamp > by.stamp) {
             return false;
         }
+        self.write_over_elements(by);
         let mut seen = Vec::new();
         if let Some(side) = self.side_if_any() {
             let born_now =

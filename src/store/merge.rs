@@ -2,16 +2,23 @@
 //! and what a floor or a database tombstone removes is a lower part of that order: so merging is
 //! commutative, associative, idempotent and total whatever arrives.
 
+mod elements;
+
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
 
+use bytes::Bytes;
+
 use crate::base::mutant::{Mutant, Mutants};
 use crate::base::stamp::Stamp;
-use crate::base::unit::{Cell, Seen, SeenContribution};
+use crate::base::unit::{Cell, Kind, PartSlot, Seen, SeenContribution};
 
 use super::Slot;
+use super::elements::Collection;
+use super::elements::packed::Packed;
 use super::entry::needs_wide_horizon;
-use super::state::{Base, ExpiryCell, Floor, Side, View, implied_expiry, list_key};
+use super::state::{Base, Collections, ExpiryCell, Floor, Side, View, implied_expiry, list_key};
+use super::table::KeyHasher;
 
 /// One key while it is changed. `'h` is the held value, `'v` the one that takes its place.
 pub struct Draft<'h, 'v> {
@@ -21,6 +28,15 @@ pub struct Draft<'h, 'v> {
     /// With what the base implies.
     pub expiry: Option<ExpiryCell>,
     side: Option<Box<Side>>,
+    /// Of each kind at most one, in the order of kinds.
+    pub collections: Vec<Collection>,
+    /// The entry holds a small collection in the value's place.
+    was_packed: bool,
+    pub hasher: &'h KeyHasher,
+    /// Elements that got tombstones because the key was written over.
+    pub buried: Vec<(Kind, Bytes)>,
+    /// (A deliberate fault.)
+    pub spares_elements: bool,
     /// A hidden key that waits for the horizon, its deadline being settled.
     pub deferred: bool,
 }
@@ -59,13 +75,38 @@ pub struct Parts<'v> {
     /// `None`: the value held stays.
     pub value: Option<&'v [u8]>,
     pub side: Option<Box<Side>>,
+    /// In place of base and value.
+    pub packed: Option<Collection>,
 }
 
 impl<'h, 'v> Draft<'h, 'v> {
-    pub fn new(base: Option<Base>, held: &'h [u8], side: Option<Box<Side>>) -> Draft<'h, 'v> {
+    pub fn new(
+        base: Option<Base>,
+        held: &'h [u8],
+        mut side: Option<Box<Side>>,
+        packed: Option<Packed<'_>>,
+        hasher: &'h KeyHasher,
+    ) -> Draft<'h, 'v> {
         let stored = side.as_ref().and_then(|side| side.expiry);
         let expiry = stored.or_else(|| implied_expiry(base.as_ref()));
-        Draft { base, held, new: None, expiry, side, deferred: false }
+        let collections = match (packed, &mut side) {
+            (Some(packed), _) => vec![Collection::of(packed)],
+            (None, Some(side)) => std::mem::take(&mut side.collections).into_vec(),
+            (None, None) => Vec::new(),
+        };
+        Draft {
+            base,
+            held,
+            new: None,
+            expiry,
+            side,
+            collections,
+            was_packed: packed.is_some(),
+            hasher,
+            buried: Vec::new(),
+            spares_elements: false,
+            deferred: false,
+        }
     }
 
     /// The join with one cell.
@@ -81,6 +122,9 @@ impl<'h, 'v> Draft<'h, 'v> {
                 self.merge_base(base, value, seen, mutants)
             }
             Cell::Tombstone { seen } => {
+                if mutants.has(Mutant::KeyTombstoneTakesNewer) {
+                    self.collections.clear();
+                }
                 let base = Base { stamp, live: false, resets: true, horizon: seen.horizon };
                 self.merge_base(base, &[], seen, mutants)
             }
@@ -106,14 +150,20 @@ impl<'h, 'v> Draft<'h, 'v> {
             },
             // Not a cell of a key; see `Store::apply`.
             Cell::DatabaseTombstone => Merged::default(),
+            Cell::Kind { kind } => {
+                Merged { changed: self.merge_kind(*kind, stamp, mutants), ..Merged::default() }
+            }
+            Cell::Element { kind, name, part } => {
+                self.merge_element(*kind, name, part, stamp, mutants)
+            }
         }
     }
 
     /// Removes this very state of a cell. True if it was held.
-    pub fn forget(&mut self, slot: Slot, stamp: Stamp) -> bool {
+    pub fn forget(&mut self, slot: &Slot, stamp: Stamp) -> bool {
         match slot {
             Slot::Register | Slot::Tombstone => {
-                let live = slot == Slot::Register;
+                let live = *slot == Slot::Register;
                 let held = self.base.is_some_and(|base| base.live == live && base.stamp == stamp);
                 if held {
                     if self.expiry == implied_expiry(self.base.as_ref()) {
@@ -134,9 +184,35 @@ impl<'h, 'v> Draft<'h, 'v> {
                 let Some(side) = &mut self.side else { return false };
                 let before = side.contributions.len();
                 side.contributions.retain(|c| {
-                    (c.origin, c.generation, c.last) != (stamp.origin, generation, stamp.time)
+                    (c.origin, c.generation, c.last) != (stamp.origin, *generation, stamp.time)
                 });
                 side.contributions.len() != before
+            }
+            Slot::Kind { kind } => {
+                let collection = self.collection_mut(*kind);
+                let held = collection.elements().born() == stamp;
+                if held {
+                    collection.set_born(Stamp::ZERO);
+                }
+                self.drop_nothing();
+                held
+            }
+            Slot::Element { kind, name, slot } => {
+                let slot = match slot {
+                    PartSlot::Register => Slot::Register,
+                    PartSlot::Tombstone => Slot::Tombstone,
+                    PartSlot::Contribution { generation } => {
+                        Slot::Contribution { generation: *generation }
+                    }
+                };
+                let hasher = self.hasher;
+                let mut gone = false;
+                self.collection_mut(*kind).edit(name, hasher, |draft| {
+                    gone = draft.forget(&slot, stamp);
+                    gone
+                });
+                self.drop_nothing();
+                gone
             }
         }
     }
@@ -145,7 +221,8 @@ impl<'h, 'v> Draft<'h, 'v> {
     #[inline]
     pub fn prune(&mut self, cut: Option<Cut>) -> bool {
         let floor = self.side.as_ref().and_then(|side| side.floor);
-        if floor.is_none() && cut.is_none() {
+        if floor.is_none() && cut.is_none() && (self.base.is_none() || self.collections.is_empty())
+        {
             return false;
         }
         let removes = |stamp: Stamp| {
@@ -160,6 +237,16 @@ impl<'h, 'v> Draft<'h, 'v> {
         if self.expiry.is_some_and(|cell| removes(cell.stamp)) {
             self.expiry = None;
             removed = true;
+        }
+        if !self.collections.is_empty() {
+            // The first stamp that stays.
+            let behind = |time: u64| Stamp::new(time.saturating_add(1), Stamp::ZERO.origin);
+            let above = floor.map(|floor| behind(floor.time));
+            let cut = cut.map(|cut| match cut.inclusive {
+                true => behind(cut.stamp.time),
+                false => cut.stamp,
+            });
+            removed |= self.prune_collections(above.max(cut));
         }
         let Some(side) = &mut self.side else { return removed };
         let before = side.contributions.len();
@@ -178,7 +265,12 @@ impl<'h, 'v> Draft<'h, 'v> {
     pub fn view(&self) -> View<'_> {
         let live = self.base.is_some_and(|base| base.live);
         let value = if live { self.new.unwrap_or(self.held) } else { &[] };
-        View { base: self.base, value, expiry: self.expiry, side: self.side.as_deref() }
+        let collections = match &self.collections[..] {
+            [] => Collections::None,
+            list => Collections::List(list),
+        };
+        let side = self.side.as_deref();
+        View { base: self.base, value, expiry: self.expiry, side, collections }
     }
 
     /// The side record, made if there is none.
@@ -210,12 +302,14 @@ impl<'h, 'v> Draft<'h, 'v> {
         self.base = None;
         self.expiry = None;
         self.side = None;
+        self.collections = Vec::new();
     }
 
     /// A live register that resets, and nothing else: nothing of it is implied elsewhere or waits.
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.side.is_none()
+            && self.collections.is_empty()
             && self.base.is_some_and(|base| base.live && base.resets)
             && self.expiry == implied_expiry(self.base.as_ref())
     }
@@ -224,6 +318,7 @@ impl<'h, 'v> Draft<'h, 'v> {
     pub fn is_empty(&self) -> bool {
         self.base.is_none()
             && self.expiry.is_none()
+            && self.collections.is_empty()
             && self
                 .side
                 .as_ref()
@@ -231,7 +326,10 @@ impl<'h, 'v> Draft<'h, 'v> {
     }
 
     /// Gives the side record back, if nothing was changed.
-    pub fn into_side(self) -> Option<Box<Side>> {
+    pub fn into_side(mut self) -> Option<Box<Side>> {
+        if let Some(side) = self.side.as_mut().filter(|_| !self.was_packed) {
+            side.collections = self.collections.into_boxed_slice();
+        }
         self.side
     }
 
@@ -245,10 +343,23 @@ impl<'h, 'v> Draft<'h, 'v> {
             side.wide_horizon = wide_horizon;
         }
         let live = self.base.is_some_and(|base| base.live);
+        let mut packed = None;
+        if !self.collections.is_empty() {
+            match &self.collections[..] {
+                [one] if self.base.is_none() && one.packed().is_some() => {
+                    packed = self.collections.pop();
+                }
+                _ => {
+                    let list = std::mem::take(&mut self.collections);
+                    self.side_mut().collections = list.into_boxed_slice();
+                }
+            }
+        }
         Parts {
             base: self.base,
             value: if live { self.new } else { Some(&[]) },
             side: self.side.filter(|side| !side.is_empty()),
+            packed,
         }
     }
 

@@ -7,6 +7,7 @@ mod check;
 mod collect;
 mod commit;
 mod db;
+mod elements;
 mod entry;
 mod expiry;
 mod local;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::base::content::Content;
 use crate::base::fact::Facts;
 use crate::base::ids::DbIndex;
 use crate::base::mutant::Mutants;
@@ -33,10 +35,11 @@ use crate::base::time::UnixMs;
 use self::books::Books;
 use self::commit::{Eager, Terms, view_of};
 use self::db::{Db, Place};
-use self::state::{Content, View, clamp};
+use self::state::{Shape, View, clamp};
 use self::table::KeyHasher;
 use self::txn::{OpenUnit, Ttl};
 
+pub use self::elements::Elements;
 pub use self::state::parse_integer;
 pub use crate::base::unit::Slot;
 
@@ -51,11 +54,60 @@ pub struct StoreConfig {
 }
 
 /// A value as a client sees it.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone)]
 pub enum Value<'a> {
     Bytes(&'a [u8]),
     /// A counter with live contributions, clamped to 64 bits.
     Int(i64),
+    /// A key that is no string.
+    Elements(Elements<'a>),
+}
+
+impl Value<'_> {
+    /// A copy of all of it. Elements are in the order of their names.
+    pub fn to_content(self) -> Content {
+        match self {
+            Value::Bytes(bytes) => Content::String(Bytes::copy_from_slice(bytes)),
+            Value::Int(number) => Content::String(number.to_string().into()),
+            Value::Elements(elements) => {
+                let mut list = Vec::with_capacity(elements.live());
+                for (name, value) in elements.shown() {
+                    list.push((Bytes::copy_from_slice(name), value.to_bytes()));
+                }
+                list.sort_unstable();
+                Content::Elements { kind: elements.kind(), list }
+            }
+        }
+    }
+}
+
+/// An element's value.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Scalar<'a> {
+    Bytes(&'a [u8]),
+    /// A counter, clamped to 64 bits.
+    Int(i64),
+}
+
+impl Scalar<'_> {
+    pub fn to_bytes(self) -> Bytes {
+        match self {
+            Scalar::Bytes(bytes) => Bytes::copy_from_slice(bytes),
+            Scalar::Int(number) => number.to_string().into(),
+        }
+    }
+
+    /// Bytes of its text.
+    pub fn len(self) -> usize {
+        match self {
+            Scalar::Bytes(bytes) => bytes.len(),
+            Scalar::Int(number) => itoa::Buffer::new().format(number).len(),
+        }
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Whether a cell that arrives with a stamp of its own may be merged.
@@ -70,7 +122,7 @@ pub enum Admission {
 }
 
 /// One live key.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone)]
 pub struct LiveKey<'a> {
     pub db: DbIndex,
     pub key: &'a [u8],
@@ -304,9 +356,10 @@ impl Store {
     }
 }
 
-fn value_of(content: Content<'_>) -> Value<'_> {
+fn value_of(content: Shape<'_>) -> Value<'_> {
     match content {
-        Content::Bytes(bytes) => Value::Bytes(bytes),
-        Content::Number(number) => Value::Int(clamp(number)),
+        Shape::Bytes(bytes) => Value::Bytes(bytes),
+        Shape::Number(number) => Value::Int(clamp(number)),
+        Shape::Elements(elements) => Value::Elements(elements),
     }
 }

@@ -10,7 +10,7 @@ use crate::base::unit::SeenContribution;
 use super::Store;
 use super::commit::{Eager, Terms, view_of};
 use super::merge::Draft;
-use super::state::{ExpiryCell, list_key};
+use super::state::{ExpiryCell, View, list_key};
 
 /// Which stamps become which.
 #[derive(Copy, Clone)]
@@ -79,6 +79,14 @@ impl Moves<'_> {
                 floor.stamp = self.stamp(floor.stamp);
             }
         }
+        for collection in &mut draft.collections {
+            let born = collection.elements().born();
+            collection.set_born(self.stamp(born));
+            collection.edit_all(draft.hasher, |element| {
+                self.draft(element);
+                true
+            });
+        }
     }
 }
 
@@ -134,14 +142,23 @@ impl Store {
         self.flushed.values().copied().for_each(&mut add);
         for entry in self.dbs.iter().flatten().flat_map(|db| db.entries()).map(|(_, e)| e) {
             let view = view_of(entry);
-            view.base.iter().for_each(|base| add(base.stamp));
             view.expiry.iter().for_each(|cell| add(cell.stamp));
             view.side.and_then(|side| side.floor).iter().for_each(|floor| add(floor.stamp));
-            for listed in view.seen().iter().chain(view.contributions()) {
-                add(Stamp::new(listed.generation, listed.origin));
-                add(Stamp::new(listed.last, listed.origin));
+            add_stamps(&view, &mut add);
+            for elements in view.collections.iter() {
+                add(elements.born());
+                elements.iter().for_each(|(_, element)| add_stamps(&element, &mut add));
             }
         }
         times.into_iter().collect()
+    }
+}
+
+/// Every stamp of a base and of contributions.
+fn add_stamps(view: &View<'_>, add: &mut impl FnMut(Stamp)) {
+    view.base.iter().for_each(|base| add(base.stamp));
+    for listed in view.seen().iter().chain(view.contributions()) {
+        add(Stamp::new(listed.generation, listed.origin));
+        add(Stamp::new(listed.last, listed.origin));
     }
 }

@@ -9,9 +9,10 @@
 use crate::base::checksum::{fixed_hash, mix};
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
-use crate::base::unit::SeenContribution;
+use crate::base::unit::{Kind, SeenContribution};
 
-use super::entry::malloc_bytes;
+use super::elements::{Collection, Elements};
+use super::entry::{Entry, malloc_bytes};
 
 /// The newest base write of a key, without its value and its seen list.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -62,6 +63,8 @@ pub struct Side {
     pub floor: Option<Floor>,
     /// The base's horizon where the entry has no room for it, else 0.
     pub wide_horizon: u64,
+    /// Of each kind at most one, in the order of kinds. A small one alone, without a base, is the entry's value.
+    pub collections: Box<[Collection]>,
     pub filing: Filing,
     /// The deadline has passed.
     pub hidden: bool,
@@ -75,6 +78,7 @@ impl Side {
             && self.expiry.is_none()
             && self.floor.is_none()
             && self.wide_horizon == 0
+            && self.collections.is_empty()
     }
 
     pub fn used_bytes(&self) -> usize {
@@ -82,6 +86,41 @@ impl Side {
         malloc_bytes(size_of::<Side>())
             + malloc_bytes(self.seen.capacity() * item)
             + malloc_bytes(self.contributions.capacity() * item)
+            + malloc_bytes(size_of_val(&*self.collections))
+            + self.collections.iter().map(Collection::used_bytes).sum::<usize>()
+    }
+}
+
+/// The collections of a key, wherever they lie.
+#[derive(Copy, Clone)]
+pub enum Collections<'a> {
+    None,
+    /// In the value's place.
+    Entry(&'a Entry),
+    List(&'a [Collection]),
+}
+
+impl<'a> Collections<'a> {
+    #[inline]
+    pub fn is_none(self) -> bool {
+        match self {
+            Collections::None => true,
+            Collections::Entry(_) => false,
+            Collections::List(list) => list.is_empty(),
+        }
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Elements<'a>> {
+        let (one, list) = match self {
+            Collections::None => (None, &[][..]),
+            Collections::Entry(entry) => (entry.packed().map(Elements::Packed), &[][..]),
+            Collections::List(list) => (None, list),
+        };
+        one.into_iter().chain(list.iter().map(Collection::elements))
+    }
+
+    pub fn of(self, kind: Kind) -> Option<Elements<'a>> {
+        self.iter().find(|elements| elements.kind() == kind)
     }
 }
 
@@ -93,13 +132,72 @@ pub struct View<'a> {
     pub value: &'a [u8],
     pub expiry: Option<ExpiryCell>,
     pub side: Option<&'a Side>,
+    pub collections: Collections<'a>,
 }
 
 impl<'a> View<'a> {
     #[inline]
-    pub fn new(base: Option<Base>, value: &'a [u8], side: Option<&'a Side>) -> View<'a> {
+    pub fn new(
+        base: Option<Base>,
+        value: &'a [u8],
+        side: Option<&'a Side>,
+        packed: Option<&'a Entry>,
+    ) -> View<'a> {
         let stored = side.and_then(|side| side.expiry);
-        View { base, value, expiry: stored.or_else(|| implied_expiry(base.as_ref())), side }
+        let expiry = stored.or_else(|| implied_expiry(base.as_ref()));
+        let collections = match (packed, side) {
+            (Some(entry), _) => Collections::Entry(entry),
+            (None, Some(side)) => Collections::List(&side.collections),
+            (None, None) => Collections::None,
+        };
+        View { base, value, expiry, side, collections }
+    }
+
+    /// What the newest key cell says that the key is: a collection, or `None` for a string. A write of a string and the
+    /// first increment of a generation count as key cells of their stamps.
+    #[inline]
+    pub fn kind(&self) -> Option<Kind> {
+        if self.collections.is_none() { None } else { self.decided() }
+    }
+
+    /// Of a key with collections.
+    #[inline(never)]
+    fn decided(&self) -> Option<Kind> {
+        let newest = self.collections.iter().map(|c| (c.born(), c.kind())).max()?;
+        (self.string_born() < Some(newest.0)).then_some(newest.1)
+    }
+
+    /// The key cell that the live string cells stand for.
+    fn string_born(&self) -> Option<Stamp> {
+        let base = self.base.filter(|base| base.live).map(|base| base.stamp);
+        let counted = self.contributions().iter().filter(|c| self.live_part(c).is_some());
+        counted.map(|c| Stamp::new(c.generation, c.origin)).chain(base).max()
+    }
+
+    /// The collection that the key is; `None` if it is a string.
+    #[inline]
+    pub fn elements(&self) -> Option<Elements<'a>> {
+        if self.collections.is_none() {
+            return None;
+        }
+        self.collections.of(self.decided()?)
+    }
+
+    /// Whether cells are held that the key's type hides.
+    pub fn has_hidden(&self) -> bool {
+        if self.collections.is_none() {
+            return false;
+        }
+        let Some(kind) = self.kind() else { return true };
+        self.is_base_live()
+            || !self.contributions().is_empty()
+            || self.collections.iter().any(|elements| elements.kind() != kind)
+    }
+
+    /// Contributions to strings and to elements.
+    pub fn contribution_count(&self) -> u64 {
+        let elements: u64 = self.collections.iter().map(Elements::contributions).sum();
+        self.contributions().len() as u64 + elements
     }
 
     pub fn seen(&self) -> &'a [SeenContribution] {
@@ -147,6 +245,9 @@ impl<'a> View<'a> {
     /// Whether there is a live cell of its type, expired or not.
     #[inline]
     pub fn exists(&self) -> bool {
+        if let Some(elements) = self.elements() {
+            return elements.live() > 0;
+        }
         self.is_base_live()
             || self
                 .contributions()
@@ -167,17 +268,20 @@ impl<'a> View<'a> {
     }
 
     /// What a client sees, if it sees anything.
-    pub fn content(&self, clock: UnixMs) -> Option<Content<'a>> {
+    pub fn content(&self, clock: UnixMs) -> Option<Shape<'a>> {
         if self.is_expired(clock) {
             return None;
         }
+        if let Some(elements) = self.elements() {
+            return (elements.live() > 0).then_some(Shape::Elements(elements));
+        }
         let live = self.is_base_live();
         match self.live_sum() {
-            None => live.then_some(Content::Bytes(self.value)),
-            Some(sum) if !live => Some(Content::Number(sum)),
+            None => live.then_some(Shape::Bytes(self.value)),
+            Some(sum) if !live => Some(Shape::Number(sum)),
             Some(sum) => Some(match parse_integer(self.value) {
-                Some(number) => Content::Number(i128::from(number).saturating_add(sum)),
-                None => Content::Bytes(self.value),
+                Some(number) => Shape::Number(i128::from(number).saturating_add(sum)),
+                None => Shape::Bytes(self.value),
             }),
         }
     }
@@ -191,7 +295,8 @@ impl<'a> View<'a> {
             .and_then(|side| side.floor)
             .map_or(0, |floor| floor.time.max(floor.stamp.time));
         let contributions = self.contributions().iter().map(|c| c.last).max().unwrap_or(0);
-        base.max(expiry).max(floor).max(contributions)
+        let elements = self.collections.iter().map(Elements::newest_time).max().unwrap_or(0);
+        base.max(expiry).max(floor).max(contributions).max(elements)
     }
 
     /// The key's part of the digest, not 0, as long as a client can see it. Depends on live cells
@@ -199,6 +304,11 @@ impl<'a> View<'a> {
     #[inline]
     pub fn digest(&self, key_hash: u64) -> u64 {
         let mut acc = key_hash;
+        if let Some(elements) = self.elements() {
+            acc ^= mix(elements.digest());
+            acc ^= self.deadline_digest();
+            return mix(acc).max(1);
+        }
         if let Some(base) = self.base.filter(|base| base.live) {
             acc ^= cell_hash(1, base.stamp, 0);
         }
@@ -212,18 +322,25 @@ impl<'a> View<'a> {
                 }
             }
         }
-        if let Some(ExpiryCell { stamp, deadline: Some(deadline) }) = self.expiry {
-            acc ^= cell_hash(3, stamp, deadline.0);
-        }
+        acc ^= self.deadline_digest();
         mix(acc).max(1)
+    }
+
+    #[inline]
+    fn deadline_digest(&self) -> u64 {
+        match self.expiry {
+            Some(ExpiryCell { stamp, deadline: Some(deadline) }) => cell_hash(3, stamp, deadline.0),
+            Some(ExpiryCell { deadline: None, .. }) | None => 0,
+        }
     }
 }
 
 /// A visible value; the number is not clamped yet.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Content<'a> {
+#[derive(Copy, Clone)]
+pub enum Shape<'a> {
     Bytes(&'a [u8]),
     Number(i128),
+    Elements(Elements<'a>),
 }
 
 pub fn clamp(number: i128) -> i64 {

@@ -1,22 +1,26 @@
 //! Local execution: reads and writes of one command, one EXEC or one script. Writes are computed
 //! from the current state, merged at once and gathered as one unit of net changes under one stamp.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 
 use crate::base::checksum::partition_of;
 use crate::base::clock::HybridClock;
+use crate::base::content::Content;
 use crate::base::fact::Facts;
 use crate::base::ids::{DbIndex, PARTITION_COUNT, Partition};
 use crate::base::mutant::Mutant;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
-use crate::base::unit::{Cell, Change, Unit};
+use crate::base::unit::{Cell, Change, Kind, Unit};
 
 use super::commit::Terms;
 use super::db::Place;
+use super::elements::Elements;
 use super::local::Writer;
 use super::merge::Draft;
-use super::state::{Content, clamp, parse_integer};
+use super::state::{Shape, clamp, parse_integer};
 use super::{Store, Value};
 
 /// What a write does to the key's expiry.
@@ -33,9 +37,15 @@ pub enum SetExpiry {
 /// Why an increment was refused; the state is unchanged.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum AddError {
+    /// The key is of another type.
+    WrongType,
     NotAnInteger,
     Overflow,
 }
+
+/// The key is of another type; the state is unchanged.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct WrongType;
 
 /// What EXPIRE and its like found.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -70,6 +80,8 @@ pub struct OpenUnit {
     stamp: Option<Stamp>,
     gathers: bool,
     noted: Vec<(DbIndex, Bytes)>,
+    /// Of those, elements.
+    elements: BTreeMap<(DbIndex, Bytes), BTreeSet<(Kind, Bytes)>>,
     flushed: Vec<DbIndex>,
 }
 
@@ -148,16 +160,110 @@ impl<'a> Txn<'a> {
     pub fn add(&mut self, db: DbIndex, key: &[u8], delta: i64) -> Result<i64, AddError> {
         let place = Place::of(db, key, &self.store.hasher);
         let content = self.store.view(place, key).and_then(|view| view.content(self.sight));
-        let held = match content {
-            None => 0,
-            Some(Content::Number(number)) => number,
-            Some(Content::Bytes(text)) => {
-                i128::from(parse_integer(text).ok_or(AddError::NotAnInteger)?)
-            }
-        };
+        let held = number_in(content)?;
         clamp(held).checked_add(delta).ok_or(AddError::Overflow)?;
         self.write(place, key, |draft, by| draft.write_increment(delta, by));
         Ok(clamp(held.saturating_add(i128::from(delta))))
+    }
+
+    /// The elements of a collection; `None` if there is no key.
+    pub fn elements(
+        &self,
+        db: DbIndex,
+        key: &[u8],
+        kind: Kind,
+    ) -> Result<Option<Elements<'_>>, WrongType> {
+        match self.get(db, key) {
+            None => Ok(None),
+            Some(Value::Elements(elements)) if elements.kind() == kind => Ok(Some(elements)),
+            Some(Value::Elements(_) | Value::Bytes(_) | Value::Int(_)) => Err(WrongType),
+        }
+    }
+
+    /// Gives an element a value; begins the collection if there is no key. True if there was no such element.
+    pub fn set_element(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        kind: Kind,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<bool, WrongType> {
+        let elements = self.elements(db, key, kind)?;
+        let is_new = elements.and_then(|all| all.view(name)).is_none_or(|held| !held.exists());
+        let place = Place::of(db, key, &self.store.hasher);
+        self.write_element(place, key, kind, name, |element, by| element.write_register(value, by));
+        Ok(is_new)
+    }
+
+    /// Takes an element away, and the key's expiry with the last one. True if it was there.
+    pub fn remove_element(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        kind: Kind,
+        name: &[u8],
+    ) -> Result<bool, WrongType> {
+        let Some(elements) = self.elements(db, key, kind)? else { return Ok(false) };
+        if elements.view(name).is_none_or(|held| !held.exists()) {
+            return Ok(false);
+        }
+        let is_last = elements.live() == 1;
+        let place = Place::of(db, key, &self.store.hasher);
+        let ends = is_last && self.store.view(place, key).is_some_and(|v| v.deadline().is_some());
+        self.write_element(place, key, kind, name, |element, by| element.write_removal(by));
+        if ends {
+            self.write(place, key, |draft, by| draft.write_expiry(None, by));
+        }
+        Ok(true)
+    }
+
+    /// Counts an element up, and gives its new value. One that does not exist counts as 0.
+    pub fn add_to_element(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        kind: Kind,
+        name: &[u8],
+        delta: i64,
+    ) -> Result<i64, AddError> {
+        let elements = self.elements(db, key, kind).map_err(|WrongType| AddError::WrongType)?;
+        let element = elements.and_then(|all| all.view(name));
+        let held = number_in(element.and_then(|held| held.content(UnixMs(0))))?;
+        clamp(held).checked_add(delta).ok_or(AddError::Overflow)?;
+        let place = Place::of(db, key, &self.store.hasher);
+        self.write_element(place, key, kind, name, |element, by| {
+            element.write_increment(delta, by)
+        });
+        Ok(clamp(held.saturating_add(i128::from(delta))))
+    }
+
+    /// Gives a key a whole content, whatever it held before. A deadline that has passed deletes.
+    pub fn put(&mut self, db: DbIndex, key: &[u8], content: &Content, expiry: SetExpiry) {
+        let (kind, list) = match content {
+            Content::String(value) => return self.set(db, key, value, expiry),
+            Content::Elements { kind, list } => (*kind, list),
+        };
+        let place = Place::of(db, key, &self.store.hasher);
+        let held = self.ttl(db, key);
+        self.delete(db, key);
+        let deadline = match expiry {
+            SetExpiry::At(deadline) if deadline <= self.expiry_clock => return,
+            SetExpiry::At(deadline) => Some(deadline),
+            SetExpiry::Clear => None,
+            SetExpiry::Keep => match held {
+                Ttl::At(deadline) => Some(deadline),
+                Ttl::NoKey | Ttl::NoExpiry => None,
+            },
+        };
+        for (name, value) in list {
+            self.write_element(place, key, kind, name, |element, by| {
+                element.write_register(value, by)
+            });
+        }
+        if deadline.is_some() {
+            self.write(place, key, |draft, by| draft.write_expiry(deadline, by));
+        }
     }
 
     /// `None` takes the expiry away. A deadline that has passed deletes. False if there is no key
@@ -244,8 +350,10 @@ impl<'a> Txn<'a> {
         let mut noted = open.noted;
         noted.sort();
         noted.dedup();
-        for (db, key) in &noted {
-            self.store.cells_with_stamp(*db, key, dot, &mut changes);
+        let none = BTreeSet::new();
+        for noted in &noted {
+            let elements = open.elements.get(noted).unwrap_or(&none);
+            self.store.cells_with_stamp(noted.0, &noted.1, elements, dot, &mut changes);
         }
         self.store.settle_unit(&noted, &open.flushed, dot, self.sight, self.facts);
         Some(Unit { dot, changes })
@@ -267,6 +375,25 @@ impl<'a> Txn<'a> {
                 stamp
             }
         }
+    }
+
+    fn write_element<'v>(
+        &mut self,
+        place: Place,
+        key: &[u8],
+        kind: Kind,
+        name: &[u8],
+        change: impl FnOnce(&mut Draft<'_, 'v>, Writer) -> bool,
+    ) {
+        if self.gather {
+            self.note(place, key, [(kind, Bytes::copy_from_slice(name))]);
+        }
+        self.write(place, key, |draft, by| draft.write_element(kind, name, by, change));
+    }
+
+    fn note(&mut self, place: Place, key: &[u8], names: impl IntoIterator<Item = (Kind, Bytes)>) {
+        let key = (DbIndex(place.db), Bytes::copy_from_slice(key));
+        self.store.open.elements.entry(key).or_default().extend(names);
     }
 
     fn write<'v>(
@@ -298,6 +425,26 @@ impl<'a> Txn<'a> {
             floor: if store.alone { 0 } else { store.collected.min(stamp.time - 1) },
             mutants: store.config.mutants,
         };
-        store.edit(place, key, terms, self.facts, |draft| change(draft, by));
+        let mut buried = Vec::new();
+        store.edit(place, key, terms, self.facts, |draft| {
+            let changed = change(draft, by);
+            buried = std::mem::take(&mut draft.buried);
+            changed
+        });
+        if self.gather && !buried.is_empty() {
+            self.note(place, key, buried);
+        }
+    }
+}
+
+/// The number that a value counts as.
+fn number_in(content: Option<Shape<'_>>) -> Result<i128, AddError> {
+    match content {
+        None => Ok(0),
+        Some(Shape::Number(number)) => Ok(number),
+        Some(Shape::Bytes(text)) => {
+            parse_integer(text).map(i128::from).ok_or(AddError::NotAnInteger)
+        }
+        Some(Shape::Elements(_)) => Err(AddError::WrongType),
     }
 }

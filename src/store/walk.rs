@@ -1,13 +1,15 @@
 //! Reading many keys: SCAN and KEYS in hash order, all cells for a state transfer, and the cells
 //! one unit has written.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::base::ids::{DbIndex, PARTITION_COUNT, Partition};
 use crate::base::mutant::Mutant;
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
-use crate::base::unit::{Cell, Change, Seen};
+use crate::base::unit::{Cell, Change, Kind, Part, Seen};
 
 use super::commit::view_of;
 use super::db::Place;
@@ -212,20 +214,29 @@ impl Store {
         None
     }
 
-    /// The cells of a key that carry this stamp, as changes without one of their own.
+    /// The cells of a key that carry this stamp, as changes without one of their own; of its elements those named, by
+    /// their kinds.
     pub(super) fn cells_with_stamp(
         &self,
         db: DbIndex,
         key: &Bytes,
+        elements: &BTreeSet<(Kind, Bytes)>,
         dot: Stamp,
         out: &mut Vec<Change>,
     ) {
         let Some(view) = self.view(Place::of(db, key, &self.hasher), key) else { return };
-        each_cell(&view, &mut |stamp, cell| {
+        let mut add = |stamp: Stamp, cell: &dyn Fn() -> Cell| {
             if stamp == dot {
                 out.push(Change { db, key: key.clone(), stamp: None, cell: cell() });
             }
-        });
+        };
+        each_cell(&view, &mut add);
+        for (kind, name) in elements {
+            let held = view.collections.of(*kind).and_then(|elements| elements.view(name));
+            if let Some(element) = held {
+                each_part(*kind, name, &element, &mut add);
+            }
+        }
     }
 }
 
@@ -234,14 +245,30 @@ fn cells_of(entry: &Entry, db: u16, leaves_out_dead: bool, out: &mut Vec<Change>
     let view = view_of(entry);
     let key = Bytes::copy_from_slice(entry.key());
     let mut bytes = view.value.len() + view.seen().len() * SEEN_BYTES;
-    each_cell(&view, &mut |stamp, cell| {
+    let mut add = |stamp: Stamp, cell: &dyn Fn() -> Cell| {
         let cell = cell();
-        if leaves_out_dead && matches!(cell, Cell::Tombstone { .. }) {
+        let is_dead = match &cell {
+            Cell::Tombstone { .. } | Cell::Element { part: Part::Tombstone { .. }, .. } => true,
+            Cell::Element { part: Part::Register { .. } | Part::Contribution { .. }, .. }
+            | Cell::Register { .. }
+            | Cell::Contribution { .. }
+            | Cell::Expiry { .. }
+            | Cell::KeyCell { .. }
+            | Cell::DatabaseTombstone
+            | Cell::Kind { .. } => false,
+        };
+        if leaves_out_dead && is_dead {
             return;
         }
         bytes += key.len() + CHANGE_BYTES;
+        if let Cell::Element { name, part, .. } = &cell {
+            let (value, listed) = part.sizes();
+            bytes += name.len() + value + listed * SEEN_BYTES;
+        }
         out.push(Change { db: DbIndex(db), key: key.clone(), stamp: Some(stamp), cell });
-    });
+    };
+    each_cell(&view, &mut add);
+    each_element(&view, &mut add);
     bytes
 }
 
@@ -262,13 +289,55 @@ fn each_cell(view: &View<'_>, each: &mut dyn FnMut(Stamp, &dyn Fn() -> Cell)) {
             }
         });
     }
-    let Some(side) = view.side else { return };
-    for contribution in &side.contributions {
+    if let Some(side) = view.side {
+        for contribution in &side.contributions {
+            let stamp = Stamp::new(contribution.last, contribution.origin);
+            let (generation, sum) = (contribution.generation, contribution.sum);
+            each(stamp, &|| Cell::Contribution { generation, sum });
+        }
+        if let Some(floor) = side.floor {
+            each(floor.stamp, &|| Cell::KeyCell { floor: floor.time });
+        }
+    }
+    for elements in view.collections.iter() {
+        let kind = elements.kind();
+        if elements.born() != Stamp::ZERO {
+            each(elements.born(), &|| Cell::Kind { kind });
+        }
+    }
+}
+
+/// Calls `each` with every cell of every element of a key, and its stamp.
+fn each_element(view: &View<'_>, each: &mut dyn FnMut(Stamp, &dyn Fn() -> Cell)) {
+    for elements in view.collections.iter() {
+        for (name, element) in elements.iter() {
+            each_part(elements.kind(), name, &element, each);
+        }
+    }
+}
+
+fn each_part(
+    kind: Kind,
+    name: &[u8],
+    element: &View<'_>,
+    each: &mut dyn FnMut(Stamp, &dyn Fn() -> Cell),
+) {
+    let name = || Bytes::copy_from_slice(name);
+    if let Some(base) = element.base {
+        each(base.stamp, &|| {
+            let seen = Seen { list: element.seen().to_vec(), horizon: base.horizon };
+            let part = if base.live {
+                Part::Register { value: Bytes::copy_from_slice(element.value), seen }
+            } else {
+                Part::Tombstone { seen }
+            };
+            Cell::Element { kind, name: name(), part }
+        });
+    }
+    for contribution in element.contributions() {
         let stamp = Stamp::new(contribution.last, contribution.origin);
         let (generation, sum) = (contribution.generation, contribution.sum);
-        each(stamp, &|| Cell::Contribution { generation, sum });
-    }
-    if let Some(floor) = side.floor {
-        each(floor.stamp, &|| Cell::KeyCell { floor: floor.time });
+        let part = Part::Contribution { generation, sum };
+        each(stamp, &|| Cell::Element { kind, name: name(), part: part.clone() });
     }
 }

@@ -329,7 +329,7 @@ impl Item {
 const ITEM_BYTES: usize = 32;
 
 pub fn bytes_of(changes: &[KeyChange]) -> usize {
-    let value = |change: &KeyChange| change.state.as_ref().map_or(0, |state| state.value.len());
+    let value = |change: &KeyChange| change.state.as_ref().map_or(0, |state| state.value.bytes());
     changes.iter().map(|change| ITEM_BYTES + change.key.len() + value(change)).sum()
 }
 

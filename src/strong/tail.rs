@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::base::content::Content;
 use crate::base::time::UnixMs;
 
 use super::regime::Regime;
@@ -22,7 +23,7 @@ pub struct KeyChange {
 /// A key's content.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeyState {
-    pub value: Bytes,
+    pub value: Content,
     pub deadline: Option<UnixMs>,
 }
 

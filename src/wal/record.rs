@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::base::ids::{DbIndex, Epoch, Lsn, Origin};
 use crate::base::stamp::Stamp;
-use crate::base::unit::{Change, Slot, Unit};
+use crate::base::unit::{Change, PartSlot, Slot, Unit};
 use crate::base::vector::Vector;
 use crate::wire::packed::{Malformed, Packed, Read, Reader};
 use crate::wire::sane::{TIME_MAX, change_is_sane, epoch_is_sane, unit_is_sane, vector_is_sane};
@@ -188,22 +188,30 @@ impl Record {
                     && times.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1)
                     && times.last().is_none_or(|last| last.0.max(last.1) < TIME_MAX)
             }
-            Record::Forgotten { cells, .. } => {
-                cells.iter().all(|&(_, stamp)| stamp.time < TIME_MAX)
-            }
+            Record::Forgotten { cells, .. } => cells.iter().all(|(_, stamp)| stamp.time < TIME_MAX),
         }
     }
 }
 
 impl Packed for Slot {
     fn put(&self, out: &mut Vec<u8>) {
-        match *self {
+        match self {
             Slot::Register => out.push(0),
             Slot::Expiry => out.push(1),
             Slot::Tombstone => out.push(3),
             Slot::Contribution { generation } => {
                 out.push(2);
                 generation.put(out);
+            }
+            Slot::Element { kind, name, slot } => {
+                out.push(4);
+                kind.put(out);
+                name.put(out);
+                slot.put(out);
+            }
+            Slot::Kind { kind } => {
+                out.push(5);
+                kind.put(out);
             }
         }
     }
@@ -214,7 +222,31 @@ impl Packed for Slot {
             1 => Slot::Expiry,
             2 => Slot::Contribution { generation: from.take()? },
             3 => Slot::Tombstone,
-            4.. => return Err(Malformed),
+            4 => Slot::Element { kind: from.take()?, name: from.take()?, slot: from.take()? },
+            5 => Slot::Kind { kind: from.take()? },
+            6.. => return Err(Malformed),
+        })
+    }
+}
+
+impl Packed for PartSlot {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            PartSlot::Register => out.push(0),
+            PartSlot::Tombstone => out.push(1),
+            PartSlot::Contribution { generation } => {
+                out.push(2);
+                generation.put(out);
+            }
+        }
+    }
+
+    fn take(from: &mut Reader<'_>) -> Read<PartSlot> {
+        Ok(match from.take::<u32>()? {
+            0 => PartSlot::Register,
+            1 => PartSlot::Tombstone,
+            2 => PartSlot::Contribution { generation: from.take()? },
+            3.. => return Err(Malformed),
         })
     }
 }

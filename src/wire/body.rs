@@ -6,7 +6,7 @@ use super::packed::{Malformed, Packed, Read, Reader};
 use crate::base::ids::{DbIndex, Epoch, NodeId, Origin, RunId};
 use crate::base::stamp::Stamp;
 use crate::base::time::{Mono, Span, UnixMs, Wall};
-use crate::base::unit::{Cell, Change, Seen, SeenContribution, Unit};
+use crate::base::unit::{Cell, Change, Kind, Part, Seen, SeenContribution, Unit};
 use crate::base::vector::Vector;
 
 /// Types that are one number.
@@ -102,6 +102,16 @@ impl Packed for Cell {
                 floor.put(out);
             }
             Cell::DatabaseTombstone => out.push(5),
+            Cell::Kind { kind } => {
+                out.push(6);
+                kind.put(out);
+            }
+            Cell::Element { kind, name, part } => {
+                out.push(7);
+                kind.put(out);
+                name.put(out);
+                part.put(out);
+            }
         }
     }
 
@@ -116,7 +126,57 @@ impl Packed for Cell {
             3 => Cell::Expiry { deadline: from.take()? },
             4 => Cell::KeyCell { floor: from.take()? },
             5 => Cell::DatabaseTombstone,
-            6.. => return Err(Malformed),
+            6 => Cell::Kind { kind: from.take()? },
+            7 => {
+                let (kind, name, part) = (from.take()?, from.take()?, from.take()?);
+                Cell::Element { kind, name, part }
+            }
+            8.. => return Err(Malformed),
+        })
+    }
+}
+
+impl Packed for Kind {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Kind::Hash => out.push(0),
+        }
+    }
+
+    fn take(from: &mut Reader<'_>) -> Read<Kind> {
+        Ok(match from.take::<u32>()? {
+            0 => Kind::Hash,
+            1.. => return Err(Malformed),
+        })
+    }
+}
+
+impl Packed for Part {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Part::Register { value, seen } => {
+                out.push(0);
+                value.put(out);
+                seen.put(out);
+            }
+            Part::Tombstone { seen } => {
+                out.push(1);
+                seen.put(out);
+            }
+            Part::Contribution { generation, sum } => {
+                out.push(2);
+                generation.put(out);
+                sum.put(out);
+            }
+        }
+    }
+
+    fn take(from: &mut Reader<'_>) -> Read<Part> {
+        Ok(match from.take::<u32>()? {
+            0 => Part::Register { value: from.take()?, seen: from.take()? },
+            1 => Part::Tombstone { seen: from.take()? },
+            2 => Part::Contribution { generation: from.take()?, sum: from.take()? },
+            3.. => return Err(Malformed),
         })
     }
 }
@@ -273,6 +333,20 @@ mod tests {
                 .prop_map(|deadline| Cell::Expiry { deadline: deadline.map(UnixMs) }),
             number().prop_map(|floor| Cell::KeyCell { floor }),
             Just(Cell::DatabaseTombstone),
+            Just(Cell::Kind { kind: Kind::Hash }),
+            (bytes(), part()).prop_map(|(name, part)| Cell::Element {
+                kind: Kind::Hash,
+                name,
+                part
+            }),
+        ]
+    }
+
+    fn part() -> impl Strategy<Value = Part> {
+        prop_oneof![
+            (bytes(), seen()).prop_map(|(value, seen)| Part::Register { value, seen }),
+            seen().prop_map(|seen| Part::Tombstone { seen }),
+            (number(), sum()).prop_map(|(generation, sum)| Part::Contribution { generation, sum }),
         ]
     }
 

@@ -17,7 +17,7 @@ use super::packed::{Malformed, Packed, Read, Reader};
 use super::sane::is_sane;
 
 /// Version of the peer protocol this build speaks.
-pub const PEER_VERSION: u16 = 1;
+pub const PEER_VERSION: u16 = 2;
 
 /// Feature bits this build knows; none yet.
 pub const PEER_FEATURES: u64 = 0;
@@ -394,8 +394,8 @@ mod tests {
 
     #[test]
     fn other_versions_long_frames_and_rubbish_are_errors() {
-        let mut hello = BytesMut::from(&b"\x0b\0\0\0\x01\x02\0\0\0\0\0\0\0\0\0"[..]);
-        assert_eq!(decode(&mut hello), Err(FrameError::Version(2)));
+        let mut hello = BytesMut::from(&b"\x0b\0\0\0\x01\x03\0\0\0\0\0\0\0\0\0"[..]);
+        assert_eq!(decode(&mut hello), Err(FrameError::Version(3)));
         let mut long = BytesMut::from(&b"\xff\xff\xff\x7f\x01"[..]);
         let error = FrameError::TooLong { bytes: 0x7fff_ffff, max: 1 << 20 };
         assert_eq!(decode(&mut long), Err(error));

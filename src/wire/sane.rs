@@ -3,7 +3,7 @@
 
 use crate::base::ids::{DATABASES_MAX, Epoch};
 use crate::base::stamp::Stamp;
-use crate::base::unit::{Cell, Change, Seen, Unit};
+use crate::base::unit::{Cell, Change, Part, Seen, Unit};
 use crate::base::vector::Vector;
 
 use super::frame::{Frame, Hello, Record, Refusal};
@@ -76,7 +76,13 @@ pub fn change_is_sane(change: &Change, stamp: Stamp) -> bool {
         Cell::Register { seen, .. } | Cell::Tombstone { seen } => seen_is_sane(seen),
         Cell::Contribution { generation, .. } => *generation <= stamp.time,
         Cell::KeyCell { floor } => *floor < stamp.time,
-        Cell::Expiry { .. } | Cell::DatabaseTombstone => true,
+        Cell::Element { part: Part::Register { seen, .. } | Part::Tombstone { seen }, .. } => {
+            seen_is_sane(seen)
+        }
+        Cell::Element { part: Part::Contribution { generation, .. }, .. } => {
+            *generation <= stamp.time
+        }
+        Cell::Expiry { .. } | Cell::DatabaseTombstone | Cell::Kind { .. } => true,
     };
     change.db.0 < DATABASES_MAX && stamp.time < TIME_MAX && cell
 }

@@ -115,7 +115,8 @@ impl Talk {
     }
 
     fn request(&mut self, in_multi: bool) -> Vec<String> {
-        match self.rng.below(40) {
+        match self.rng.below(54) {
+            40.. => self.hash(in_multi),
             0..=4 => {
                 let key = self.key();
                 self.call("GET", vec![key])
@@ -209,6 +210,77 @@ impl Talk {
             }
         }
         self.call("SET", words)
+    }
+
+    /// Hashes, sometimes where a string is.
+    fn hash(&mut self, in_multi: bool) -> Vec<String> {
+        let mut words = vec![self.hash_key()];
+        let name = match self.rng.below(if in_multi { 19 } else { 26 }) {
+            0..=5 => {
+                words.extend(self.some(5, |talk| talk.field_or_value()));
+                self.one(&["HSET", "HSET", "HMSET"])
+            }
+            6 => {
+                words.extend([self.field(), self.value()]);
+                "HSETNX"
+            }
+            7..=9 => {
+                words.push(self.field());
+                self.one(&["HGET", "HEXISTS", "HSTRLEN"])
+            }
+            10 => {
+                words.extend(self.some(3, Talk::field));
+                "HMGET"
+            }
+            11..=12 => {
+                words.extend(self.some(3, Talk::field));
+                "HDEL"
+            }
+            13..=15 => {
+                words.extend([self.field(), self.number(&["7", "-7", "100"])]);
+                "HINCRBY"
+            }
+            16 => {
+                let by = self.number(&["0.5", "1.25", "-3", "1e2", "5.0e3", "0.1", "inf", "nan"]);
+                words.extend([self.field(), by]);
+                "HINCRBYFLOAT"
+            }
+            17..=18 => {
+                let name = self.one(&["HLEN", "TYPE", "HLEN", "EXISTS"]);
+                return self.call(name, words);
+            }
+            19..=21 => self.one(&["HGETALL", "HKEYS", "HVALS"]),
+            22..=23 => {
+                let cursor = self.one(&["0", "0", "", "x", "-0"]).to_owned();
+                words.extend([cursor, "COUNT".to_owned(), "1000".to_owned()]);
+                for _ in 0..self.rng.below(2) {
+                    let word = self.word(&["MATCH", "TYPE", "COUNT", "NOSUCH"]);
+                    let value = self.one(&["f*", "*", "[a-m]*", "0", "x", "10"]);
+                    words.extend([word, value.to_owned()]);
+                }
+                "HSCAN"
+            }
+            _ => {
+                // So many that all come.
+                let count = self.one(&["1000", "0", "x", "-9223372036854775808", ""]);
+                words.push(count.to_owned());
+                words.extend(self.some(1, |talk| talk.word(&["WITHVALUES", "WITH"])));
+                "HRANDFIELD"
+            }
+        };
+        self.call(name, words)
+    }
+
+    fn hash_key(&mut self) -> String {
+        if self.rng.below(4) == 0 { self.key() } else { self.one(&["h", "h:2", "h:3"]).to_owned() }
+    }
+
+    fn field(&mut self) -> String {
+        self.one(&["f", "g", "long field name", "", "7", "\u{ff}\0"]).to_owned()
+    }
+
+    fn field_or_value(&mut self) -> String {
+        if self.rng.below(2) == 0 { self.field() } else { self.value() }
     }
 
     fn expire(&mut self) -> Vec<String> {
@@ -368,7 +440,13 @@ fn leveled(mut reply: Reply, name: &str) -> Reply {
                     }
                 }
             }
-            "KEYS" => list.sort(),
+            "KEYS" | "HKEYS" | "HVALS" | "HRANDFIELD" => list.sort(),
+            "HGETALL" => *list = in_pairs(list),
+            "HSCAN" => {
+                if let Some(pairs) = list.get_mut(1).and_then(Reply::list_mut) {
+                    *pairs = in_pairs(pairs);
+                }
+            }
             "SCAN" => {
                 if let Some(keys) = list.get_mut(1).and_then(Reply::list_mut) {
                     keys.sort();
@@ -378,6 +456,13 @@ fn leveled(mut reply: Reply, name: &str) -> Reply {
         }
     }
     reply
+}
+
+/// Names with their values, in the order of names.
+fn in_pairs(list: &[Reply]) -> Vec<Reply> {
+    let mut pairs: Vec<&[Reply]> = list.chunks(2).collect();
+    pairs.sort();
+    pairs.concat()
 }
 
 /// The same, but for the time left until a deadline.

@@ -1,9 +1,9 @@
 //! Whether a unit and a reply fit the command they belong to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate::base::unit::{Cell, Change};
+use quorate::base::unit::{Cell, Change, Kind, Part};
 
 use crate::model::ledger::Issued;
 use crate::workload::command::Command;
@@ -18,7 +18,10 @@ pub enum Effect {
 }
 
 /// Error replies a plan's commands may meet; each means: without effect.
-const EXPECTED_ERRORS: [&[u8]; 10] = [
+const EXPECTED_ERRORS: [&[u8]; 12] = [
+    // A key of this name is a hash, or is none.
+    b"WRONGTYPE ",
+    b"ERR hash value is not an integer",
     // A transaction one of whose commands was refused: READONLY.
     b"EXECABORT ",
     b"LOADING ",
@@ -59,6 +62,16 @@ pub fn effect_of(command: &Command, reply: &Reply) -> Result<Effect, String> {
         Command::FlushDb => sure(reply.is_ok(), Effect::May),
         Command::Del { keys } => counted(keys.len() as i64),
         Command::PExpire { .. } | Command::Persist { .. } => counted(1),
+        Command::HSet { pairs, .. } => {
+            let most = pairs.len() as i64;
+            sure(matches!(reply, Reply::Int(n) if (0..=most).contains(n)), Effect::Must)
+        }
+        Command::HDel { fields, .. } => counted(fields.len() as i64),
+        Command::HIncrBy { .. } => sure(matches!(reply, Reply::Int(_)), Effect::Must),
+        Command::HGet { .. } => sure(matches!(reply, Reply::Bulk(_) | Reply::Null), Effect::None),
+        Command::HGetAll { .. } => {
+            sure(matches!(reply, Reply::Array(v) if v.len() % 2 == 0), Effect::None)
+        }
         Command::IncrBy { .. } => sure(matches!(reply, Reply::Int(_)), Effect::Must),
         Command::Wait { .. } => sure(matches!(reply, Reply::Int(0..)), Effect::None),
         Command::Append { value, .. } => {
@@ -84,7 +97,7 @@ pub fn effect_of(command: &Command, reply: &Reply) -> Result<Effect, String> {
 
 fn undoes(commands: &[Command]) -> bool {
     commands.iter().any(|c| match c {
-        Command::Del { .. } | Command::FlushDb => true,
+        Command::Del { .. } | Command::FlushDb | Command::HDel { .. } => true,
         Command::PExpire { ms, .. } => *ms <= 0,
         Command::Get { .. }
         | Command::MGet { .. }
@@ -93,6 +106,10 @@ fn undoes(commands: &[Command]) -> bool {
         | Command::IncrBy { .. }
         | Command::Append { .. }
         | Command::Persist { .. }
+        | Command::HSet { .. }
+        | Command::HIncrBy { .. }
+        | Command::HGet { .. }
+        | Command::HGetAll { .. }
         | Command::Wait { .. }
         | Command::Multi { .. } => false,
     })
@@ -154,10 +171,36 @@ pub fn unfit(command: &Command, reply: Option<&Reply>, unit: &Issued) -> Option<
             let fits = matches!(unit.changes[..], [Change { cell: Cell::DatabaseTombstone, .. }]);
             (!fits).then(|| "unit does not flush".to_owned())
         }
-        Command::Multi { commands } => unfit_transaction(commands, unit),
-        Command::Get { .. } | Command::MGet { .. } | Command::Wait { .. } => {
-            Some("what only reads or waits made a unit".to_owned())
+        Command::HSet { key, pairs } => {
+            let last: BTreeMap<&str, &str> =
+                pairs.iter().map(|(f, v)| (f.as_str(), v.as_str())).collect();
+            let fits = last.iter().all(|(field, value)| {
+                matches!(part(unit, key, field), Some(Part::Register { value: v, .. }) if v == value.as_bytes())
+            });
+            (!fits).then(|| "unit does not set every field".to_owned())
         }
+        Command::HDel { key, fields } => {
+            let named: BTreeSet<&String> = fields.iter().collect();
+            let is_dead =
+                |field: &&&String| matches!(part(unit, key, field), Some(Part::Tombstone { .. }));
+            let dead = named.iter().filter(is_dead).count();
+            let fits = match reply {
+                Some(Reply::Int(n)) => dead as i64 == *n,
+                Some(_) | None => dead > 0,
+            };
+            (!fits).then(|| format!("unit deletes {dead} fields"))
+        }
+        Command::HIncrBy { delta, .. } => {
+            let grown: i128 = unit.growth.iter().map(|g| g.1).sum();
+            let fits = unit.growth.len() == 1 && grown == i128::from(*delta);
+            (!fits).then(|| format!("contribution grew by {grown}"))
+        }
+        Command::Multi { commands } => unfit_transaction(commands, unit),
+        Command::Get { .. }
+        | Command::MGet { .. }
+        | Command::HGet { .. }
+        | Command::HGetAll { .. }
+        | Command::Wait { .. } => Some("what only reads or waits made a unit".to_owned()),
     }
 }
 
@@ -182,6 +225,11 @@ fn unfit_transaction(commands: &[Command], unit: &Issued) -> Option<String> {
             Command::FlushDb => last.clear(),
             Command::Get { .. }
             | Command::MGet { .. }
+            | Command::HSet { .. }
+            | Command::HDel { .. }
+            | Command::HIncrBy { .. }
+            | Command::HGet { .. }
+            | Command::HGetAll { .. }
             | Command::Persist { .. }
             | Command::Wait { .. }
             | Command::Multi { .. } => {}
@@ -207,6 +255,11 @@ fn names(command: &Command, change: &Change) -> bool {
         | Command::Persist { .. }
         | Command::MSet { .. }
         | Command::Wait { .. }
+        | Command::HSet { .. }
+        | Command::HDel { .. }
+        | Command::HIncrBy { .. }
+        | Command::HGet { .. }
+        | Command::HGetAll { .. }
         | Command::MGet { .. } => {
             command.keys().iter().any(|key| key.as_bytes() == &change.key[..])
         }
@@ -221,7 +274,26 @@ fn is_tombstone(change: &Change) -> bool {
 fn register<'u>(unit: &'u Issued, key: &str) -> Option<&'u Bytes> {
     unit.changes.iter().filter(|c| &c.key[..] == key.as_bytes()).find_map(|c| match &c.cell {
         Cell::Register { value, .. } => Some(value),
-        Cell::Tombstone { .. }
+        Cell::Kind { .. }
+        | Cell::Element { .. }
+        | Cell::Tombstone { .. }
+        | Cell::Contribution { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone => None,
+    })
+}
+
+/// What the unit does to a field of a hash.
+fn part<'u>(unit: &'u Issued, key: &str, field: &str) -> Option<&'u Part> {
+    unit.changes.iter().filter(|c| &c.key[..] == key.as_bytes()).find_map(|c| match &c.cell {
+        Cell::Element { kind: Kind::Hash, name, part } if &name[..] == field.as_bytes() => {
+            Some(part)
+        }
+        Cell::Element { .. }
+        | Cell::Kind { .. }
+        | Cell::Register { .. }
+        | Cell::Tombstone { .. }
         | Cell::Contribution { .. }
         | Cell::Expiry { .. }
         | Cell::KeyCell { .. }
@@ -233,7 +305,9 @@ fn register<'u>(unit: &'u Issued, key: &str) -> Option<&'u Bytes> {
 fn expiry(unit: &Issued, key: &str) -> Option<bool> {
     unit.changes.iter().filter(|c| &c.key[..] == key.as_bytes()).find_map(|c| match &c.cell {
         Cell::Expiry { deadline } => Some(deadline.is_some()),
-        Cell::Register { .. }
+        Cell::Kind { .. }
+        | Cell::Element { .. }
+        | Cell::Register { .. }
         | Cell::Tombstone { .. }
         | Cell::Contribution { .. }
         | Cell::KeyCell { .. }

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use quorate::base::ids::{ConnId, DbIndex};
 use quorate::base::stamp::Stamp;
-use quorate::base::unit::{Cell, Change};
+use quorate::base::unit::{Cell, Change, Kind};
 
 use super::fit::{Effect, effect_of, unfit};
 use super::{Property, Violation};
-use crate::model::key::{KeyHistory, show, strict_integer};
+use crate::model::key::{KeyHistory, flat, show, strict_integer};
 use crate::model::ledger::{BootId, Issued, Ledger};
 use crate::workload::command::Command;
 use crate::workload::history::{Attempt, History, Outcome};
@@ -103,7 +103,7 @@ pub fn stale_read<'a>(
     matched: &Matched,
     command_of: &Commands<'a>,
 ) -> Option<Violation> {
-    let mut known: BTreeMap<(usize, BootId, bool), BTreeMap<&str, Floor>> = BTreeMap::new();
+    let mut known: BTreeMap<(usize, BootId, bool), BTreeMap<Spot<'a>, Floor>> = BTreeMap::new();
     for (index, attempt) in history.attempts.iter().enumerate() {
         let session = &history.sessions[attempt.session.0];
         let (Some((boot, _)), Outcome::Replied(reply)) = (session.accepted, &attempt.outcome)
@@ -121,9 +121,9 @@ pub fn stale_read<'a>(
         // Within a transaction reads see what it has written so far, which is not on record by
         // itself; they are judged only if nothing in it writes.
         if !command.writes() {
-            for (key, got) in reads(command, reply) {
-                let floor = known.entry(key).or_default();
-                if let Err(why) = judge_read(ledger, key, got, floor) {
+            for (spot, got) in reads(command, reply) {
+                let floor = known.entry(spot).or_default();
+                if let Err(why) = judge_read(ledger, spot, got, floor) {
                     let evidence = format!("{}: {why}", line(history, attempt, command));
                     return Some(Violation { property: Property::Sessions, evidence });
                 }
@@ -132,14 +132,28 @@ pub fn stale_read<'a>(
         if let Some(unit) = matched.unit_of[index] {
             let unit = &ledger.units[unit];
             for key in command.keys() {
-                let floor = known.entry(key).or_default();
                 for change in unit.changes.iter().filter(|c| &c.key[..] == key.as_bytes()) {
-                    floor.raise(change, unit.dot);
+                    let Some(spot) = spot_of(command, key, change) else { continue };
+                    known.entry(spot).or_default().raise(change, unit.dot);
                 }
             }
         }
     }
     None
+}
+
+/// A key, or a field of one.
+type Spot<'c> = (&'c str, Option<&'c str>);
+
+/// What a change is a change of, in the words of its command. (`None`: a field that the command does not name.)
+fn spot_of<'c>(command: &'c Command, key: &'c str, change: &Change) -> Option<Spot<'c>> {
+    match change.cell.element() {
+        None => Some((key, None)),
+        Some((_, name)) => {
+            let field = command.fields().into_iter().find(|f| f.as_bytes() == &name[..])?;
+            Some((key, Some(field)))
+        }
+    }
 }
 
 /// What a client knows of a key at least.
@@ -154,23 +168,30 @@ struct Floor {
 
 impl Floor {
     fn raise(&mut self, change: &Change, dot: Stamp) {
-        match change.cell {
+        match flat(&change.cell) {
             Cell::Register { .. } | Cell::Tombstone { .. } => {
                 self.base = dot.max(self.base);
                 self.any = dot.max(self.any);
             }
             Cell::Contribution { .. } => self.any = dot.max(self.any),
-            Cell::Expiry { .. } | Cell::KeyCell { .. } | Cell::DatabaseTombstone => {}
+            Cell::Expiry { .. }
+            | Cell::KeyCell { .. }
+            | Cell::DatabaseTombstone
+            | Cell::Kind { .. }
+            | Cell::Element { .. } => {}
         }
     }
 }
 
 /// The keys a command without writes has read, with what came back.
-fn reads<'c>(command: &'c Command, reply: &'c Reply) -> Vec<(&'c str, &'c Reply)> {
+fn reads<'c, 'r>(command: &'c Command, reply: &'r Reply) -> Vec<(Spot<'c>, &'r Reply)> {
     let replies: &[Reply] = if let Reply::Array(replies) = reply { replies } else { &[] };
     match command {
-        Command::Get { key } => vec![(key.as_str(), reply)],
-        Command::MGet { keys } => keys.iter().map(String::as_str).zip(replies).collect(),
+        Command::Get { key } => vec![((key.as_str(), None), reply)],
+        Command::HGet { key, field } => vec![((key.as_str(), Some(field.as_str())), reply)],
+        Command::MGet { keys } => {
+            keys.iter().map(|key| (key.as_str(), None)).zip(replies).collect()
+        }
         Command::Multi { commands } => {
             commands.iter().zip(replies).flat_map(|(c, r)| reads(c, r)).collect()
         }
@@ -182,16 +203,33 @@ fn reads<'c>(command: &'c Command, reply: &'c Reply) -> Vec<(&'c str, &'c Reply)
         | Command::Persist { .. }
         | Command::MSet { .. }
         | Command::Wait { .. }
+        | Command::HSet { .. }
+        | Command::HDel { .. }
+        | Command::HIncrBy { .. }
+        | Command::HGetAll { .. }
         | Command::FlushDb => Vec::new(),
     }
 }
 
 /// Judges one read against the newest write the client knows of, and raises that.
-fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Floor) -> Result<(), String> {
+fn judge_read(
+    ledger: &Ledger,
+    (key, field): Spot<'_>,
+    got: &Reply,
+    floor: &mut Floor,
+) -> Result<(), String> {
     let db = DbIndex(0);
     let name = Bytes::copy_from_slice(key.as_bytes());
     let empty = KeyHistory::default();
-    let history = ledger.find(db, &name).map_or(&empty, |id| &ledger.keys[id.0]);
+    let of_key = ledger.find(db, &name).map_or(&empty, |id| &ledger.keys[id.0]);
+    let history = match field {
+        None => of_key,
+        Some(field) => {
+            let field = Bytes::copy_from_slice(field.as_bytes());
+            let id = ledger.find_element(db, &name, Kind::Hash, field);
+            id.map_or(&empty, |id| &ledger.keys[id.0])
+        }
+    };
     match got {
         Reply::Bulk(value) => {
             if strict_integer(value).is_some() && history.counted {
@@ -224,7 +262,10 @@ fn judge_read(ledger: &Ledger, key: &str, got: &Reply, floor: &mut Floor) -> Res
             let excused = floor.any == Stamp::ZERO
                 || deletes.any(|b| b.stamp >= floor.any)
                 || flushes.any(|unit| unit.dot >= floor.any)
-                || history.mortal;
+                // What is written to a key takes the place of its fields, and a hash that of a string.
+                || field.is_some() && of_key.bases.iter().any(|b| b.stamp >= floor.any)
+                || field.is_none() && of_key.types.iter().any(|of| of.0 >= floor.any)
+                || of_key.mortal;
             if excused {
                 Ok(())
             } else {

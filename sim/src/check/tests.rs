@@ -165,7 +165,7 @@ fn implausible_replies_are_noticed() {
         (get(), Reply::Int(1)),
         (set("a"), Reply::Null),
         (Command::Del { keys: vec!["k".into()] }, Reply::Int(2)),
-        (get(), Reply::Error(Bytes::from_static(b"WRONGTYPE no"))),
+        (get(), Reply::Error(Bytes::from_static(b"NOSCRIPT no"))),
         (Command::Multi { commands: vec![get()] }, Reply::Array(vec![])),
     ];
     for (command, reply) in wrong {

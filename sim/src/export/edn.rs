@@ -130,6 +130,11 @@ fn asked(command: &Command, all: &BTreeSet<&str>) -> String {
         | Command::Persist { .. }
         | Command::MSet { .. }
         | Command::MGet { .. }
+        | Command::HSet { .. }
+        | Command::HDel { .. }
+        | Command::HIncrBy { .. }
+        | Command::HGet { .. }
+        | Command::HGetAll { .. }
         | Command::FlushDb
         | Command::Wait { .. }
         | Command::Multi { .. } => {
@@ -150,6 +155,11 @@ fn told(command: &Command, reply: &Reply, all: &BTreeSet<&str>) -> String {
         | Command::Persist { .. }
         | Command::MSet { .. }
         | Command::MGet { .. }
+        | Command::HSet { .. }
+        | Command::HDel { .. }
+        | Command::HIncrBy { .. }
+        | Command::HGet { .. }
+        | Command::HGetAll { .. }
         | Command::FlushDb
         | Command::Wait { .. }
         | Command::Multi { .. } => format!("{}, :reply {}", asked(command, all), value(reply)),
@@ -194,6 +204,11 @@ fn flushes(command: &Command) -> bool {
         | Command::Persist { .. }
         | Command::MSet { .. }
         | Command::MGet { .. }
+        | Command::HSet { .. }
+        | Command::HDel { .. }
+        | Command::HIncrBy { .. }
+        | Command::HGet { .. }
+        | Command::HGetAll { .. }
         | Command::Wait { .. } => false,
     }
 }

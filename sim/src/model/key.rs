@@ -4,10 +4,11 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use quorate::base::content::Content;
 use quorate::base::ids::Origin;
 use quorate::base::stamp::Stamp;
 use quorate::base::time::UnixMs;
-use quorate::base::unit::{Cell, Seen};
+use quorate::base::unit::{Cell, Kind as Type, Part, Seen};
 use quorate::base::vector::Vector;
 
 /// A write that decides the value of a key by itself: SET and the like, or a delete.
@@ -56,6 +57,10 @@ pub struct KeyHistory {
     pub increments: Vec<Increment>,
     /// Key cells: (stamp, floor).
     pub floors: Vec<(Stamp, u64)>,
+    /// Key cells of collections.
+    pub types: Vec<(Stamp, Type)>,
+    /// Base writes that do not count (of a part of a history).
+    pub bases_uncounted: Vec<Stamp>,
     /// It has had a deadline at least once.
     pub mortal: bool,
     /// Two nodes that drew one origin have given one stamp to two writes of it: nothing tells these apart.
@@ -69,7 +74,7 @@ pub struct KeyHistory {
 /// What a client must see of a key, its deadline aside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Resolved {
-    pub value: Bytes,
+    pub value: Content,
     pub deadline: Option<UnixMs>,
 }
 
@@ -126,7 +131,17 @@ impl KeyHistory {
             },
             None => sum_of(0, &unseen),
         };
-        Some(Resolved { value, deadline })
+        Some(Resolved { value: Content::String(value), deadline })
+    }
+
+    /// The key cell that what there is of a string stands for: a write of its own, or the first increment of a generation.
+    pub fn string_born(&self, flushes: &[Stamp]) -> Option<Stamp> {
+        let flushed = flushes.iter().copied().max().unwrap_or(Stamp::ZERO);
+        let base = self.newest_base(flushed);
+        let written = base.filter(|base| base.value.is_some()).map(|base| base.stamp);
+        let counted = self.unseen(base, flushes);
+        let begun = counted.iter().map(|i| Stamp::new(i.generation, i.stamp.origin));
+        begun.chain(written).max()
     }
 
     /// The base write that decides: the newest that neither a floor nor a flush has removed.
@@ -202,28 +217,12 @@ impl KeyHistory {
     }
 
     /// Highest floor of any key cell.
-    fn floor(&self) -> u64 {
+    pub fn floor(&self) -> u64 {
         self.floors.iter().map(|&(_, floor)| floor).max().unwrap_or(0)
     }
 
-    fn deadline(&self, flushed: Stamp) -> Option<UnixMs> {
+    pub fn deadline(&self, flushed: Stamp) -> Option<UnixMs> {
         self.newest_expiry(flushed).and_then(|(_, deadline)| deadline)
-    }
-
-    /// What shows where a key has been dropped for its deadline, for each deadline there ever was: increments that were made
-    /// without knowing of it, perhaps. What was written to the key after the deadline was set, and left it, went with it.
-    pub fn after_expiries(&self, flushes: &[Stamp]) -> Vec<(UnixMs, Resolved)> {
-        let deadlines = self.expiries.iter().filter_map(|&(stamp, d)| Some((stamp, d?)));
-        let after = |(stamp, deadline): (Stamp, UnixMs)| {
-            let leaves = self.bases.iter().filter(|b| !b.resets && b.value.is_some());
-            let later = leaves.map(|b| b.stamp).filter(move |&written| written > stamp);
-            later.chain([stamp]).filter_map(move |dropped| {
-                let mut left = self.clone();
-                left.floors.push((dropped, dropped.time));
-                left.resolve(flushes).map(|resolved| (deadline, resolved))
-            })
-        };
-        deadlines.flat_map(after).collect()
     }
 
     fn newest_expiry(&self, flushed: Stamp) -> Option<(Stamp, Option<UnixMs>)> {
@@ -273,6 +272,9 @@ impl KeyHistory {
         for (stamp, floor) in &self.floors {
             let _ = write!(out, " [{} floor {}]", show(*stamp), short_time(*floor));
         }
+        for (stamp, of) in &self.types {
+            let _ = write!(out, " [{} {}]", show(*stamp), of.name());
+        }
         out
     }
 }
@@ -317,6 +319,32 @@ pub fn show_cell(cell: &Cell) -> String {
         Cell::Expiry { deadline: None } => "expires never".to_owned(),
         Cell::KeyCell { floor } => format!("floor {}", short_time(*floor)),
         Cell::DatabaseTombstone => "flush".to_owned(),
+        Cell::Kind { kind } => format!("is a {}", kind.name()),
+        Cell::Element { name, .. } => {
+            format!("{}: {}", String::from_utf8_lossy(name), show_cell(&flat(cell)))
+        }
+    }
+}
+
+/// A cell of an element as if it were one of a key.
+pub fn flat(cell: &Cell) -> Cell {
+    match cell {
+        Cell::Element { part: Part::Register { value, seen }, .. } => {
+            Cell::Register { value: value.clone(), resets: false, seen: seen.clone() }
+        }
+        Cell::Element { part: Part::Tombstone { seen }, .. } => {
+            Cell::Tombstone { seen: seen.clone() }
+        }
+        Cell::Element { part: Part::Contribution { generation, sum }, .. } => {
+            Cell::Contribution { generation: *generation, sum: *sum }
+        }
+        Cell::Register { .. }
+        | Cell::Tombstone { .. }
+        | Cell::Contribution { .. }
+        | Cell::Expiry { .. }
+        | Cell::KeyCell { .. }
+        | Cell::DatabaseTombstone
+        | Cell::Kind { .. } => cell.clone(),
     }
 }
 
@@ -370,7 +398,8 @@ mod tests {
 
     fn value(history: &KeyHistory) -> Option<String> {
         let resolved = history.resolve(&[])?;
-        Some(String::from_utf8(resolved.value.to_vec()).unwrap())
+        let Content::String(text) = resolved.value else { panic!("a string") };
+        Some(String::from_utf8(text.to_vec()).unwrap())
     }
 
     #[test]
@@ -457,7 +486,7 @@ mod tests {
         assert_eq!(history.resolve(&[at(6, 1)]), None);
         history.increments.push(incr(at(7, 2), 4, 2));
         let left = history.resolve(&[at(6, 1)]).unwrap();
-        assert_eq!(left.value, Bytes::from_static(b"5"));
+        assert_eq!(left.value, Content::String(Bytes::from_static(b"5")));
     }
 
     #[test]
@@ -470,8 +499,11 @@ mod tests {
         had.raise(Origin(1), 6);
         let delete = BaseWrite { had: Some(Rc::new(had)), ..delete(at(10, 3), Seen::default()) };
         history.bases.push(delete);
-        assert_eq!(history.resolve(&[]).unwrap().value, Bytes::from_static(b"2"));
-        assert_eq!(history.resolve(&[at(6, 1)]).unwrap().value, Bytes::from_static(b"5"));
+        assert_eq!(history.resolve(&[]).unwrap().value, Content::String(Bytes::from_static(b"2")));
+        assert_eq!(
+            history.resolve(&[at(6, 1)]).unwrap().value,
+            Content::String(Bytes::from_static(b"5"))
+        );
     }
 
     #[test]

@@ -8,18 +8,28 @@ use bytes::Bytes;
 use quorate::base::fact::Fact;
 use quorate::base::ids::{ConnId, DbIndex, Origin};
 use quorate::base::stamp::Stamp;
-use quorate::base::unit::{Cell, Change, Unit};
+use quorate::base::unit::{Cell, Change, Kind as Type, Unit};
 use quorate::base::vector::Vector;
 
-use super::key::{BaseWrite, Increment, KeyHistory, show};
+use super::key::{BaseWrite, Increment, KeyHistory, flat, show};
 use super::moved::{Kind, Move, Moved, Undone};
+use super::whole::Whole;
 use crate::check::{Property, Violation};
 
 /// One boot of one host, counted over the whole run.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct BootId(pub usize);
 
-/// Index of a key in the ledger.
+/// A key, or an element of it.
+pub type Name = (DbIndex, Bytes, Option<(Type, Bytes)>);
+
+/// What a change is a cell of.
+pub fn name_of(change: &Change) -> Name {
+    let element = change.cell.element().map(|(of, name)| (of, Bytes::copy_from_slice(name)));
+    (change.db, Bytes::copy_from_slice(&change.key), element)
+}
+
+/// Index of a key, or an element, in the ledger.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct KeyId(pub usize);
 
@@ -81,8 +91,8 @@ pub struct Ledger {
     pub boots: Vec<Boot>,
     pub units: Vec<Issued>,
     pub keys: Vec<KeyHistory>,
-    pub(super) names: Vec<(DbIndex, Bytes)>,
-    pub(super) ids: BTreeMap<(DbIndex, Bytes), KeyId>,
+    pub(super) names: Vec<Name>,
+    pub(super) ids: BTreeMap<Name, KeyId>,
     pub flushes: Vec<(DbIndex, Stamp)>,
     /// Moves that were taken back, of each boot the newest first.
     pub(super) undone: Vec<Undone>,
@@ -222,11 +232,19 @@ impl Ledger {
 
     /// The key's index, a new one if it was never seen.
     pub fn key_id(&mut self, db: DbIndex, key: &Bytes) -> KeyId {
-        if let Some(&id) = self.ids.get(&(db, key.clone())) {
+        self.id((db, Bytes::copy_from_slice(key), None))
+    }
+
+    /// That of what the change is a cell of.
+    pub(super) fn cell_id(&mut self, change: &Change) -> KeyId {
+        self.id(name_of(change))
+    }
+
+    fn id(&mut self, name: Name) -> KeyId {
+        if let Some(&id) = self.ids.get(&name) {
             return id;
         }
         let id = KeyId(self.keys.len());
-        let name = (db, Bytes::copy_from_slice(key));
         self.ids.insert(name.clone(), id);
         self.names.push(name);
         self.keys.push(KeyHistory::default());
@@ -234,16 +252,44 @@ impl Ledger {
     }
 
     pub fn find(&self, db: DbIndex, key: &Bytes) -> Option<KeyId> {
-        self.ids.get(&(db, key.clone())).copied()
+        self.ids.get(&(db, key.clone(), None)).copied()
     }
 
-    pub fn name(&self, id: KeyId) -> &(DbIndex, Bytes) {
+    pub fn find_cell(&self, change: &Change) -> Option<KeyId> {
+        self.ids.get(&name_of(change)).copied()
+    }
+
+    /// An element of a key.
+    pub fn find_element(&self, db: DbIndex, key: &Bytes, of: Type, name: Bytes) -> Option<KeyId> {
+        self.ids.get(&(db, key.clone(), Some((of, name)))).copied()
+    }
+
+    pub fn name(&self, id: KeyId) -> &Name {
         &self.names[id.0]
     }
 
-    /// All keys in the order of (database, key).
-    pub fn sorted_keys(&self) -> impl Iterator<Item = (&(DbIndex, Bytes), KeyId)> {
+    /// All keys in the order of (database, key), each followed by its elements.
+    pub fn sorted_keys(&self) -> impl Iterator<Item = (&Name, KeyId)> {
         self.ids.iter().map(|(name, id)| (name, *id))
+    }
+
+    /// The elements of a key.
+    pub fn elements_of(&self, id: KeyId) -> impl Iterator<Item = ((Type, Bytes), KeyId)> {
+        let key = self.name(id);
+        let all = self.ids.range(key.clone()..);
+        let own = all.take_while(|(name, _)| (name.0, &name.1) == (key.0, &key.1));
+        own.filter_map(|(name, id)| Some((name.2.clone()?, *id)))
+    }
+
+    /// Whether two nodes have given one stamp to two writes of a key.
+    pub fn is_blurred(&self, id: KeyId) -> bool {
+        self.keys[id.0].blurred || self.elements_of(id).any(|(_, id)| self.keys[id.0].blurred)
+    }
+
+    /// A key with its elements.
+    pub fn whole(&self, id: KeyId) -> Whole {
+        let elements = self.elements_of(id).map(|(name, id)| (name, self.keys[id.0].clone()));
+        Whole { key: self.keys[id.0].clone(), elements: elements.collect() }
     }
 
     /// Whether two nodes wrote one key without knowing of each other's write.
@@ -285,10 +331,12 @@ impl Ledger {
                 self.flushes.push((change.db, change.stamp_in(unit.dot)));
                 continue;
             }
-            let id = self.key_id(change.db, &change.key);
+            // A key is on record as soon as one of its elements is.
+            self.key_id(change.db, &change.key);
+            let id = self.cell_id(change);
             let stamp = change.stamp_in(unit.dot);
             let had = || vector.map(|_| Rc::clone(&had));
-            match &change.cell {
+            match &flat(&change.cell) {
                 Cell::Register { value, resets, seen } => {
                     let value = Some(Bytes::copy_from_slice(value));
                     let seen = seen.clone();
@@ -335,7 +383,9 @@ impl Ledger {
                     let history = &mut self.keys[id.0];
                     history.floors.push((stamp, *floor));
                 }
-                Cell::DatabaseTombstone => {}
+                Cell::Kind { kind } => self.keys[id.0].types.push((stamp, *kind)),
+                // (Made flat.)
+                Cell::Element { .. } | Cell::DatabaseTombstone => {}
             }
         }
         let origin = unit.dot.origin;
@@ -362,9 +412,9 @@ impl Ledger {
     /// Marks the keys of which another boot has given the very dot of this unit to a write.
     fn blur(&mut self, boot: BootId, unit: &Unit) {
         let same = self.units.iter().filter(|u| u.dot == unit.dot && u.boot != boot);
-        let names: Vec<_> = same.flat_map(|u| &u.changes).map(|c| (c.db, c.key.clone())).collect();
+        let names: Vec<_> = same.flat_map(|u| &u.changes).map(name_of).collect();
         for change in &unit.changes {
-            let name = (change.db, change.key.clone());
+            let name = name_of(change);
             if names.contains(&name)
                 && let Some(id) = self.ids.get(&name)
             {
@@ -470,11 +520,11 @@ impl Ledger {
         let mut again: BTreeSet<(KeyId, Stamp)> = BTreeSet::new();
         for unit in self.adopted.iter().filter(|unit| reached.covers(unit.dot)) {
             for change in unit.changes.iter().filter(|c| Kind::of(&c.cell) == Kind::Base) {
-                let id = self.ids.get(&(change.db, change.key.clone())).copied();
+                let id = self.ids.get(&name_of(change)).copied();
                 again.extend(id.map(|id| (id, change.stamp_in(unit.dot))));
             }
         }
-        for (at, (history, (db, _))) in self.keys.iter_mut().zip(&self.names).enumerate() {
+        for (at, (history, (db, ..))) in self.keys.iter_mut().zip(&self.names).enumerate() {
             let open = |i: &Increment| {
                 i.gone.is_none() && i.stamp.time <= horizon && reached.covers(i.stamp)
             };

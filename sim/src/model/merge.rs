@@ -4,15 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use quorate::base::content::Content;
 use quorate::base::ids::{DbIndex, Origin};
 use quorate::base::stamp::Stamp;
 use quorate::base::time::UnixMs;
 use quorate::base::unit::{Cell, SeenContribution};
 use quorate::base::vector::Vector;
 
-use super::key::{BaseWrite, Increment, KeyHistory, Resolved, show};
-use super::ledger::{BootId, KeyId, Ledger};
+use super::key::{BaseWrite, Increment, KeyHistory, Resolved, flat, show};
+use super::ledger::{BootId, KeyId, Ledger, Name};
 use super::moved::Kind;
+use super::whole::{Whole, show_content};
 use crate::check::{Property, Violation};
 
 /// Which cells count in the end.
@@ -43,8 +45,8 @@ impl Coverage {
                     coverage.flushes.insert((change.db, stamp));
                     continue;
                 }
-                let Some(id) = ledger.find(change.db, &change.key) else { continue };
-                if let Cell::Contribution { generation, .. } = change.cell {
+                let Some(id) = ledger.find_cell(change) else { continue };
+                if let Cell::Contribution { generation, .. } = flat(&change.cell) {
                     let reach = coverage.reach.entry((id, stamp.origin, generation)).or_default();
                     *reach = stamp.time.max(*reach);
                 } else {
@@ -63,7 +65,7 @@ impl Coverage {
             for change in &unit.changes {
                 if matches!(change.cell, Cell::DatabaseTombstone) {
                     self.lost_flushes.insert((change.db, unit.dot));
-                } else if let Some(id) = ledger.find(change.db, &change.key) {
+                } else if let Some(id) = ledger.find_cell(change) {
                     self.lost.insert((id, unit.dot));
                 }
             }
@@ -142,6 +144,13 @@ impl Coverage {
                 .map(|i| Increment { gone: i.gone.filter(|&base| has(base)), ..*i })
                 .collect(),
             floors: history.floors.iter().filter(|f| kept(f.0, Kind::Floor)).copied().collect(),
+            types: history.types.iter().filter(|of| kept(of.0, Kind::Type)).copied().collect(),
+            bases_uncounted: history
+                .bases
+                .iter()
+                .filter(|b| b.void || !kept(b.stamp, Kind::Base))
+                .map(|b| b.stamp)
+                .collect(),
             mortal: history.mortal,
             blurred: history.blurred,
             counted: history.counted,
@@ -155,7 +164,7 @@ impl Coverage {
 pub struct Shown {
     pub db: DbIndex,
     pub key: Bytes,
-    pub value: Bytes,
+    pub value: Content,
     pub deadline: Option<UnixMs>,
 }
 
@@ -177,6 +186,8 @@ pub struct Expected {
     keys: Vec<((DbIndex, Bytes), KeyId, Resolved)>,
     /// What shows of keys that had a deadline once that has passed and everybody has dropped them.
     after: BTreeMap<KeyId, Vec<(UnixMs, Resolved)>>,
+    /// Keys of which nothing can be told.
+    blurred: BTreeSet<KeyId>,
 }
 
 impl Expected {
@@ -184,25 +195,35 @@ impl Expected {
         let mut keys = Vec::new();
         let mut after = BTreeMap::new();
         let mut flushed = BTreeMap::new();
-        for (name, id) in ledger.sorted_keys().filter(|(_, id)| !ledger.keys[id.0].blurred) {
+        let mut blurred = BTreeSet::new();
+        for (name, id) in ledger.sorted_keys().filter(|(name, _)| name.2.is_none()) {
             let flushed = flushed.entry(name.0).or_insert_with(|| coverage.flushes(ledger, name.0));
             let all = ledger.flushes.iter().filter(|flush| flush.0 == name.0).map(|flush| flush.1);
             let uncounted: Vec<Stamp> = all.filter(|flush| !flushed.contains(flush)).collect();
-            let part = coverage.part(id, &ledger.keys[id.0], &uncounted);
-            if let Some(resolved) = part.resolve(flushed) {
-                if part.mortal && part.counted {
-                    after.insert(id, part.after_expiries(flushed));
+            if ledger.is_blurred(id) {
+                blurred.insert(id);
+                continue;
+            }
+            let part = |id: KeyId| coverage.part(id, &ledger.keys[id.0], &uncounted);
+            let elements = ledger.elements_of(id).map(|(name, id)| (name, part(id)));
+            let held = |element: &(_, KeyHistory)| {
+                !element.1.bases.is_empty() || !element.1.increments.is_empty()
+            };
+            let whole = Whole { key: part(id), elements: elements.filter(held).collect() };
+            if let Some(resolved) = whole.resolve(flushed) {
+                if whole.key.mortal && (whole.is_counted() || !whole.key.types.is_empty()) {
+                    after.insert(id, whole.after_expiries(flushed));
                 }
-                keys.push((name.clone(), id, resolved));
+                keys.push(((name.0, name.1.clone()), id, resolved));
             }
         }
-        Expected { keys, after }
+        Expected { keys, after, blurred }
     }
 
     /// Compares with what a node shows.
     pub fn compare(&self, ledger: &Ledger, view: &NodeView) -> Option<Violation> {
         let is_blurred =
-            |s: &&Shown| ledger.find(s.db, &s.key).is_some_and(|id| ledger.keys[id.0].blurred);
+            |s: &&Shown| ledger.find(s.db, &s.key).is_some_and(|id| self.blurred.contains(&id));
         let mut shown = view.keys.iter().filter(|s| !is_blurred(s)).peekable();
         for (name, id, resolved) in &self.keys {
             if let Some(extra) = shown.next_if(|s| (s.db, &s.key) < (name.0, &name.1)) {
@@ -242,9 +263,9 @@ impl Expected {
             let shown = shown?;
             ledger.find(shown.db, &shown.key)
         });
-        let text = |value: &Bytes, deadline: Option<UnixMs>| {
+        let text = |value: &Content, deadline: Option<UnixMs>| {
             let until = deadline.map_or(String::new(), |d| format!(" until {}", d.0));
-            format!("{:?}{until}", String::from_utf8_lossy(value))
+            format!("{}{until}", show_content(value))
         };
         let wanted = wanted.map_or("nothing".to_owned(), |(_, r)| text(&r.value, r.deadline));
         let (name, shows) = match (id, shown) {
@@ -257,10 +278,10 @@ impl Expected {
             }
             (None, None) => (String::new(), String::new()),
         };
-        let history = id.map(|id| &ledger.keys[id.0]);
-        let counter = history.is_some_and(|h| h.counted);
+        let whole = id.map(|id| ledger.whole(id));
+        let counter = whole.as_ref().is_some_and(Whole::is_counted);
         let property = if counter { Property::Counters } else { Property::ReferenceMerge };
-        let written = history.map_or(String::new(), KeyHistory::describe);
+        let written = whole.map_or(String::new(), |whole| whole.describe());
         let evidence = format!(
             "{} shows {shows} for key {name:?}, the writes make {wanted}; expiry clock {}..{}; \
              written:{written}",
@@ -279,8 +300,11 @@ pub fn dishonest_list(ledger: &Ledger) -> Option<Violation> {
             continue;
         }
         for base in history.bases.iter().filter(|base| !base.void) {
+            if is_out_of_sight(ledger, name, base) {
+                continue;
+            }
             if let Some(wrong) = wrong_sum(ledger, history, base).or_else(|| {
-                forgotten(ledger, name.0, history, base)
+                forgotten(ledger, name, history, base)
                     .map(|i| format!("does not list {} by {}", show(i.stamp), i.delta))
             }) {
                 let evidence = format!(
@@ -294,6 +318,17 @@ pub fn dishonest_list(ledger: &Ledger) -> Option<Violation> {
         }
     }
     None
+}
+
+/// Whether this is a write to an element that went with its key, by a node whose stamps were moved: nobody bore it then,
+/// though other cells of its unit may have gone on to bear its stamp.
+fn is_out_of_sight(ledger: &Ledger, name: &Name, base: &BaseWrite) -> bool {
+    let Some(key) = name.2.as_ref().and_then(|_| ledger.find(name.0, &name.1)) else {
+        return false;
+    };
+    let writer = ledger.writers.get(&base.stamp.origin);
+    writer.is_some_and(|boot| !ledger.boots[boot.0].moves.is_empty())
+        && ledger.keys[key.0].bases.iter().any(|b| b.stamp >= base.stamp)
 }
 
 /// A listed sum that is not that of the increments up to the listed one. From an older log a node may know a contribution
@@ -325,10 +360,20 @@ fn wrong_sum(ledger: &Ledger, history: &KeyHistory, base: &BaseWrite) -> Option<
 /// An increment that the writer had and the write does not account for.
 fn forgotten<'a>(
     ledger: &Ledger,
-    db: DbIndex,
+    name: &Name,
     history: &'a KeyHistory,
     base: &BaseWrite,
 ) -> Option<&'a Increment> {
+    // What is written to the key removes its elements.
+    let key = name.2.as_ref().and_then(|_| ledger.find(name.0, &name.1));
+    let key = key.map(|id| &ledger.keys[id.0]);
+    let over = |i: &Increment| {
+        key.is_some_and(|key| {
+            key.bases.iter().any(|b| i.stamp < b.stamp)
+                || key.floors.iter().any(|f| f.0 < base.stamp && i.stamp.time <= f.1)
+        })
+    };
+
     let had = base.had.as_ref()?;
     let reaches = |stamp: Stamp| {
         stamp < base.stamp && (had.covers(stamp) || stamp.origin == base.stamp.origin)
@@ -347,6 +392,7 @@ fn forgotten<'a>(
             && !seen_before(i)
             // A floor or a flush may have come within a resync, before the vector covered it.
             && !history.floors.iter().any(|f| f.0 < base.stamp && i.stamp.time <= f.1)
-            && !ledger.flushes.iter().any(|f| f.0 == db && i.stamp < f.1)
+            && !ledger.flushes.iter().any(|f| f.0 == name.0 && i.stamp < f.1)
+            && !over(i)
     })
 }

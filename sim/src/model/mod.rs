@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod merge;
 mod moved;
 mod state;
+pub mod whole;
 
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate::base::ids::{DbIndex, Origin};
 use quorate::base::stamp::Stamp;
-use quorate::base::unit::{Cell, Change, Seen, Unit};
+use quorate::base::unit::{Cell, Change, Part, Seen, Unit};
 use quorate::base::vector::Vector;
 
-use super::key::{Increment, KeyHistory};
-use super::ledger::{Boot, BootId, Issued, KeyId, Ledger};
+use super::key::{Increment, KeyHistory, flat};
+use super::ledger::{Boot, BootId, Issued, KeyId, Ledger, name_of};
 
 impl Ledger {
     /// Of what a node wrote while nobody else had anything, nothing counts but what it holds now: what went left
@@ -64,7 +64,7 @@ impl Ledger {
         }
         let mut held: BTreeMap<KeyId, Vec<&Change>> = BTreeMap::new();
         for change in cells {
-            let id = self.key_id(change.db, &change.key);
+            let id = self.cell_id(change);
             held.entry(id).or_default().push(change);
         }
         for (at, history) in self.keys.iter_mut().enumerate() {
@@ -78,20 +78,23 @@ impl Ledger {
                 // What it lists may be gone already, and then the list with it.
                 let is_it =
                     |c: &&&Change| c.stamp == Some(base.stamp) && Kind::of(&c.cell) == Kind::Base;
-                let cell = held.iter().find(is_it).map(|c| &c.cell);
+                let cell = held.iter().find(is_it).map(|c| flat(&c.cell));
                 base.seen = match cell {
-                    Some(Cell::Register { seen, .. } | Cell::Tombstone { seen }) => seen.clone(),
+                    Some(Cell::Register { seen, .. } | Cell::Tombstone { seen }) => seen,
                     Some(
                         Cell::Contribution { .. }
                         | Cell::Expiry { .. }
                         | Cell::KeyCell { .. }
-                        | Cell::DatabaseTombstone,
+                        | Cell::DatabaseTombstone
+                        | Cell::Kind { .. }
+                        | Cell::Element { .. },
                     )
                     | None => Seen::default(),
                 };
             }
             history.expiries.retain(|(stamp, _)| bears(Kind::Expiry, *stamp));
             history.floors.retain(|(stamp, _)| bears(Kind::Floor, *stamp));
+            history.types.retain(|(stamp, _)| bears(Kind::Type, *stamp));
             // A key may say by a cell of its own what a write nobody bears any more has said.
             for change in held {
                 if let (Cell::Expiry { deadline }, Some(stamp)) = (&change.cell, change.stamp)
@@ -253,7 +256,7 @@ impl Ledger {
             }
             own.insert(unit.dot);
             for change in &unit.changes {
-                if let Some(&id) = self.ids.get(&(change.db, change.key.clone())) {
+                if let Some(&id) = self.ids.get(&name_of(change)) {
                     cells.entry(id).or_default().insert(unit.dot);
                 }
             }
@@ -275,7 +278,10 @@ impl Ledger {
                 if let Some(stamp) = &mut change.stamp {
                     let mut moved = *stamp;
                     map.stamp(&mut moved);
-                    if let Cell::Contribution { generation, .. } = &mut change.cell {
+                    if let Cell::Contribution { generation, .. }
+                    | Cell::Element { part: Part::Contribution { generation, .. }, .. } =
+                        &mut change.cell
+                    {
                         map.generation(stamp.origin, generation);
                     }
                     *stamp = moved;
@@ -344,8 +350,9 @@ impl Move {
 impl KeyHistory {
     /// What was written under these stamps.
     fn only(&self, own: &BTreeSet<Stamp>) -> KeyHistory {
-        let KeyHistory { bases, expiries, increments, floors, .. } = self;
+        let KeyHistory { bases, expiries, increments, floors, types, .. } = self;
         KeyHistory {
+            types: types.iter().filter(|of| own.contains(&of.0)).copied().collect(),
             bases: bases.iter().filter(|base| own.contains(&base.stamp)).cloned().collect(),
             expiries: expiries.iter().filter(|e| own.contains(&e.0)).copied().collect(),
             increments: increments.iter().filter(|i| own.contains(&i.stamp)).copied().collect(),
@@ -359,10 +366,12 @@ impl KeyHistory {
         self.expiries.retain(|expiry| !own.contains(&expiry.0));
         self.increments.retain(|increment| !own.contains(&increment.stamp));
         self.floors.retain(|floor| !own.contains(&floor.0));
+        self.types.retain(|of| !own.contains(&of.0));
     }
 
     fn add(&mut self, part: KeyHistory) {
-        let KeyHistory { bases, expiries, increments, floors, .. } = part;
+        let KeyHistory { bases, expiries, increments, floors, types, .. } = part;
+        self.types.extend(types);
         self.bases.extend(bases);
         self.expiries.extend(expiries);
         self.increments.extend(increments);
@@ -378,13 +387,19 @@ pub(super) enum Kind {
     Expiry,
     Floor,
     Flush,
+    Type,
 }
 
 impl Kind {
     pub(super) fn of(cell: &Cell) -> Kind {
         match cell {
-            Cell::Register { .. } | Cell::Tombstone { .. } => Kind::Base,
-            Cell::Contribution { .. } => Kind::Contribution,
+            Cell::Element { part: Part::Register { .. } | Part::Tombstone { .. }, .. }
+            | Cell::Register { .. }
+            | Cell::Tombstone { .. } => Kind::Base,
+            Cell::Element { part: Part::Contribution { .. }, .. } | Cell::Contribution { .. } => {
+                Kind::Contribution
+            }
+            Cell::Kind { .. } => Kind::Type,
             Cell::Expiry { .. } => Kind::Expiry,
             Cell::KeyCell { .. } => Kind::Floor,
             Cell::DatabaseTombstone => Kind::Flush,
@@ -394,8 +409,11 @@ impl Kind {
 
 fn generation_of(cell: &Cell) -> Option<u64> {
     match cell {
-        Cell::Contribution { generation, .. } => Some(*generation),
-        Cell::Register { .. }
+        Cell::Contribution { generation, .. }
+        | Cell::Element { part: Part::Contribution { generation, .. }, .. } => Some(*generation),
+        Cell::Element { part: Part::Register { .. } | Part::Tombstone { .. }, .. }
+        | Cell::Kind { .. }
+        | Cell::Register { .. }
         | Cell::Tombstone { .. }
         | Cell::Expiry { .. }
         | Cell::KeyCell { .. }
@@ -504,5 +522,6 @@ impl Moved<'_> {
         });
         history.expiries.retain_mut(|(stamp, _)| !own.contains(stamp) || self.stamp(stamp));
         history.floors.retain_mut(|(stamp, _)| !own.contains(stamp) || self.stamp(stamp));
+        history.types.retain_mut(|(stamp, _)| !own.contains(stamp) || self.stamp(stamp));
     }
 }

@@ -83,13 +83,26 @@ impl Ledger {
 
 fn write_key(key: &KeyHistory, out: &mut String) {
     // (What does not count is known of parts only.)
-    let KeyHistory { bases, expiries, increments, floors, mortal, blurred, counted, uncounted: _ } =
-        key;
+    let KeyHistory {
+        bases,
+        expiries,
+        increments,
+        floors,
+        types,
+        mortal,
+        blurred,
+        counted,
+        uncounted: _,
+        bases_uncounted: _,
+    } = key;
     let _ = write!(out, " {mortal} {blurred} {counted}");
     sorted(bases.iter().map(|base| format!("{base:?}")), out);
     sorted(expiries.iter().map(|expiry| format!("{expiry:?}")), out);
     sorted(increments.iter().map(|increment| format!("{increment:?}")), out);
     sorted(floors.iter().map(|floor| format!("{floor:?}")), out);
+    if !types.is_empty() {
+        sorted(types.iter().map(|of| format!("{of:?}")), out);
+    }
 }
 
 /// A set has no order.

@@ -1,11 +1,12 @@
 //! Each checker of the model is seen to fail on a history made wrong by hand.
 
 use bytes::Bytes;
+use quorate::base::content::Content;
 use quorate::base::fact::Fact;
 use quorate::base::ids::{ConnId, DbIndex, Origin};
 use quorate::base::stamp::Stamp;
 use quorate::base::time::UnixMs;
-use quorate::base::unit::{Cell, Change, Seen, SeenContribution, Unit};
+use quorate::base::unit::{Cell, Change, Kind as Type, Part, Seen, SeenContribution, Unit};
 use quorate::base::vector::Vector;
 
 use super::ledger::{BootId, Ledger};
@@ -52,7 +53,7 @@ fn view(value: Option<&str>, deadline: Option<u64>) -> NodeView {
     let shown = value.map(|v| Shown {
         db: DB,
         key,
-        value: Bytes::copy_from_slice(v.as_bytes()),
+        value: Content::String(Bytes::copy_from_slice(v.as_bytes())),
         deadline: deadline.map(UnixMs),
     });
     NodeView {
@@ -246,6 +247,90 @@ fn stamps_that_step_back_and_vectors_that_sink_are_noticed() {
     assert_eq!(ledger.violations[1].property, Property::AcknowledgedLoss);
 }
 
+/// A field of hash `k`.
+fn field(name: &'static str, part: Part) -> Cell {
+    Cell::Element { kind: Type::Hash, name: Bytes::from_static(name.as_bytes()), part }
+}
+
+fn set_to(value: &'static str) -> Part {
+    Part::Register { value: Bytes::from_static(value.as_bytes()), seen: Seen::default() }
+}
+
+/// A view of one hash `k`, or of no key.
+fn hash(pairs: &[(&'static str, &'static str)]) -> NodeView {
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let list = pairs.iter().map(|&(name, value)| (bytes(name), bytes(value))).collect();
+    let mut shown = view((!pairs.is_empty()).then_some(""), None);
+    for key in &mut shown.keys {
+        key.value = Content::Elements { kind: Type::Hash, list: Vec::clone(&list) };
+    }
+    shown
+}
+
+#[test]
+fn fields_are_merged_each_by_itself_and_go_with_what_is_written_to_the_key() {
+    let dead = |list| Part::Tombstone { seen: Seen { list, horizon: 0 } };
+    let grown = |generation, sum| Part::Contribution { generation, sum };
+    let had = |last, sum| SeenContribution { origin: Origin(1), generation: 5, last, sum };
+    let kind = || Cell::Kind { kind: Type::Hash };
+    let delete = || Cell::Tombstone { seen: Seen::default() };
+    type Writes = Vec<(u64, u32, Cell)>;
+    let cases: Vec<(Writes, &[(&str, &str)])> = vec![
+        (
+            vec![(4, 1, kind()), (5, 1, field("f", set_to("1"))), (6, 2, field("g", set_to("2")))],
+            &[("f", "1"), ("g", "2")],
+        ),
+        (vec![(5, 1, field("f", set_to("1"))), (7, 2, field("f", dead(vec![])))], &[]),
+        (vec![(7, 1, field("f", set_to("1"))), (5, 2, field("f", dead(vec![])))], &[("f", "1")]),
+        (
+            vec![
+                (5, 1, field("f", set_to("1"))),
+                (6, 2, delete()),
+                (7, 1, field("g", set_to("2"))),
+            ],
+            &[("g", "2")],
+        ),
+        (vec![(5, 1, field("n", grown(5, 3))), (6, 2, field("n", grown(6, 4)))], &[("n", "7")]),
+        (
+            vec![
+                (5, 1, field("n", grown(5, 3))),
+                (6, 2, field("n", dead(vec![had(5, 3)]))),
+                (7, 1, field("n", grown(5, 8))),
+            ],
+            &[("n", "5")],
+        ),
+        (vec![(5, 1, field("n", grown(5, 3))), (6, 2, delete())], &[]),
+    ];
+    for (writes, shows) in cases {
+        let mut ledger = Ledger::new();
+        let boots = [ledger.booted(0), ledger.booted(1)];
+        for (time, origin, cell) in writes {
+            issue(&mut ledger, boots[origin as usize - 1], at(time, origin), &[], cell);
+        }
+        assert_eq!(judge(&ledger, &[(1, 9), (2, 9)], &hash(shows)), None);
+        let other = if shows.is_empty() { hash(&[("f", "x")]) } else { hash(&[]) };
+        assert!(judge(&ledger, &[(1, 9), (2, 9)], &other).is_some());
+    }
+}
+
+#[test]
+fn the_newest_key_cell_says_what_a_key_is() {
+    for (hash_at, text_at, is_hash) in [(5, 6, false), (6, 5, true)] {
+        let mut ledger = Ledger::new();
+        let (a, b) = (ledger.booted(0), ledger.booted(1));
+        issue(&mut ledger, a, at(hash_at, 1), &[], Cell::Kind { kind: Type::Hash });
+        issue(&mut ledger, a, at(7, 1), &[], field("f", set_to("1")));
+        issue(&mut ledger, b, at(text_at, 2), &[], register("text", Seen::default()));
+        let shown = if is_hash { hash(&[("f", "1")]) } else { view(Some("text"), None) };
+        assert_eq!(judge(&ledger, &[(1, 9), (2, 9)], &shown), None);
+        // An increment begins a string as well.
+        let begun = Cell::Contribution { generation: 8, sum: 2 };
+        issue(&mut ledger, b, at(8, 2), &[], begun);
+        let shown = view(Some("text"), None);
+        assert_eq!(judge(&ledger, &[(1, 9), (2, 9)], &shown), None);
+    }
+}
+
 #[test]
 fn the_model_knows_nothing_of_the_code_it_judges() {
     let sources = [
@@ -254,6 +339,7 @@ fn the_model_knows_nothing_of_the_code_it_judges() {
         include_str!("ledger.rs"),
         include_str!("merge.rs"),
         include_str!("moved.rs"),
+        include_str!("whole.rs"),
         include_str!("../check/fit.rs"),
         include_str!("../check/loss.rs"),
         include_str!("../check/sessions.rs"),

@@ -465,6 +465,7 @@ fn busy(draw: &mut Draw, hosts: u16, load_ms: u64) -> Vec<StrongClient> {
                 reads_copies: false,
                 waits_every: 0,
                 patience_ms: if draw.percent(60) { draw.between(150, 1500) } else { 0 },
+                in_hashes: false,
             }
         })
         .collect()

@@ -1,12 +1,16 @@
 //! The workload of a plan: which clients, which commands.
 
 use super::generate::Draw;
+use super::hashes;
 use super::{NodePlan, Profile};
 use crate::workload::client::{ClientPlan, Library, Step};
 use crate::workload::command::{Command, Family};
 
 /// How many of 100 plans have clients that use WAIT.
 const WAITS_PERCENT: u64 = 8;
+
+/// How many of 100 plans have clients that use hashes.
+const HASHES_PERCENT: u64 = 35;
 
 /// What the commands of one plan have in common.
 struct Mix {
@@ -34,6 +38,7 @@ pub(super) fn clients(
     };
     let each = total / count;
     let mix = mix(&mut draw, total, each, load_ms);
+    let hashes = Draw::new(seed, "hashes").percent(HASHES_PERCENT);
     let waits = profile != Profile::Smoke && Draw::new(seed, "waits").percent(WAITS_PERCENT);
     (0..count)
         .map(|index| {
@@ -42,6 +47,12 @@ pub(super) fn clients(
             let mut client = client(seed, index, host, nodes[host as usize].replica, steps, &mix);
             if waits {
                 with_waits(&mut client, seed, index, hosts);
+            }
+            if hashes && !nodes[host as usize].replica {
+                let count = client.steps.len() as u64 / 2 + 1;
+                // The smallest profile keeps its size.
+                let replaces = profile == Profile::Smoke;
+                hashes::mix_in(&mut client, seed, (index, count), &mix.keys, replaces);
             }
             client
         })

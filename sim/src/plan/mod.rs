@@ -5,6 +5,7 @@
 pub mod ambush;
 mod disks;
 mod generate;
+mod hashes;
 mod load;
 pub mod strong;
 mod words;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ambush::{self, Ambush};
 use super::generate::Draw;
+use super::is_false;
 use super::{
     Fault, FaultKind, Heal, LimitsPlan, LogPlan, NetworkPlan, NodePlan, Plan, Profile, Remedy,
     Shape,
@@ -15,6 +16,8 @@ pub const BEGIN_MS: u64 = 3000;
 
 /// One seed in so many has all partitions; the others have few, in which more happens.
 const EACH_WITH_ALL_PARTITIONS: u64 = 200;
+/// How many of 100 plans keep values in hashes.
+const HASHES_PERCENT: u64 = 20;
 
 /// What a plan of a strong cluster has beside all others.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -67,6 +70,9 @@ pub struct StrongClient {
     /// It gives a reply up after so long, and asks another node the next time; 0: as libraries do.
     #[serde(default)]
     pub patience_ms: u64,
+    /// A key's value is a field of a hash. So it is for all clients of a plan.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub in_hashes: bool,
 }
 
 /// One operation, so long after the one before.
@@ -131,6 +137,7 @@ pub(super) fn generate(seed: u64) -> Plan {
             reads_copies: false,
             waits_every: 0,
             patience_ms: 0,
+            in_hashes: false,
         })
         .collect();
     let (first, changes) = roster_changes(seed, count, load_ms);
@@ -171,6 +178,15 @@ pub(super) fn generate(seed: u64) -> Plan {
         strong: Some(strong),
     };
     ambush::lay(&mut plan, seed);
+    if Draw::new(seed, "strong hashes").percent(HASHES_PERCENT) {
+        for client in plan.strong.iter_mut().flat_map(|strong| &mut strong.clients) {
+            client.in_hashes = true;
+            for step in client.steps.iter_mut().filter(|step| step.what == StrongOp::Append) {
+                // Nothing is appended to a field.
+                step.what = StrongOp::Set;
+            }
+        }
+    }
     plan
 }
 
@@ -217,6 +233,7 @@ fn vary(strong: &mut StrongPlan, seed: u64, count: u16, load_ms: u64) {
         reads_copies: true,
         waits_every: 0,
         patience_ms: 0,
+        in_hashes: false,
     });
 }
 

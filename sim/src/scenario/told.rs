@@ -174,6 +174,20 @@ fn command_of(words: &[String]) -> Option<Command> {
             Some(Command::MSet { pairs: pairs.collect() })
         }
         ("MGET", keys) => Some(Command::MGet { keys: keys.to_vec() }),
+        ("HSET", [key, pairs @ ..]) if !pairs.is_empty() && pairs.len() % 2 == 0 => {
+            let pairs = pairs.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+            Some(Command::HSet { key: key.clone(), pairs: pairs.collect() })
+        }
+        ("HDEL", [key, fields @ ..]) if distinct(fields) => {
+            Some(Command::HDel { key: key.clone(), fields: fields.to_vec() })
+        }
+        ("HINCRBY", [key, field, delta]) => Some(Command::HIncrBy {
+            key: key.clone(),
+            field: field.clone(),
+            delta: delta.parse().ok()?,
+        }),
+        ("HGET", [key, field]) => Some(Command::HGet { key: key.clone(), field: field.clone() }),
+        ("HGETALL", [key]) => Some(Command::HGetAll { key: key.clone() }),
         ("FLUSHDB", []) => Some(Command::FlushDb),
         (_, _) => None,
     }

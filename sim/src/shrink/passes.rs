@@ -256,7 +256,28 @@ fn simpler(command: &Command) -> Vec<Command> {
         Command::MGet { keys } => {
             keys.iter().map(|key| Command::Get { key: key.clone() }).collect()
         }
-        Command::Del { .. }
+        Command::HSet { key, pairs } if pairs.len() > 1 => {
+            let one = |pair: &(String, String)| Command::HSet {
+                key: key.clone(),
+                pairs: vec![pair.clone()],
+            };
+            pairs.iter().map(one).collect()
+        }
+        Command::HDel { key, fields } if fields.len() > 1 => {
+            let one =
+                |field: &String| Command::HDel { key: key.clone(), fields: vec![field.clone()] };
+            fields.iter().map(one).collect()
+        }
+        Command::HIncrBy { key, field, delta } if ![1, 10].contains(delta) => {
+            let by = |delta| Command::HIncrBy { key: key.clone(), field: field.clone(), delta };
+            [1, 10].map(by).into()
+        }
+        Command::HSet { .. }
+        | Command::HDel { .. }
+        | Command::HIncrBy { .. }
+        | Command::HGet { .. }
+        | Command::HGetAll { .. }
+        | Command::Del { .. }
         | Command::IncrBy { .. }
         | Command::Get { .. }
         | Command::PExpire { .. }

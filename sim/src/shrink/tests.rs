@@ -78,7 +78,7 @@ fn fails_with_the_mutant_only(shrunk: &Shrunk, mutant: Mutant, property: Propert
 
 #[test]
 fn a_tie_not_broken_is_shrunk_to_a_few_lines() {
-    let shrunk = shrunk(84, Mutant::TieKeepsHeld);
+    let shrunk = shrunk(507, Mutant::TieKeepsHeld);
     fails_with_the_mutant_only(&shrunk, Mutant::TieKeepsHeld, Property::Convergence);
     assert!(!shrunk.cut_short);
 }

@@ -18,6 +18,8 @@ const REPLY_TIMEOUT: u64 = 5000 * MS;
 const CONNECT_TIMEOUT: u64 = 1000 * MS;
 /// The time that brief keys have to live.
 const BRIEF_MS: &[u8] = b"400";
+/// Of a hash that holds a value.
+const FIELD: &[u8] = b"field";
 /// MOVED is followed so often.
 const HOPS_MAX: u32 = 8;
 
@@ -276,6 +278,15 @@ impl Client {
         let mut bytes = BytesMut::new();
         let (key, text) = (key.as_bytes(), text.as_bytes());
         match step.what {
+            StrongOp::Get if self.plan.in_hashes => {
+                encode_words(&mut bytes, &[b"HGET", key, FIELD]);
+            }
+            StrongOp::Set if self.plan.in_hashes => {
+                encode_words(&mut bytes, &[b"HSET", key, FIELD, text]);
+            }
+            StrongOp::Del if self.plan.in_hashes => {
+                encode_words(&mut bytes, &[b"HDEL", key, FIELD]);
+            }
             StrongOp::Get => encode_words(&mut bytes, &[b"GET", key]),
             StrongOp::Set => encode_words(&mut bytes, &[b"SET", key, text]),
             StrongOp::Append => encode_words(&mut bytes, &[b"APPEND", key, text]),
@@ -460,7 +471,10 @@ impl Client {
                 self.end(Stage::Ok, Value::Str(text), now, book);
             }
             Reply::Null if what == StrongOp::Get => self.end(Stage::Ok, Value::Nil, now, book),
-            Reply::Int(_) if matches!(what, StrongOp::Append | StrongOp::Del) => {
+            Reply::Int(_)
+                if matches!(what, StrongOp::Append | StrongOp::Del)
+                    || (what == StrongOp::Set && self.plan.in_hashes) =>
+            {
                 self.end(Stage::Ok, Value::Nil, now, book);
                 self.count_copies(at, now, out);
             }

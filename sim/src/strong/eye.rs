@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use quorate::base::ids::Partition;
 use quorate::base::time::UnixMs;
-use quorate::base::unit::{Cell, Change};
+use quorate::base::unit::{Cell, Change, Part};
 use quorate::node::Node;
 use quorate::strong::inspect::Step;
 use quorate::strong::regime::{Configuration, Member, Regime};
@@ -30,7 +30,7 @@ pub fn running<'w>(world: &'w World<Node>, plan: &Plan) -> Running<'w> {
 }
 
 /// What keys hold, with their deadlines.
-type Content = BTreeMap<Bytes, (Option<Bytes>, Option<UnixMs>)>;
+type Content = BTreeMap<Bytes, (Option<Bytes>, Option<UnixMs>, BTreeMap<Bytes, Bytes>)>;
 
 /// What has been seen so far.
 #[derive(Debug)]
@@ -151,7 +151,14 @@ pub fn copies_are_equal(
             match cell {
                 Cell::Register { value, .. } => held.0 = Some(value),
                 Cell::Expiry { deadline } => held.1 = deadline,
-                Cell::Tombstone { .. }
+                Cell::Element { name, part: Part::Register { value, .. }, .. } => {
+                    held.2.insert(name, value);
+                }
+                Cell::Element {
+                    part: Part::Tombstone { .. } | Part::Contribution { .. }, ..
+                }
+                | Cell::Kind { .. }
+                | Cell::Tombstone { .. }
                 | Cell::Contribution { .. }
                 | Cell::KeyCell { .. }
                 | Cell::DatabaseTombstone => {}
@@ -160,7 +167,7 @@ pub fn copies_are_equal(
         for &of in parts {
             let end = strong.history(of).place(strong.committed(of)).unwrap_or_default();
             let mut mine = all.remove(&of).unwrap_or_default();
-            mine.retain(|_, (value, _)| value.is_some());
+            mine.retain(|_, (value, _, elements)| value.is_some() || !elements.is_empty());
             let (first, its) = known.entry((of, end)).or_insert_with(|| (at, mine.clone()));
             if *its != mine {
                 let (a, b) = (node_name(*first), node_name(at));

@@ -271,6 +271,7 @@ impl<'p> Player<'p> {
             reads_copies: false,
             waits_every: 0,
             patience_ms: 0,
+            in_hashes: self.strong.clients.iter().any(|client| client.in_hashes),
         };
         self.add_client(client, begin);
         let last = (self.world.now() + Span::from_ms(LAST_MS)).min(until);

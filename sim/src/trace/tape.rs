@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use quorate::base::content::Content;
 use quorate::base::fact::Fact;
 use quorate::base::ids::{DbIndex, NodeId};
 use quorate::node::VisibleKey;
@@ -18,6 +19,7 @@ use super::{
 };
 use crate::clock::ClockChange;
 use crate::ids::{ClientConn, HostId};
+use crate::model::whole::show_content;
 use crate::resp_client::Reply;
 use crate::scenario::shown;
 use crate::tcp::{Icmp, Segment, What};
@@ -362,11 +364,15 @@ impl Tape {
         let mut held = BTreeMap::new();
         for VisibleKey { db, key, value, .. } in shows {
             let Some(series) = self.series_of(*db, key) else { continue };
-            if seen.remove(&series).as_ref() != Some(value) {
-                let text = self.text(value_words(value));
+            let value = match value {
+                Content::String(text) => text.clone(),
+                Content::Elements { .. } => show_content(value).into(),
+            };
+            if seen.remove(&series).as_ref() != Some(&value) {
+                let text = self.text(value_words(&value));
                 self.series[series].hosts[host.index()].push((now.0, Some(text)));
             }
-            held.insert(series, value.clone());
+            held.insert(series, value);
         }
         for series in seen.into_keys() {
             self.series[series].hosts[host.index()].push((now.0, None));

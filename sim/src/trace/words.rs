@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use quorate::base::fact::{Fact, LogLevel};
 use quorate::base::ids::{NodeId, Origin};
 use quorate::base::stamp::Stamp;
-use quorate::base::unit::{Cell, Change, Unit};
+use quorate::base::unit::{Cell, Change, Part, Unit};
 use quorate::wire::frame::{Frame, Refusal};
 
 use super::flow::Said;
@@ -72,6 +72,17 @@ fn change_words(change: &Change) -> String {
         Cell::Expiry { deadline: None } => format!("{key}{db} never expires"),
         Cell::KeyCell { .. } => format!("{key}{db} begins anew"),
         Cell::DatabaseTombstone => format!("database {} flushed", change.db.0),
+        Cell::Kind { kind } => format!("{key}{db} is a {}", kind.name()),
+        Cell::Element { name, part, .. } => {
+            let name = text_of(name);
+            match part {
+                Part::Register { value, .. } => format!("{key}{db}: {name} = {}", text_of(value)),
+                Part::Tombstone { .. } => format!("{key}{db}: {name} deleted"),
+                Part::Contribution { sum, .. } => {
+                    format!("{key}{db}: {name} counts {sum} from here")
+                }
+            }
+        }
     }
 }
 

@@ -42,6 +42,26 @@ pub enum Command {
     MGet {
         keys: Vec<String>,
     },
+    HSet {
+        key: String,
+        pairs: Vec<(String, String)>,
+    },
+    HDel {
+        key: String,
+        fields: Vec<String>,
+    },
+    HIncrBy {
+        key: String,
+        field: String,
+        delta: i64,
+    },
+    HGet {
+        key: String,
+        field: String,
+    },
+    HGetAll {
+        key: String,
+    },
     FlushDb,
     /// Waits until so many replicas have acknowledged what this client wrote last.
     Wait {
@@ -133,6 +153,23 @@ impl Command {
                 words.push(b"MGET");
                 words.extend(keys.iter().map(|k| k.as_bytes()));
             }
+            Command::HSet { key, pairs } => {
+                words.extend([b"HSET".as_slice(), key.as_bytes()]);
+                words.extend(pairs.iter().flat_map(|(f, v)| [f.as_bytes(), v.as_bytes()]));
+            }
+            Command::HDel { key, fields } => {
+                words.extend([b"HDEL".as_slice(), key.as_bytes()]);
+                words.extend(fields.iter().map(|f| f.as_bytes()));
+            }
+            Command::HIncrBy { key, field, delta } => {
+                itoa = delta.to_string();
+                let (key, field) = (key.as_bytes(), field.as_bytes());
+                words.extend([b"HINCRBY".as_slice(), key, field, itoa.as_bytes()]);
+            }
+            Command::HGet { key, field } => {
+                words.extend([b"HGET".as_slice(), key.as_bytes(), field.as_bytes()]);
+            }
+            Command::HGetAll { key } => words.extend([b"HGETALL".as_slice(), key.as_bytes()]),
             Command::FlushDb => words.push(b"FLUSHDB"),
             Command::Wait { replicas, timeout_ms } => {
                 (itoa, other) = (replicas.to_string(), timeout_ms.to_string());
@@ -157,6 +194,11 @@ impl Command {
             | Command::MSet { .. }
             | Command::MGet { .. }
             | Command::Wait { .. }
+            | Command::HSet { .. }
+            | Command::HDel { .. }
+            | Command::HIncrBy { .. }
+            | Command::HGet { .. }
+            | Command::HGetAll { .. }
             | Command::FlushDb => 1,
         }
     }
@@ -164,7 +206,11 @@ impl Command {
     /// Whether the command may change anything.
     pub fn writes(&self) -> bool {
         match self {
-            Command::Get { .. } | Command::MGet { .. } | Command::Wait { .. } => false,
+            Command::Get { .. }
+            | Command::MGet { .. }
+            | Command::HGet { .. }
+            | Command::HGetAll { .. }
+            | Command::Wait { .. } => false,
             Command::Multi { commands } => commands.iter().any(Command::writes),
             Command::Set { .. }
             | Command::Del { .. }
@@ -173,6 +219,9 @@ impl Command {
             | Command::PExpire { .. }
             | Command::Persist { .. }
             | Command::MSet { .. }
+            | Command::HSet { .. }
+            | Command::HDel { .. }
+            | Command::HIncrBy { .. }
             | Command::FlushDb => true,
         }
     }
@@ -185,6 +234,11 @@ impl Command {
             | Command::IncrBy { key, .. }
             | Command::Append { key, .. }
             | Command::PExpire { key, .. }
+            | Command::HSet { key, .. }
+            | Command::HDel { key, .. }
+            | Command::HIncrBy { key, .. }
+            | Command::HGet { key, .. }
+            | Command::HGetAll { key }
             | Command::Persist { key } => vec![key],
             Command::Del { keys } | Command::MGet { keys } => {
                 keys.iter().map(String::as_str).collect()
@@ -192,6 +246,30 @@ impl Command {
             Command::MSet { pairs } => pairs.iter().map(|(k, _)| k.as_str()).collect(),
             Command::FlushDb | Command::Wait { .. } => Vec::new(),
             Command::Multi { commands } => commands.iter().flat_map(Command::keys).collect(),
+        }
+    }
+}
+
+impl Command {
+    /// The fields it names, in the order given.
+    pub fn fields(&self) -> Vec<&str> {
+        match self {
+            Command::HSet { pairs, .. } => pairs.iter().map(|(f, _)| f.as_str()).collect(),
+            Command::HDel { fields, .. } => fields.iter().map(String::as_str).collect(),
+            Command::HIncrBy { field, .. } | Command::HGet { field, .. } => vec![field],
+            Command::Multi { commands } => commands.iter().flat_map(Command::fields).collect(),
+            Command::Get { .. }
+            | Command::Set { .. }
+            | Command::Del { .. }
+            | Command::IncrBy { .. }
+            | Command::Append { .. }
+            | Command::PExpire { .. }
+            | Command::Persist { .. }
+            | Command::MSet { .. }
+            | Command::MGet { .. }
+            | Command::HGetAll { .. }
+            | Command::FlushDb
+            | Command::Wait { .. } => Vec::new(),
         }
     }
 }
@@ -241,6 +319,14 @@ impl fmt::Display for Command {
                 pairs.iter().try_for_each(|(k, v)| write!(f, " {k} {v}"))
             }
             Command::MGet { keys } => write!(f, "MGET {}", keys.join(" ")),
+            Command::HSet { key, pairs } => {
+                write!(f, "HSET {key}")?;
+                pairs.iter().try_for_each(|(field, value)| write!(f, " {field} {value}"))
+            }
+            Command::HDel { key, fields } => write!(f, "HDEL {key} {}", fields.join(" ")),
+            Command::HIncrBy { key, field, delta } => write!(f, "HINCRBY {key} {field} {delta}"),
+            Command::HGet { key, field } => write!(f, "HGET {key} {field}"),
+            Command::HGetAll { key } => write!(f, "HGETALL {key}"),
             Command::FlushDb => write!(f, "FLUSHDB"),
             Command::Wait { replicas, timeout_ms } => write!(f, "WAIT {replicas} {timeout_ms}"),
             Command::Multi { commands } => {

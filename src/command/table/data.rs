@@ -1,7 +1,9 @@
 //! Commands that read and write keys.
 
 use crate::command::spec::{Arg, ArgKind, Categories, Command, Flags, Group};
-use crate::command::{expire, keyspace, serialized, strings};
+use crate::command::{expire, introspect, keyspace, object, serialized, strings};
+
+use super::container;
 
 const READ_FAST: Flags = Flags::READONLY.or(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.or(Flags::FAST);
@@ -182,6 +184,12 @@ pub(super) const COMMANDS: &[Command] = &[
         .of(Categories::KEYSPACE)
         .docs(Group::Generic, "1.0.0", "O(1)", "What type of value a key holds")
         .args(&[Arg::key()]),
+    Command::data("object", -2, Flags::NONE, container).subcommands(OBJECT).docs(
+        Group::Generic,
+        "2.2.3",
+        "",
+        "Commands about how values are kept",
+    ),
     Command::data("keys", 2, Flags::READONLY, keyspace::keys)
         .of(Categories::KEYSPACE.or(Categories::DANGEROUS))
         .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
@@ -216,4 +224,19 @@ pub(super) const COMMANDS: &[Command] = &[
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
         .docs(Group::Server, "1.0.0", "O(N), N keys", "Deletes all keys of all databases")
         .args(FLUSH_MODE),
+];
+
+const OBJECT: &[Command] = &[
+    Command::data("object|encoding", 3, Flags::READONLY, object::encoding)
+        .keys((2, 2, 1), &["RO"])
+        .of(Categories::KEYSPACE)
+        .tips(&["nondeterministic_output"])
+        .docs(Group::Generic, "2.2.3", "O(N), N elements", "How Redis would keep the value")
+        .args(&[Arg::key()]),
+    Command::data("object|help", 2, Flags::LOADING.or(Flags::STALE), introspect::help).docs(
+        Group::Generic,
+        "6.2.0",
+        "O(1)",
+        "The subcommands and what they do",
+    ),
 ];

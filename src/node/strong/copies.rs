@@ -8,7 +8,7 @@ use crate::base::fact::Facts;
 use crate::base::ids::{DbIndex, PARTITION_COUNT, Partition};
 use crate::base::time::UnixMs;
 use crate::store::txn::{SetExpiry, Txn};
-use crate::store::{LiveKey, Store, Value};
+use crate::store::{LiveKey, Store};
 use crate::strong::Copies;
 use crate::strong::tail::{KeyChange, KeyState};
 
@@ -38,7 +38,8 @@ impl Copies for StoreCopies<'_> {
         let mut all = Vec::new();
         for each in of.0 << self.shift..(of.0 + 1) << self.shift {
             self.store.visit_partition(Partition(each), &mut |live: LiveKey<'_>| {
-                let state = Some(KeyState { value: bytes_of(live.value), deadline: live.deadline });
+                let state =
+                    Some(KeyState { value: live.value.to_content(), deadline: live.deadline });
                 all.push(KeyChange { key: Bytes::copy_from_slice(live.key), state });
             });
         }
@@ -56,7 +57,7 @@ impl Copies for StoreCopies<'_> {
 
 /// What a key holds, expired or not.
 pub fn state(store: &Store, key: &[u8]) -> Option<KeyState> {
-    let value = bytes_of(store.get(DB, key, UnixMs(0))?);
+    let value = store.get(DB, key, UnixMs(0))?.to_content();
     let deadline = match store.ttl(DB, key, UnixMs(0)) {
         crate::store::txn::Ttl::At(deadline) => Some(deadline),
         crate::store::txn::Ttl::NoKey | crate::store::txn::Ttl::NoExpiry => None,
@@ -80,16 +81,9 @@ pub fn put(store: &mut Store, clock: &mut HybridClock, key: &[u8], state: Option
     match state {
         Some(state) => {
             let expiry = state.deadline.map_or(SetExpiry::Clear, SetExpiry::At);
-            txn.set(DB, key, &state.value, expiry);
+            txn.put(DB, key, &state.value, expiry);
         }
         None => drop(txn.delete(DB, key)),
     }
     txn.finish();
-}
-
-fn bytes_of(value: Value<'_>) -> Bytes {
-    match value {
-        Value::Bytes(bytes) => Bytes::copy_from_slice(bytes),
-        Value::Int(number) => number.to_string().into(),
-    }
 }

@@ -284,7 +284,6 @@ impl Turn<'_> {
         command: (&'static Command, crate::command::DataHandler),
         args: Args<'_>,
     ) -> Option<Unit> {
-        let bulk_bytes_max = self.server.config.proto_max_bulk_bytes;
         let mut txn = Txn {
             gather: true,
             store: &mut self.data.store,
@@ -295,7 +294,8 @@ impl Turn<'_> {
             shown: None,
             facts: &mut self.out.facts,
         };
-        run_data(command, args, DbIndex(0), bulk_bytes_max, &mut txn, self.session.reply());
+        let with = (&self.server.config, &mut self.server.rng);
+        run_data(command, args, DbIndex(0), with, &mut txn, self.session.reply());
         txn.finish()
     }
 

@@ -155,7 +155,7 @@ impl Played {
         played.say(as_master, &Frame::StateEnd);
         let replica = played.node.open();
         played.as_replica = replica;
-        played.node.feed(replica, b"QUORATE PEER 1\r\n");
+        played.node.feed(replica, format!("QUORATE PEER {PEER_VERSION}\r\n").as_bytes());
         let has = Vector::from(vec![(MASTER, base), (BEYOND, base)]);
         played.say(replica, &hello(8, Origin(88), wall, has));
         played.heard();

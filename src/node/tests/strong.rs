@@ -58,6 +58,40 @@ fn a_cluster_of_one_serves_all_and_has_it_again_after_a_restart() {
 }
 
 #[test]
+fn hashes_are_set_whole_and_are_there_after_a_restart() {
+    let mut driver = served(&[], 1);
+    let conn = driver.open();
+    let mut told = |command: &str, answer: &str| {
+        assert_eq!(driver.ask(conn, command), answer, "{command}");
+    };
+    told("HSET h f 1 g two", ":2\r\n");
+    told("HINCRBY h f 4", ":5\r\n");
+    told("HGETALL h", "*4\r\n$1\r\nf\r\n$1\r\n5\r\n$1\r\ng\r\n$3\r\ntwo\r\n");
+    told("HDEL h g", ":1\r\n");
+    told("TYPE h", "+hash\r\n");
+    told("INCR h", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
+    told("SET s 1", "+OK\r\n");
+    told("HSET s f 1", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
+    told("PEXPIRE h 60000", ":1\r\n");
+    told("HSET gone f 1", ":1\r\n");
+    told("HDEL gone f", ":1\r\n");
+    told("EXISTS gone", ":0\r\n");
+    told("HSET over f 1", ":1\r\n");
+    told("SET over text", "+OK\r\n");
+    told("MULTI", "+OK\r\n");
+    told("HSET {h}2 a 1", "+QUEUED\r\n");
+    told("HGET {h}2 a", "+QUEUED\r\n");
+    told("EXEC", "*2\r\n:1\r\n$1\r\n1\r\n");
+    let log = driver.disk.bytes.clone();
+    let mut again = served(&log, 2);
+    let conn = again.open();
+    assert_eq!(again.ask(conn, "HGETALL h"), "*2\r\n$1\r\nf\r\n$1\r\n5\r\n");
+    assert_eq!(again.ask(conn, "HGET {h}2 a"), "$1\r\n1\r\n");
+    assert_eq!(again.ask(conn, "GET over"), "$4\r\ntext\r\n");
+    assert_ne!(again.ask(conn, "PTTL h"), ":-1\r\n");
+}
+
+#[test]
 fn changes_of_the_roster_that_cannot_be_are_told_and_change_nothing() {
     let mut driver = served(&[], 1);
     let conn = driver.open();

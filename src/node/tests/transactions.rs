@@ -7,6 +7,7 @@ use crate::base::fact::{Fact, Facts};
 use crate::base::ids::{DbIndex, Origin};
 use crate::base::io::Input;
 use crate::base::mutant::Mutants;
+use crate::base::rng::Rng;
 use crate::base::time::{Span, UnixMs};
 use crate::command::{Handler, resolve};
 use crate::store::txn::Txn;
@@ -14,6 +15,7 @@ use crate::store::{Store, StoreConfig};
 use crate::wire::reply::{Protocol, Reply};
 use crate::wire::resp::OwnedArgs;
 
+use super::super::config::Config;
 use super::super::dispatch::run_data;
 use super::{Driver, bulk, request, words};
 
@@ -59,12 +61,14 @@ fn commands_of_nobody_become_one_unit_too() {
         facts: &mut facts,
         gather: true,
     };
+    let (config, mut rng) = (Config::default(), Rng::new(1));
     for command in ["SET a 1", "INCR b", "INCR b", "DEL a"] {
         let owned = OwnedArgs::new(words(command).into_iter().map(str::as_bytes));
         let found = resolve(owned.args()).expect("a command");
         let Handler::Data(handler) = found.handler else { panic!("{command} works on data") };
         let reply = Reply::new(&mut replies, Protocol::Resp2);
-        run_data((found, handler), owned.args(), DbIndex(0), 1 << 20, &mut txn, reply);
+        let with = (&config, &mut rng);
+        run_data((found, handler), owned.args(), DbIndex(0), with, &mut txn, reply);
     }
     let unit = txn.finish().expect("something was written");
     assert_eq!(&replies[..], b"+OK\r\n:1\r\n:2\r\n:1\r\n");

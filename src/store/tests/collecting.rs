@@ -195,15 +195,15 @@ fn only_the_very_state_of_a_cell_is_forgotten() {
     side.store.apply(&change("k", register("10")), stamp(5, 2), side.now, &mut facts);
     side.store.apply(&counts, stamp(7, 3), side.now, &mut facts);
     side.store.apply(&lasts, stamp(8, 2), side.now, &mut facts);
-    let mut forget = |side: &mut Side, slot, stamp| {
-        let gone = side.store.forget(DB, b"k", slot, stamp, side.now, &mut facts);
+    let mut forget = |side: &mut Side, slot: Slot, stamp| {
+        let gone = side.store.forget(DB, b"k", &slot, stamp, side.now, &mut facts);
         side.store.check_invariants();
         (gone, side.text("k"))
     };
     let shows = |text: &str| Some(text.to_owned());
     let contribution = Slot::Contribution { generation };
     assert_eq!(forget(&mut side, Slot::Register, stamp(4, 2)), (false, shows("14")));
-    assert_eq!(forget(&mut side, contribution, stamp(6, 3)), (false, shows("14")));
+    assert_eq!(forget(&mut side, contribution.clone(), stamp(6, 3)), (false, shows("14")));
     assert_eq!(forget(&mut side, contribution, stamp(7, 3)), (true, shows("10")));
     assert_eq!(forget(&mut side, Slot::Expiry, stamp(8, 2)), (true, shows("10")));
     assert_eq!(side.store.ttl(DB, b"k", side.now), Ttl::NoExpiry);

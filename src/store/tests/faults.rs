@@ -85,7 +85,9 @@ fn a_generation_kept_across_a_base_lets_an_older_sum_vanish() {
             | Cell::Tombstone { .. }
             | Cell::Expiry { .. }
             | Cell::KeyCell { .. }
-            | Cell::DatabaseTombstone => None,
+            | Cell::DatabaseTombstone
+            | Cell::Kind { .. }
+            | Cell::Element { .. } => None,
         });
         format!("{} {:?}", shown(b, "n"), generations.collect::<Vec<_>>())
     };

@@ -7,7 +7,7 @@ use crate::base::fact::Facts;
 use crate::base::ids::{DbIndex, Origin};
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
-use crate::base::unit::{Cell, Change, Seen, SeenContribution};
+use crate::base::unit::{Cell, Change, Kind, Part, Seen, SeenContribution};
 
 use super::{cells, store, visible};
 use crate::store::{Store, WalkPosition};
@@ -48,7 +48,28 @@ fn cell() -> impl Strategy<Value = Cell> {
             .prop_map(|ms| Cell::Expiry { deadline: ms.map(UnixMs) }),
         1 => (0u64..12).prop_map(|floor| Cell::KeyCell { floor }),
         1 => Just(Cell::DatabaseTombstone),
+        2 => Just(Cell::Kind { kind: Kind::Hash }),
+        8 => element(),
     ]
+}
+
+fn element() -> impl Strategy<Value = Cell> {
+    let value = prop_oneof![Just("7"), Just("text"), Just("")];
+    let part = prop_oneof![
+        4 => (value, seen()).prop_map(|(value, seen)| Part::Register {
+            value: Bytes::from_static(value.as_bytes()),
+            seen
+        }),
+        2 => seen().prop_map(|seen| Part::Tombstone { seen }),
+        2 => (0u64..12, sums())
+            .prop_map(|(generation, sum)| Part::Contribution { generation, sum }),
+    ];
+    let name = prop_oneof![Just("f"), Just("g"), Just("")];
+    (name, part).prop_map(|(name, part)| Cell::Element {
+        kind: Kind::Hash,
+        name: Bytes::from_static(name.as_bytes()),
+        part,
+    })
 }
 
 /// Few stamps, so that many are equal, also for different contents.
@@ -61,7 +82,9 @@ fn arrival() -> impl Strategy<Value = Arrival> {
             | Cell::Tombstone { .. }
             | Cell::Contribution { .. }
             | Cell::Expiry { .. }
-            | Cell::KeyCell { .. } => Bytes::from_static(key.as_bytes()),
+            | Cell::KeyCell { .. }
+            | Cell::Kind { .. }
+            | Cell::Element { .. } => Bytes::from_static(key.as_bytes()),
         };
         (Change { db: DbIndex(db), key, stamp: None, cell }, Stamp::new(time, origin))
     })

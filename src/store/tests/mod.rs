@@ -4,6 +4,7 @@
 mod collecting;
 #[cfg(feature = "mutants")]
 mod faults;
+mod hashes;
 mod laws;
 mod tables;
 mod units;
@@ -102,6 +103,7 @@ pub fn text(store: &Store, key: &str, clock: UnixMs) -> Option<String> {
     store.get(DB, key.as_bytes(), clock).map(|value| match value {
         Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Value::Int(number) => number.to_string(),
+        Value::Elements(_) => format!("{:?}", value.to_content()),
     })
 }
 
@@ -119,7 +121,7 @@ pub fn visible(store: &Store, clock: UnixMs) -> Vec<String> {
     let mut seen = Vec::new();
     for db in [DbIndex(0), DbIndex(1)] {
         store.keys(db, clock, &mut |key| {
-            let value = store.get(db, key, clock);
+            let value = store.get(db, key, clock).map(Value::to_content);
             let ttl = store.ttl(db, key, clock);
             seen.push(format!("{db:?} {} {value:?} {ttl:?}", key.escape_ascii()));
         });

@@ -8,6 +8,7 @@ use super::super::message::{Durable, Item};
 use super::super::tail::{History, KeyState, Place};
 use super::super::*;
 use super::checks::Checks;
+use crate::base::content::Content;
 use crate::base::fact::Fact;
 use crate::base::mutant::{Mutants, StrongMutant};
 
@@ -401,7 +402,10 @@ impl World {
         }
         if write {
             let key = Bytes::from(format!("k{}", ticket % 3));
-            let state = Some(KeyState { value: ticket.to_string().into(), deadline: None });
+            let state = Some(KeyState {
+                value: Content::String(ticket.to_string().into()),
+                deadline: None,
+            });
             strong.write(of, vec![KeyChange { key, state }], Some(Ticket(ticket)), now);
         } else {
             strong.read(of, Ticket(ticket), true, now);

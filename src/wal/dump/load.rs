@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::base::ids::{DbIndex, Epoch, Lsn, NodeId, Origin};
 use crate::base::stamp::{Stamp, time_of_ms};
 use crate::base::time::UnixMs;
-use crate::base::unit::{Cell, Change, Seen};
+use crate::base::unit::{Cell, Change, Part, Seen};
 use crate::base::vector::Vector;
 use crate::rdb::fault::LoadError;
 use crate::rdb::reader::{Item, Key, Reader, Skipped, Value};
@@ -255,16 +255,31 @@ impl DumpLoader {
     }
 
     fn on_plain_key(&mut self, key: Key, stamp: Stamp) {
-        let Key { key, value: Value::String(value), deadline, .. } = key;
-        let register = Cell::Register { value, resets: true, seen: Seen::default() };
-        self.gather(key.clone(), self.db, stamp, register);
+        let Key { key, value, deadline, .. } = key;
+        match value {
+            Value::String(value) => {
+                let register = Cell::Register { value, resets: true, seen: Seen::default() };
+                self.gather(key.clone(), self.db, stamp, register);
+            }
+            Value::Elements { kind, list } => {
+                self.gather(key.clone(), self.db, stamp, Cell::Kind { kind });
+                for (name, value) in list {
+                    let part = Part::Register { value, seen: Seen::default() };
+                    self.gather(key.clone(), self.db, stamp, Cell::Element { kind, name, part });
+                }
+            }
+        }
         if let Some(deadline) = deadline {
             self.gather(key, self.db, stamp, Cell::Expiry { deadline: Some(deadline) });
         }
     }
 
     fn on_stamped_key(&mut self, key: Key) -> Read<()> {
-        let Key { key, value: Value::String(shown), .. } = key;
+        let Key { key, value, .. } = key;
+        let shown = match value {
+            Value::String(shown) => Some(shown),
+            Value::Elements { .. } => None,
+        };
         let packed = self.cells.take().ok_or(Malformed)?;
         let mut from = Unpacker::new(&packed);
         let elides: bool = from.take()?;
@@ -272,7 +287,7 @@ impl DumpLoader {
         for (stamp, cell) in cells {
             let cell = match cell {
                 Cell::Register { resets, seen, .. } if elides => {
-                    Cell::Register { value: shown.clone(), resets, seen }
+                    Cell::Register { value: shown.clone().ok_or(Malformed)?, resets, seen }
                 }
                 cell => cell,
             };
@@ -303,7 +318,9 @@ impl DumpLoader {
     fn gather(&mut self, key: Bytes, db: DbIndex, stamp: Stamp, cell: Cell) {
         let value = match &cell {
             Cell::Register { value, .. } => value.len(),
-            Cell::Tombstone { .. }
+            Cell::Element { name, part, .. } => name.len() + part.sizes().0,
+            Cell::Kind { .. }
+            | Cell::Tombstone { .. }
             | Cell::Contribution { .. }
             | Cell::Expiry { .. }
             | Cell::KeyCell { .. }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::base::content::Content;
 use crate::base::ids::{DbIndex, NodeId};
 use crate::base::stamp::Stamp;
 use crate::base::time::UnixMs;
@@ -15,9 +16,9 @@ use crate::wire::packed::Packed;
 use super::field;
 
 /// What other servers get of a key.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Shown<'a> {
-    pub value: &'a [u8],
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown {
+    pub value: Content,
     pub deadline: Option<UnixMs>,
 }
 
@@ -51,7 +52,7 @@ impl DumpWriter {
     pub fn key(
         &mut self,
         cells: &[Change],
-        shown: Option<Shown<'_>>,
+        shown: Option<&Shown>,
         sizes: impl FnOnce(DbIndex) -> (u64, u64),
         out: &mut BytesMut,
     ) {
@@ -67,12 +68,16 @@ impl DumpWriter {
             let (keys, deadlines) = sizes(*db);
             self.writer.database(*db, keys, deadlines, out);
         }
-        let is_shown = |change: &Change| matches!(&change.cell, Cell::Register { value: held, .. } if held == value);
+        let text = match value {
+            Content::String(text) => Some(text),
+            Content::Elements { .. } => None,
+        };
+        let is_shown = |change: &Change| matches!(&change.cell, Cell::Register { value: held, .. } if Some(held) == text);
         let elides = cells.iter().any(is_shown);
         elides.put(&mut self.scratch);
-        listed(cells, elides.then_some(value)).put(&mut self.scratch);
+        listed(cells, text.filter(|_| elides)).put(&mut self.scratch);
         self.writer.aux(field::CELLS, &self.scratch, out);
-        self.writer.string(key, value, deadline, out);
+        self.writer.key(key, value, *deadline, out);
         self.keys += 1;
     }
 
@@ -89,7 +94,7 @@ impl DumpWriter {
 }
 
 /// Cells with their stamps; without the register's value if it is `elided`.
-fn listed(cells: &[Change], elided: Option<&[u8]>) -> Vec<(Stamp, Cell)> {
+fn listed(cells: &[Change], elided: Option<&Bytes>) -> Vec<(Stamp, Cell)> {
     let cell = |change: &Change| {
         let cell = match &change.cell {
             Cell::Register { value, resets, seen } if elided.is_some_and(|e| e == value) => {

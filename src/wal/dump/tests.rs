@@ -82,8 +82,11 @@ fn written(has_met: bool) -> Vec<u8> {
     let mut out = BytesMut::new();
     let mut writer = DumpWriter::new(options, &header, ME, head(has_met), &mut out);
     for (cells, shown) in keys() {
-        let shown = shown.map(|(value, deadline)| Shown { value: value.as_bytes(), deadline });
-        writer.key(&cells, shown, |_| (1, 0), &mut out);
+        let shown = shown.map(|(value, deadline)| Shown {
+            value: Value::String(Bytes::copy_from_slice(value.as_bytes())),
+            deadline,
+        });
+        writer.key(&cells, shown.as_ref(), |_| (1, 0), &mut out);
     }
     writer.finish(&mut out);
     out.to_vec()
@@ -143,6 +146,9 @@ fn other_servers_see_what_a_client_sees() {
             Item::SelectDb(index) => db = index,
             Item::Key(Key { key, value: Value::String(value), deadline, .. }) => {
                 seen.push((db.0, key.to_vec(), value.to_vec(), deadline));
+            }
+            Item::Key(Key { value: Value::Elements { .. }, key, .. }) => {
+                panic!("{key:?} is no collection")
             }
             Item::Aux { .. } | Item::ResizeDb { .. } | Item::Skipped(_) | Item::End { .. } => {}
         }

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quorate::base::content::Content;
 use quorate::base::fact::{Fact, Facts};
 use quorate::base::ids::Partition;
 use quorate::base::mutant::Mutants;
@@ -381,7 +382,10 @@ impl World {
         // (The request is entered first: its outcome may be there at once.)
         let host = Arc::make_mut(&mut self.hosts[usize::from(at)]);
         if write {
-            let state = Some(KeyState { value: number.to_string().into(), deadline: None });
+            let state = Some(KeyState {
+                value: Content::String(number.to_string().into()),
+                deadline: None,
+            });
             let change = KeyChange { key: Bytes::from_static(b"k"), state };
             host.strong.write(OF, vec![change], Some(ticket), host.now);
         } else {
