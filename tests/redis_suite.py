@@ -46,7 +46,7 @@ def fetch(into):
     listed = ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
     targets = sorted(set(subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\n")))
     sources = into / "sources.list"
-    lines = [f"deb-src [trusted=yes] {target}\n" for target in targets if len(target.split()) == 3]
+    lines = [f"deb-src {target}\n" for target in targets if len(target.split()) == 3]
     sources.write_text("".join(lines))
     for name in ["lists/partial", "cache/archives/partial"]:
         (into / name).mkdir(parents=True)

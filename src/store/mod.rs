@@ -329,13 +329,11 @@ impl Store {
 
     /// What the allocator has given for a key and its cells, with its place in the table. `None` if there is no such key.
     pub fn used_bytes(&self, db: DbIndex, key: &[u8], clock: UnixMs) -> Option<usize> {
-        if !self.exists(db, key, clock) {
-            return None;
-        }
         let place = Place::of(db, key, &self.hasher);
         let table = self.db(place.db)?.table(place.partition);
         let entry = table.get(table.find(place.hash, key)?)?;
-        Some(entry.used_bytes() + size_of::<Option<entry::Entry>>())
+        let bytes = entry.used_bytes() + size_of::<Option<entry::Entry>>();
+        view_of(entry).is_visible(clock).then_some(bytes)
     }
 
     /// Number of databases, those included that only a peer has.

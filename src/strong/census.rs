@@ -333,7 +333,7 @@ impl Strong {
 }
 
 /// What a node has accepted, or knows to be chosen.
-pub fn configurations(report: &Report) -> impl Iterator<Item = &Configuration> {
+pub(super) fn configurations(report: &Report) -> impl Iterator<Item = &Configuration> {
     let accepted = report
         .accepted
         .iter()
